@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * abi.h - what the rest of the hypervisor calls of the Xen PV ABI.
+ *
+ * Pure: no file descriptors, no sockets; clocks come in through abi_now_ns().  Everything a guest can reach by
+ * hypercall, event channel, grant or shared page starts here.
+ */
+#ifndef HV_ABI_H
+#define HV_ABI_H
+
+#include "hypervisor/engine/engine.h"
+
+/* Set-up and tear-down of evtchn/grant/shared info of a domain whose memory is mapped.  0 or -errno. */
+int abi_domain_init(struct domain *d);
+void abi_domain_destroy(struct domain *d);
+void abi_vcpu_init(struct vcpu *v);                   /* power-on state: down, info in shared_info */
+
+/* PV CPU: entry to the guest's handlers.  All run on v's thread.  0, or -1: the guest cannot take it (domain crashes). */
+int pv_hypercall(struct vcpu *v);                     /* EXIT_HYPERCALL */
+int pv_syscall(struct vcpu *v, enum engine_exit how); /* EXIT_SYSCALL, EXIT_SYSCALL32, EXIT_SYSENTER */
+int pv_exception(struct vcpu *v);                     /* deliver v->exc */
+int pv_deliver_events(struct vcpu *v);                /* upcall if pending and not masked, NMI */
+bool pv_events_deliverable(const struct vcpu *v);
+
+/* Segment loads for the emulator: sets sel and base, or fills v->exc (#GP/#NP/#SS) and returns -1. */
+int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel);
+void pv_swapgs(struct vcpu *v);
+int pv_iret_user32_cs(struct vcpu *v, uint16_t sel);  /* 1: sel is a compatibility code segment */
+
+/* Event channels, from back ends and timers (any thread).  Ports below are the guest's. */
+int evtchn_bind_backend(struct domain *d);                           /* allocates an unbound port for Domain-0; port or -errno */
+int evtchn_connect_backend(struct domain *d, uint32_t port);         /* back end attaches to an unbound port; 0 or -errno */
+void evtchn_raise(struct domain *d, uint32_t port);                  /* back end -> guest */
+void evtchn_raise_virq(struct vcpu *v, unsigned virq);
+
+/*
+ * Grants, for back ends: resolve a reference of the guest to a frame.  Marks GTF_reading/writing; release clears.
+ * Returns the frame's host address (4096 bytes) or NULL; *ret_mfn is for domain_mark_dirty.
+ */
+void *grant_acquire(struct domain *d, uint32_t ref, bool write, uint64_t *ret_mfn);
+void grant_release(struct domain *d, uint32_t ref, bool write);
+
+/* Time. */
+uint64_t abi_now_ns(void);                            /* host CLOCK_MONOTONIC; tests replace it */
+uint64_t system_time_ns(const struct domain *d);
+void time_update_vcpu(struct vcpu *v);                /* vcpu_time_info of v, before it enters the guest */
+void time_update_wallclock(struct domain *d);
+void time_poll_timers(struct vcpu *v);                /* raises VIRQ_TIMER when singleshot/periodic is due */
+uint64_t time_next_deadline_ns(const struct vcpu *v); /* host monotonic, UINT64_MAX: none */
+void runstate_change(struct vcpu *v, int runstate);
+
+/* The vCPU went to sleep or must wake (vcpu_thread.c implements; tests stub). */
+void vcpu_wake(struct vcpu *v);
+
+/*
+ * Image: every piece of state above as bytes (record bodies, see docs/specs/image.md), and back.  save: appends to a
+ * growing buffer; load: validates everything, 0 or -EINVAL with nothing applied.
+ */
+struct buf;
+int abi_domain_save(struct domain *d, struct buf *out);
+int abi_domain_load(struct domain *d, const void *p, size_t n);
+int abi_vcpu_save(struct vcpu *v, struct buf *out);
+int abi_vcpu_load(struct vcpu *v, const void *p, size_t n);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * domain.h - one domain and its vCPUs, as every part of the hypervisor sees them.
+ *
+ * A domain's machine frames are its own: for RAM, mfn == gfn at start of day, and a frame number means the same on
+ * every node, so page tables travel verbatim.  All guest-visible memory lies in one memfd:
+ *
+ *   frame number                                 file offset (pages)              what
+ *   0 .. max_pages-1                             0 .. max_pages-1                 RAM (a hole where ballooned out)
+ *   SPECIAL_MFN .. SPECIAL_MFN+nr_special-1      max_pages .. max_pages+nr-1      shared info, grant frames, M2P, ...
+ *
+ * Guest memory is reached through two doors only: domain_frame() for a frame number (bounds-checked here) and
+ * engine_ops.copy_from/copy_to for a guest virtual address.
+ */
+#ifndef HV_DOMAIN_H
+#define HV_DOMAIN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE_SHIFT_HV 12
+#define PAGE_SIZE_HV 4096UL
+#define HV_MAX_VCPUS 32
+
+/* Fixed frame numbers beyond any RAM: 512 GiB of guest-physical space.  They travel, so they never change. */
+#define SPECIAL_MFN 0x8000000UL
+#define SPECIAL_SHARED_INFO 0                 /* offset from SPECIAL_MFN */
+#define SPECIAL_GRANT 1                       /* 64 grant v1 frames */
+#define SPECIAL_NR_GRANT 64
+#define SPECIAL_HYPERVISOR_L3 65              /* L3/L2 tables that map the M2P for the guest; read-only to it */
+#define SPECIAL_NR_TABLES 8
+#define SPECIAL_M2P 80                        /* max_pages * 8 bytes, rounded up to pages */
+
+struct domain;
+struct vcpu;
+
+/* Why a domain ended: Xen's SHUTDOWN_* of sched.h, or still going. */
+#define DOMAIN_RUNNING (-1)
+
+struct evtchn_state;   /* abi/evtchn.c */
+struct grant_state;    /* abi/grant.c */
+struct bt_domain;      /* engine/bt */
+
+struct domain {
+	uint16_t domid;
+	uint8_t uuid[16];
+	char name[80];
+
+	int ram_fd;                 /* the memfd; sealed against growing and shrinking */
+	uint8_t *ram;               /* mapping of the whole memfd */
+	uint64_t max_pages;         /* RAM frames the number space holds (maxmem) */
+	uint64_t nr_special;        /* pages beyond RAM */
+	_Atomic uint64_t tot_pages; /* RAM frames the guest holds (memory less balloon) */
+	uint64_t *populated;        /* bitmap of max_pages: the guest holds the frame */
+	_Atomic uint64_t *dirty;    /* bitmap of max_pages+nr_special, set while logging; RAM first, then special */
+	atomic_bool dirty_logging;
+
+	unsigned nr_vcpus;
+	struct vcpu *vcpu[HV_MAX_VCPUS];
+
+	const struct engine_ops *engine;
+	struct bt_domain *bt;
+	uint8_t *pt_type;           /* a byte per RAM frame: 0, or level 1..4 while the frame is in use as a page table */
+
+	pthread_mutex_t lock;       /* event channels, grants, memory reservation: everything in abi/ that vCPUs share */
+	struct evtchn_state *evtchn;
+	struct grant_state *grant;
+
+	/* time: guest system time = host CLOCK_MONOTONIC + system_offset_ns; see abi/time.c */
+	int64_t system_offset_ns;
+	int64_t wallclock_offset_ns; /* CLOCK_REALTIME at system time 0 */
+	uint64_t tsc_khz;            /* rate the guest was told; travels */
+	int64_t tsc_offset;          /* guest TSC = host TSC + offset; 0 where RDTSC runs untranslated */
+
+	uint64_t vm_assist;
+	uint64_t store_mfn, console_mfn;
+	uint32_t store_port, console_port;
+
+	_Atomic int shutdown_reason; /* DOMAIN_RUNNING or SHUTDOWN_* */
+
+	/*
+	 * What abi/ asks of the process around it.  Callbacks may be called from any vCPU thread, with d->lock held where
+	 * noted; they must not block.
+	 */
+	void *owner;
+	void (*evtchn_notify_backend)(struct domain *d, uint32_t port);  /* guest signalled a port bound to a back end; lock held */
+	void (*console_write)(struct domain *d, const char *s, size_t n); /* console_io write (early boot) */
+	void (*shutdown_notify)(struct domain *d);                       /* shutdown_reason was set */
+};
+
+static inline uint64_t domain_nr_frames(const struct domain *d) { return d->max_pages + d->nr_special; }
+
+/*
+ * Index of a frame in memfd and bitmaps, or UINT64_MAX when the guest may not name it.  The only translation from a
+ * guest's frame number; every caller checks the result (or uses domain_frame).
+ */
+static inline uint64_t domain_frame_index(const struct domain *d, uint64_t mfn)
+{
+	if (mfn < d->max_pages)
+		return mfn;
+	if (mfn >= SPECIAL_MFN && mfn - SPECIAL_MFN < d->nr_special)
+		return d->max_pages + (mfn - SPECIAL_MFN);
+	return UINT64_MAX;
+}
+
+/* Host address of a frame, or NULL when there is no such frame.  4096 bytes, valid as long as the domain. */
+static inline void *domain_frame(const struct domain *d, uint64_t mfn)
+{
+	uint64_t i = domain_frame_index(d, mfn);
+
+	return i == UINT64_MAX ? NULL : d->ram + (i << PAGE_SHIFT_HV);
+}
+
+/* Every write to guest memory that does not go through a write tag says so here, after the write. */
+static inline void domain_mark_dirty(struct domain *d, uint64_t mfn)
+{
+	uint64_t i = domain_frame_index(d, mfn);
+
+	if (i != UINT64_MAX && atomic_load_explicit(&d->dirty_logging, memory_order_acquire))
+		atomic_fetch_or_explicit(&d->dirty[i / 64], 1UL << (i % 64), memory_order_release);
+}
+
+#endif
