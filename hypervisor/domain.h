@@ -80,6 +80,7 @@ struct domain {
 	uint32_t store_port, console_port;
 
 	_Atomic int shutdown_reason; /* DOMAIN_RUNNING or SHUTDOWN_* */
+	int shutdown_code;           /* latched by SCHEDOP_shutdown_code, DOMAIN_RUNNING: none */
 
 	/*
 	 * What abi/ asks of the process around it.  Callbacks may be called from any vCPU thread, with d->lock held where
@@ -89,6 +90,9 @@ struct domain {
 	void (*evtchn_notify_backend)(struct domain *d, uint32_t port);  /* guest signalled a port bound to a back end; lock held */
 	void (*console_write)(struct domain *d, const char *s, size_t n); /* console_io write (early boot) */
 	void (*shutdown_notify)(struct domain *d);                       /* shutdown_reason was set */
+	void (*log)(struct domain *d, const char *msg);                  /* one line, no newline, ours (no guest bytes) */
+	/* The guest gave frames [mfn, mfn+n) up: free the host memory behind them so that they read as zeros.  NULL: cleared. */
+	void (*ram_release)(struct domain *d, uint64_t mfn, uint64_t n);
 };
 
 static inline uint64_t domain_nr_frames(const struct domain *d) { return d->max_pages + d->nr_special; }

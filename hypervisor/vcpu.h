@@ -73,6 +73,7 @@ struct vcpu {
 	uint64_t periodic_ns, periodic_next_ns;
 
 	_Atomic int run_state;                        /* enum vcpu_run_state */
+	uint8_t initialised;                          /* has a context: start of day, VCPUOP_initialise or an image */
 	uint64_t poll_until_ns; uint32_t poll_port;   /* while VCPU_POLLING */
 
 	struct guest_exception exc;                   /* filled by whoever reports EXIT_EXCEPTION */
@@ -81,7 +82,9 @@ struct vcpu {
 	pthread_t thread; int tid;
 	atomic_bool kick;                             /* leave the engine at the next chance */
 	atomic_bool pause_requested;
+	atomic_bool exit_requested;                   /* the thread is to end */
 	atomic_bool in_guest;                         /* between entry to and exit from engine run() */
+	struct vcpu_thread *th;                       /* vcpu_thread.c */
 
 	void *engine_private;                         /* struct bt_vcpu */
 	uint8_t xsave[XSAVE_AREA_SIZE] __attribute__((aligned(64)));
