@@ -6,3 +6,4 @@ lib_libhaven_a_SOURCES = lib/err.c lib/err.h lib/log.c lib/log.h lib/buf.c lib/b
 lib_libhaven_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
 # what a program that links libhaven.a needs besides
 HAVEN_LIBS = lib/libhaven.a $(QB_LIBS) $(JANSSON_LIBS) $(SECCOMP_LIBS)
+

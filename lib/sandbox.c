@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* sandbox.c - see sandbox.h. */
+#include "config.h"
+#include "lib/sandbox.h"
+
+#include <grp.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/paths.h"
+
+int sandbox_begin(struct sandbox *sb, const char *name)
+{
+	sb->name = name;
+	sb->ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	return sb->ctx ? 0 : -ENOMEM;
+}
+
+int sandbox_allow(struct sandbox *sb, int nr, const char *why)
+{
+	(void)why;
+	return seccomp_rule_add(sb->ctx, SCMP_ACT_ALLOW, nr, 0);
+}
+
+int sandbox_allow_arg(struct sandbox *sb, int nr, unsigned arg, uint64_t mask, uint64_t value, const char *why)
+{
+	struct scmp_arg_cmp cmp = { .arg = arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value };
+
+	(void)why;
+	return seccomp_rule_add_array(sb->ctx, SCMP_ACT_ALLOW, nr, 1, &cmp);
+}
+
+int sandbox_deny(struct sandbox *sb, int nr, int e, const char *why)
+{
+	(void)why;
+	return seccomp_rule_add(sb->ctx, SCMP_ACT_ERRNO((uint32_t)e), nr, 0);
+}
+
+struct rule { int nr; const char *why; };
+
+static const struct rule basics[] = {
+	{ SCMP_SYS(read), "descriptors it was handed" },
+	{ SCMP_SYS(write), "the same; also stderr for last words" },
+	{ SCMP_SYS(readv), "the same" },
+	{ SCMP_SYS(writev), "the same" },
+	{ SCMP_SYS(close), "gives descriptors back" },
+	{ SCMP_SYS(futex), "threads wait on each other" },
+	{ SCMP_SYS(rt_sigaction), "signal handlers" },
+	{ SCMP_SYS(rt_sigprocmask), "the same" },
+	{ SCMP_SYS(rt_sigreturn), "the same" },
+	{ SCMP_SYS(sigaltstack), "the same" },
+	{ SCMP_SYS(restart_syscall), "the kernel restarts an interrupted wait" },
+	{ SCMP_SYS(exit), "threads end" },
+	{ SCMP_SYS(exit_group), "the process ends" },
+	{ SCMP_SYS(clock_gettime), "where the vDSO cannot serve" },
+	{ SCMP_SYS(clock_nanosleep), "waits" },
+	{ SCMP_SYS(nanosleep), "waits" },
+	{ SCMP_SYS(gettimeofday), "where the vDSO cannot serve" },
+	{ SCMP_SYS(brk), "malloc" },
+	{ SCMP_SYS(mmap), "malloc, memfds it was handed" },
+	{ SCMP_SYS(munmap), "malloc" },
+	{ SCMP_SYS(mremap), "realloc of large blocks" },
+	{ SCMP_SYS(madvise), "malloc gives memory back" },
+	{ SCMP_SYS(mprotect), "malloc arenas, guard pages of threads" },
+	{ SCMP_SYS(poll), "its loop" },
+	{ SCMP_SYS(ppoll), "its loop" },
+	{ SCMP_SYS(epoll_wait), "its loop" },
+	{ SCMP_SYS(epoll_pwait), "its loop" },
+	{ SCMP_SYS(epoll_ctl), "its loop" },
+	{ SCMP_SYS(getpid), "log lines" },
+	{ SCMP_SYS(gettid), "log lines, signals to its own threads" },
+	{ SCMP_SYS(tgkill), "signals to its own threads; abort()" },
+	{ SCMP_SYS(getrandom), "hash seeds of libraries" },
+	{ SCMP_SYS(fcntl), "flags of descriptors" },
+	{ SCMP_SYS(sendmsg), "messages over sockets it was handed" },
+	{ SCMP_SYS(recvmsg), "the same" },
+	{ SCMP_SYS(sendto), "the same" },
+	{ SCMP_SYS(recvfrom), "the same" },
+	{ SCMP_SYS(shutdown), "the same" },
+	{ SCMP_SYS(lseek), "files it was handed" },
+	{ SCMP_SYS(fstat), "the same" },
+	{ SCMP_SYS(newfstatat), "fstat() of glibc: with an empty path" },
+	{ SCMP_SYS(sched_yield), "spinning threads" },
+	{ SCMP_SYS(rseq), "glibc registers it for each thread" },
+};
+
+#ifdef HAVEN_ASAN
+static const struct rule asan_needs[] = {
+	{ SCMP_SYS(openat), "ASan reads /proc/self/maps" },
+	{ SCMP_SYS(open), "the same" },
+	{ SCMP_SYS(readlink), "the same" },
+	{ SCMP_SYS(stat), "the same" },
+	{ SCMP_SYS(clone), "LeakSanitizer's tracer" },
+	{ SCMP_SYS(prctl), "the same" },
+	{ SCMP_SYS(ptrace), "the same" },
+	{ SCMP_SYS(wait4), "the same" },
+	{ SCMP_SYS(sched_getaffinity), "ASan's thread set-up" },
+	{ SCMP_SYS(getrlimit), "the same" },
+	{ SCMP_SYS(prlimit64), "the same" },
+	{ SCMP_SYS(ioctl), "isatty() before a report" },
+	{ SCMP_SYS(getuid), "report" },
+};
+#endif
+
+int sandbox_allow_basics(struct sandbox *sb)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < sizeof(basics) / sizeof(basics[0]); i++)
+		rc = sandbox_allow(sb, basics[i].nr, basics[i].why);
+#ifdef HAVEN_ASAN
+	for (size_t i = 0; rc == 0 && i < sizeof(asan_needs) / sizeof(asan_needs[0]); i++)
+		rc = sandbox_allow(sb, asan_needs[i].nr, asan_needs[i].why);
+#endif
+	return rc;
+}
+
+static int limit(int what, uint64_t value)
+{
+	struct rlimit r = { value, value };
+
+	return setrlimit(what, &r) < 0 ? -errno : 0;
+}
+
+static int enter_empty_root(struct err *err)
+{
+	char dir[256];
+	int rc = path_join(dir, sizeof(dir), path_run(), "empty");
+
+	if (rc == 0)
+		rc = path_mkdirs(path_run(), 0755);
+	if (rc == 0 && mkdir(dir, 0555) < 0 && errno != EEXIST)
+		rc = -errno;
+	if (rc == 0 && (chroot(dir) < 0 || chdir("/") < 0))
+		rc = -errno;
+	return rc < 0 ? err_set(err, rc, "%s: cannot make it the root: %s", dir, strerror(-rc)) : 0;
+}
+
+static int apply_limits(const struct sandbox_limits *lim)
+{
+	int rc = 0;
+
+	if (lim->nofile)
+		rc = limit(RLIMIT_NOFILE, lim->nofile);
+#ifndef HAVEN_ASAN
+	if (rc == 0 && lim->address_space)
+		rc = limit(RLIMIT_AS, lim->address_space);
+#endif
+	if (rc == 0 && lim->no_dump)
+		rc = limit(RLIMIT_CORE, 0);
+	return rc;
+}
+
+static int drop_ids(const struct sandbox_limits *lim)
+{
+	if (!lim->uid)
+		return 0;
+	if (setgroups(0, NULL) < 0 || setresgid(lim->gid, lim->gid, lim->gid) < 0 || setresuid(lim->uid, lim->uid, lim->uid) < 0)
+		return -errno;
+	return setuid(0) == 0 ? -EPERM : 0;        /* the way back must be closed */
+}
+
+int sandbox_enter(struct sandbox *sb, const struct sandbox_limits *lim, struct err *err)
+{
+	int rc = lim->empty_root ? enter_empty_root(err) : 0;
+
+	if (rc < 0)
+		goto out;
+	rc = apply_limits(lim);
+	if (rc == 0)
+		rc = drop_ids(lim);
+	if (rc == 0 && lim->no_dump && prctl(PR_SET_DUMPABLE, 0) < 0)
+		rc = -errno;
+	if (rc == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = seccomp_attr_set(sb->ctx, SCMP_FLTATR_CTL_TSYNC, 1);
+	if (rc == 0)
+		rc = seccomp_load(sb->ctx);
+	if (rc < 0)
+		err_set(err, rc, "%s: cannot enter its sandbox: %s", sb->name, strerror(-rc));
+out:
+	seccomp_release(sb->ctx);
+	sb->ctx = NULL;
+	return rc;
+}
