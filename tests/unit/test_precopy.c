@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Pre-copy decisions in virtual time: a simulated link and a simulated guest drive precopy.c; no clock, no socket.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "migrated/precopy.h"
+
+#define MS 1000000ull
+#define S 1000000000ull
+
+struct sim {
+	struct precopy p;
+	uint64_t now, link_bps, dirty_bps, hot_pages;
+	unsigned rounds;
+	double percent;
+	enum precopy_action last;
+	uint64_t left;
+};
+
+static void sim_progress(struct sim *s)
+{
+	struct precopy_progress g;
+
+	precopy_progress(&s->p, &g);
+	assert_true(g.percent >= s->percent);
+	assert_true(g.percent <= 100.0);
+	s->percent = g.percent;
+}
+
+/* Runs until the decision; the guest dirties dirty_bps bytes a second within hot_pages pages. */
+static void sim_run(struct sim *s, const struct precopy_config *cfg, uint64_t frames)
+{
+	uint64_t pages = frames;
+
+	s->now = 5 * S;
+	precopy_init(&s->p, cfg, frames, s->now);
+	do {
+		uint64_t begin = s->now, sent = 0;
+
+		precopy_round_begin(&s->p, pages, s->now);
+		s->rounds++;
+		while (sent < pages && !precopy_expired(&s->p, s->now)) {
+			uint64_t n = pages - sent < 64 ? pages - sent : 64;
+
+			s->now += n * 4096 * S / s->link_bps + 1000;
+			precopy_sent(&s->p, n, n * 4096, s->now);
+			sent += n;
+			sim_progress(s);
+		}
+		s->left = s->dirty_bps * (s->now - begin) / S / 4096 + (pages - sent);
+		if (s->left > s->hot_pages)
+			s->left = s->hot_pages;
+		s->last = precopy_round_end(&s->p, s->left, s->now);
+		sim_progress(s);
+		pages = s->left;
+		assert_true(s->rounds < 1000);
+	} while (s->last == PRECOPY_ROUND);
+}
+
+static void test_idle_guest_stops_after_two_rounds(void **state)
+{
+	struct sim s = {.link_bps = 1000000000, .dirty_bps = 400000, .hot_pages = 1000};
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	sim_run(&s, &cfg, 65536);
+	assert_int_equal(s.last, PRECOPY_STOP);
+	assert_true(s.rounds <= 3);
+	assert_true(s.left < 64);
+}
+
+static void test_busy_guest_converges_below_the_goal(void **state)
+{
+	struct sim s = {.link_bps = 1000000000, .dirty_bps = 300000000, .hot_pages = 65536};
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	sim_run(&s, &cfg, 262144);
+	assert_int_equal(s.last, PRECOPY_STOP);
+	assert_true(precopy_predict_ns(&s.p, s.left) <= cfg.goal_downtime_ns);
+}
+
+static void test_stalled_but_within_the_limit_stops(void **state)
+{
+	/* 25,000 hot pages: 102 ms at 1 GB/s, over the goal, under the limit, and no round makes it better */
+	struct sim s = {.link_bps = 1000000000, .dirty_bps = 4000000000, .hot_pages = 25000};
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	sim_run(&s, &cfg, 65536);
+	assert_int_equal(s.last, PRECOPY_STOP);
+	assert_true(s.rounds <= 6);
+}
+
+static void test_hopeless_guest_is_left_alone(void **state)
+{
+	struct sim s = {.link_bps = 100000000, .dirty_bps = 4000000000, .hot_pages = 60000};
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	sim_run(&s, &cfg, 65536);
+	assert_int_equal(s.last, PRECOPY_GIVE_UP);
+	assert_int_equal(s.rounds, cfg.max_rounds);
+	assert_non_null(strstr(precopy_why(&s.p), "max_downtime_ms"));
+}
+
+static void test_deadline_ends_a_slow_first_round(void **state)
+{
+	struct sim s = {.link_bps = 1000000, .dirty_bps = 1000000, .hot_pages = 262144};
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	cfg.deadline_ns = 2 * S;
+	sim_run(&s, &cfg, 262144);
+	assert_int_equal(s.last, PRECOPY_GIVE_UP);
+	assert_true(s.now - 5 * S < 3 * S);
+	assert_non_null(strstr(precopy_why(&s.p), "deadline"));
+}
+
+static void test_goal_never_above_the_limit(void **state)
+{
+	struct sim s = {.link_bps = 1000000000, .dirty_bps = 4000000000, .hot_pages = 10000};
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	cfg.max_downtime_ns = 20 * MS;
+	sim_run(&s, &cfg, 65536);
+	assert_int_equal(s.last, PRECOPY_GIVE_UP);
+}
+
+static void test_pace_holds_the_cap(void **state)
+{
+	struct precopy_config cfg;
+	struct precopy p;
+
+	precopy_config_default(&cfg);
+	assert_int_equal(0, cfg.bandwidth_bps);
+	cfg.bandwidth_bps = 100000000;
+	precopy_init(&p, &cfg, 1000, S);
+	precopy_round_begin(&p, 1000, S);
+	precopy_sent(&p, 100, 10000000, S + 10 * MS);
+	assert_in_range(precopy_pace_ns(&p, S + 10 * MS), 89 * MS, 91 * MS);
+	assert_int_equal(0, precopy_pace_ns(&p, S + 101 * MS));
+}
+
+static void test_eta_says_when_it_will_not_converge(void **state)
+{
+	struct sim s = {.link_bps = 100000000, .dirty_bps = 4000000000, .hot_pages = 60000};
+	struct precopy_config cfg;
+	struct precopy_progress g;
+
+	precopy_config_default(&cfg);
+	sim_run(&s, &cfg, 65536);
+	precopy_progress(&s.p, &g);
+	assert_true(g.eta_s < 0);
+	assert_true(g.dirty_rate_mbs > g.rate_mbs * 0.9);
+}
+
+static void test_empty_and_huge_values_do_no_harm(void **state)
+{
+	struct precopy_config cfg;
+	struct precopy p;
+
+	precopy_config_default(&cfg);
+	precopy_init(&p, &cfg, 0, 0);
+	precopy_round_begin(&p, 0, 0);
+	assert_int_equal(PRECOPY_STOP, precopy_round_end(&p, 0, 0));
+	precopy_init(&p, &cfg, UINT64_MAX, 0);
+	precopy_round_begin(&p, UINT64_MAX, 0);
+	precopy_sent(&p, UINT64_MAX, UINT64_MAX, 1);
+	assert_true(precopy_predict_ns(&p, UINT64_MAX) > S);
+	(void)precopy_round_end(&p, UINT64_MAX, UINT64_MAX);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_idle_guest_stops_after_two_rounds),
+		cmocka_unit_test(test_busy_guest_converges_below_the_goal),
+		cmocka_unit_test(test_stalled_but_within_the_limit_stops),
+		cmocka_unit_test(test_hopeless_guest_is_left_alone),
+		cmocka_unit_test(test_deadline_ends_a_slow_first_round),
+		cmocka_unit_test(test_goal_never_above_the_limit),
+		cmocka_unit_test(test_pace_holds_the_cap),
+		cmocka_unit_test(test_eta_says_when_it_will_not_converge),
+		cmocka_unit_test(test_empty_and_huge_values_do_no_harm),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
