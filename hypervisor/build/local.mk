@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-noinst_LIBRARIES += libhvbuild.a
-libhvbuild_a_SOURCES = hypervisor/build/kernel_unpack.c hypervisor/build/kernel_unpack.h \
-	hypervisor/build/kernel_elf.c hypervisor/build/kernel_elf.h \
-	hypervisor/build/pv_start.c hypervisor/build/pv_start.h \
-	hypervisor/domain.c hypervisor/domain_new.h
-libhvbuild_a_CFLAGS = $(AM_CFLAGS) $(LZMA_CFLAGS) $(LZ4_CFLAGS) $(ZSTD_CFLAGS) $(ZLIB_CFLAGS)
-HVBUILD_LIBS = libhvbuild.a $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS)
+# libkernel: the kernel file, pure.  libhvbuild: domain and start of day, which call the ABI.
+noinst_LIBRARIES += hypervisor/build/libkernel.a hypervisor/build/libhvbuild.a
+hypervisor_build_libkernel_a_SOURCES = hypervisor/build/kernel_unpack.c hypervisor/build/kernel_unpack.h \
+	hypervisor/build/kernel_elf.c hypervisor/build/kernel_elf.h
+hypervisor_build_libkernel_a_CFLAGS = $(AM_CFLAGS) $(LZMA_CFLAGS) $(LZ4_CFLAGS) $(ZSTD_CFLAGS) $(ZLIB_CFLAGS)
+hypervisor_build_libhvbuild_a_SOURCES = hypervisor/build/pv_start.c hypervisor/build/pv_start.h hypervisor/domain.c \
+	hypervisor/domain_new.h
+HVBUILD_LIBS = hypervisor/build/libhvbuild.a hypervisor/build/libkernel.a $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS)
+
+check_PROGRAMS += tests/unit/test_kernel_image
+tests_unit_test_kernel_image_SOURCES = tests/unit/test_kernel_image.c
+tests_unit_test_kernel_image_LDADD = hypervisor/build/libkernel.a lib/libhaven.a $(QB_LIBS) $(LZMA_LIBS) $(LZ4_LIBS) \
+	$(ZSTD_LIBS) $(ZLIB_LIBS) $(UNIT_LIBS)
