@@ -2,10 +2,12 @@
 noinst_LIBRARIES += lib/libhaven.a
 lib_libhaven_a_SOURCES = lib/err.c lib/err.h lib/log.c lib/log.h lib/buf.c lib/buf.h lib/paths.c lib/paths.h \
 	lib/atomic_file.c lib/atomic_file.h lib/conf.c lib/conf.h lib/msg_packet.c lib/msg_client.c lib/msg_server.c \
-	lib/msg_peer.c lib/msg.h lib/sandbox.c lib/sandbox.h lib/spawn.c lib/spawn.h
-lib_libhaven_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
+	lib/msg_peer.c lib/msg.h lib/sandbox.c lib/sandbox.h lib/spawn.c lib/spawn.h \
+	lib/vdev.c lib/vdev.h lib/xlcfg.c lib/xlcfg.h lib/xlcfg_disk.c lib/xlcfg_keys.c lib/xlcfg_keys.h \
+	lib/xlcfg_syntax.c lib/xlcfg_syntax.h lib/xlcfg_vif.c
+lib_libhaven_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS) $(UUID_CFLAGS)
 # what a program that links libhaven.a needs besides
-HAVEN_LIBS = lib/libhaven.a $(QB_LIBS) $(JANSSON_LIBS) $(SECCOMP_LIBS)
+HAVEN_LIBS = lib/libhaven.a $(QB_LIBS) $(JANSSON_LIBS) $(SECCOMP_LIBS) $(UUID_LIBS)
 
 
 # the cluster's certificates: what `haven cert` and migrated share
@@ -16,3 +18,14 @@ PKI_LIBS = lib/libpki.a $(HAVEN_LIBS) $(OPENSSL_LIBS)
 check_PROGRAMS += tests/unit/test_pki
 tests_unit_test_pki_SOURCES = tests/unit/test_pki.c
 tests_unit_test_pki_LDADD = $(PKI_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_xlcfg tests/unit/test_vdev
+tests_unit_test_xlcfg_SOURCES = tests/unit/test_xlcfg.c
+tests_unit_test_xlcfg_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
+tests_unit_test_vdev_SOURCES = tests/unit/test_vdev.c
+tests_unit_test_vdev_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
+
+# fuzz targets: a short mutation run in `make check`; with clang -fsanitize=fuzzer they link without fuzz_main.c
+check_PROGRAMS += tests/fuzz/fuzz_xlcfg
+tests_fuzz_fuzz_xlcfg_SOURCES = tests/fuzz/fuzz_xlcfg.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h
+tests_fuzz_fuzz_xlcfg_LDADD = $(HAVEN_LIBS)
