@@ -271,6 +271,10 @@ class Testbed:
         self.save()
         self.ports(node, "up")
 
+    def root(self, node):
+        """The node's root folder as the host can open it."""
+        return f"/proc/{self.init_pid(node)}/root"
+
     def argv(self, node, *argv):
         """The command line that runs argv on a node."""
         pid = self.init_pid(node)

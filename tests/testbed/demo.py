@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The demo guest: Debian's own cloud kernel, a busybox userland, its root file system on an iSCSI LUN."""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import time
+
+from testbed import CLUSTER_NET, GUEST_NET, STORAGE, run
+
+GUEST_ADDRESS = f"{GUEST_NET}.10"
+MAC = "00:16:3e:de:30:01"
+IQN = "iqn.2026-11.haven.testbed:demo"
+MODULES = ["xen-blkfront", "xen-netfront", "ext4"]
+DISK_MIB = 96
+
+GUEST_INITRAMFS = """#!/bin/busybox sh
+# First program of the guest: loads the front ends, mounts the root file system from xvda and goes on there.
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for m in $(cat /modules/order); do insmod /modules/$m; done
+i=0
+while [ ! -b /dev/xvda ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
+mount -t ext4 /dev/xvda /root || exec sh
+mount --move /dev /root/dev
+mount --move /proc /root/proc
+mount --move /sys /root/sys
+exec switch_root /root /sbin/init
+"""
+GUEST_INITTAB = """::sysinit:/etc/rcS
+hvc0::respawn:/bin/sh -l
+::respawn:/usr/bin/demo-guest /data/written {pattern_mib}
+::shutdown:/bin/sync
+::shutdown:/bin/umount -a -r
+"""
+GUEST_RCS = """#!/bin/sh
+mount -o remount,rw /
+ip link set lo up
+ip link set eth0 up
+ip addr add {address}/24 dev eth0
+echo "demo guest is up: boot_id $(cat /proc/sys/kernel/random/boot_id)"
+"""
+
+
+def fetch_kernel(cache):
+    """Downloads and unpacks (does not install) the kernel package; returns (vmlinuz, modules folder, release)."""
+    found = glob.glob(os.path.join(cache, "kernel/boot/vmlinuz-*-cloud-amd64"))
+    if not found:
+        os.makedirs(cache, exist_ok=True)
+        depends = run("apt-cache", "depends", "linux-image-cloud-amd64").stdout
+        package = re.search(r"Depends: (linux-image-6\S+-cloud-amd64)", depends).group(1)
+        run("apt-get", "download", package, cwd=cache)
+        deb = glob.glob(os.path.join(cache, package + "_*.deb"))[0]
+        tmp = os.path.join(cache, "kernel.tmp")
+        shutil.rmtree(tmp, ignore_errors=True)
+        run("dpkg", "-x", deb, tmp)
+        os.rename(tmp, os.path.join(cache, "kernel"))
+        found = glob.glob(os.path.join(cache, "kernel/boot/vmlinuz-*-cloud-amd64"))
+    release = os.path.basename(found[0])[len("vmlinuz-"):]
+    base = os.path.join(cache, "kernel")
+    modules = [p for p in (os.path.join(base, d, release) for d in ("lib/modules", "usr/lib/modules")) if os.path.isdir(p)][0]
+    return found[0], modules, release
+
+
+def module_files(modules, names):
+    """Files of the modules and what they need, in load order (modules.dep made by depmod in the unpacked package)."""
+    root = modules.split("/lib/modules/")[0]
+    if not os.path.exists(os.path.join(modules, "modules.dep.bin")):
+        run("depmod", "-b", root, os.path.basename(modules))
+    deps = {}
+    with open(os.path.join(modules, "modules.dep")) as f:
+        for line in f:
+            mod, _, needs = line.partition(":")
+            deps[mod] = needs.split()
+    order = []
+    builtin = open(os.path.join(modules, "modules.builtin")).read()
+
+    def name_of(path):
+        return re.sub(r"\.ko(\.\w+)?$", "", os.path.basename(path)).replace("_", "-")
+
+    def add(path):
+        if path not in order:
+            for need in deps[path]:
+                add(need)
+            order.append(path)
+
+    for name in names:
+        match = [m for m in deps if name_of(m) == name]
+        if match:
+            add(match[0])
+        elif name not in builtin.replace("_", "-"):
+            raise RuntimeError(f"{modules}: no module {name}")
+    # ext4 asks for crc32c by its algorithm's name, which no dependency says
+    for extra in ("crc32c-generic", "crc32c-intel"):
+        for m in deps:
+            if name_of(m) == extra and m not in order:
+                order.insert(0, m)
+    return [os.path.join(modules, m) for m in order]
+
+
+def write(path, text, mode=0o644):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, mode)
+
+
+def busybox():
+    for p in ("/bin/busybox", "/usr/bin/busybox"):
+        if os.path.exists(p):
+            return p
+    raise RuntimeError("busybox is missing: apt-get install busybox-static")
+
+
+def make_initramfs(modules, out):
+    tree = out + ".tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    for d in ("bin", "proc", "sys", "dev", "root", "modules"):
+        os.makedirs(os.path.join(tree, d))
+    shutil.copy2(busybox(), os.path.join(tree, "bin/busybox"))
+    names = []
+    for f in module_files(modules, MODULES):
+        name = os.path.basename(f)
+        data = open(f, "rb").read()
+        if name.endswith(".xz"):
+            import lzma
+            data, name = lzma.decompress(data), name[:-3]
+        with open(os.path.join(tree, "modules", name), "wb") as o:
+            o.write(data)
+        names.append(name)
+    write(os.path.join(tree, "modules/order"), "\n".join(names) + "\n")
+    write(os.path.join(tree, "init"), GUEST_INITRAMFS, 0o755)
+    with open(out, "wb") as f:
+        find = subprocess.Popen(["find", "."], cwd=tree, stdout=subprocess.PIPE)
+        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=tree, stdin=find.stdout, stdout=f, check=True)
+        find.wait()
+    shutil.rmtree(tree)
+
+
+def make_disk(program, out, pattern_mib, address=GUEST_ADDRESS):
+    tree = out + ".tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    for d in ("bin", "sbin", "usr/bin", "etc", "proc", "sys", "dev", "tmp", "data", "root"):
+        os.makedirs(os.path.join(tree, d))
+    shutil.copy2(busybox(), os.path.join(tree, "bin/busybox"))
+    for applet in run(busybox(), "--list").stdout.split():
+        if applet != "busybox":
+            os.symlink("/bin/busybox", os.path.join(tree, "bin", applet))
+    os.symlink("/bin/busybox", os.path.join(tree, "sbin/init"))
+    shutil.copy2(program, os.path.join(tree, "usr/bin/demo-guest"))
+    write(os.path.join(tree, "etc/inittab"), GUEST_INITTAB.format(pattern_mib=pattern_mib))
+    write(os.path.join(tree, "etc/rcS"), GUEST_RCS.format(address=address), 0o755)
+    with open(out, "wb") as f:
+        f.truncate(DISK_MIB << 20)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, out)
+    shutil.rmtree(tree)
+
+
+def config(name="demo", memory=256, vcpus=2, folder="/srv/demo", iqn=IQN, mac=MAC, extra="", disk=None):
+    disk = disk or (f"vdev=xvda,access=rw,script=block-iscsi,target=iqn={iqn},portal={CLUSTER_NET}.100:3260,lun=1")
+    return (f"# The demo guest: an ordinary xl.cfg\nname = '{name}'\ntype = 'pv'\nkernel = '{folder}/vmlinuz'\n"
+            f"ramdisk = '{folder}/initrd'\nextra = 'console=hvc0 quiet {extra}'\nmemory = {memory}\nvcpus = {vcpus}\n"
+            f"disk = [ '{disk}' ]\nvif = [ 'mac={mac},bridge=xenbr0' ]\non_reboot = 'restart'\non_crash = 'restart'\n")
+
+
+def export_lun(tb, image, iqn=IQN, tid=1):
+    """The image becomes LUN 1 of a target on the storage node."""
+    dest = os.path.join(tb.root(STORAGE), f"srv/lun{tid}.img")
+    os.makedirs(os.path.dirname(dest), exist_ok=True)
+    shutil.copyfile(image, dest)
+    adm = ("tgtadm", "--lld", "iscsi", "--op")
+    for _ in range(50):
+        if tb.sh(STORAGE, *adm, "show", "--mode", "sys", check=False).returncode == 0:
+            break
+        time.sleep(0.1)
+    tb.sh(STORAGE, *adm, "new", "--mode", "target", "--tid", str(tid), "-T", iqn)
+    tb.sh(STORAGE, *adm, "new", "--mode", "logicalunit", "--tid", str(tid), "--lun", "1", "-b", f"/srv/lun{tid}.img")
+    tb.sh(STORAGE, *adm, "bind", "--mode", "target", "--tid", str(tid), "-I", "ALL")
+
+
+def install_on_nodes(tb, vmlinuz, initrd, cfg, name="demo", folder="srv/demo"):
+    """Kernel, ramdisk and xl.cfg on every node, as an operator would copy them."""
+    for n in tb.nodes:
+        up = tb.root(n)
+        for src, dst in ((vmlinuz, "vmlinuz"), (initrd, "initrd")):
+            os.makedirs(os.path.join(up, folder), exist_ok=True)
+            shutil.copyfile(src, os.path.join(up, folder, dst))
+        write(os.path.join(up, f"etc/xen/{name}.cfg"), cfg)

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * demo-guest.c - what runs inside the demo guest (static, so that a busybox userland suffices).
+ *
+ *	demo-guest DATAFILE PATTERN_MIB
+ *
+ * - UDP port 7000: answers each probe "SEQ" with one status line (below), so that a client sees to the millisecond when
+ *   the guest does not answer.
+ * - TCP port 7001: sends a line with a number that counts up, every 10 ms, on each connection.
+ * - A writer appends to DATAFILE (a number, fsync'ed, then acknowledged in the status) every 20 ms.
+ * - A checker fills PATTERN_MIB of memory with a pattern that depends on address and round, and verifies it for ever.
+ * - A clock watcher checks that CLOCK_MONOTONIC never steps back.
+ *
+ * Status line: SEQ boot_id durable recovered memory_rounds memory_errors clock_errors write_errors monotonic_ns realtime_ns
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+static char boot_id[40];
+static _Atomic unsigned long durable, recovered, memory_rounds, memory_errors, clock_errors, write_errors;
+static size_t pattern_bytes;
+static const char *data_file;
+
+static long long now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static void sleep_ms(long ms)
+{
+	struct timespec ts = { ms / 1000, ms % 1000 * 1000000L };
+
+	nanosleep(&ts, NULL);
+}
+
+static int listen_on(int type, int port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
+	int fd = socket(AF_INET, type, 0), one = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || (type == SOCK_STREAM && listen(fd, 8) < 0)) {
+		perror("demo-guest: bind");
+		exit(1);
+	}
+	return fd;
+}
+
+static void *probes(void *arg)
+{
+	int fd = listen_on(SOCK_DGRAM, 7000);
+	char in[64], out[320];
+	struct sockaddr_in from;
+
+	for (;;) {
+		socklen_t n = sizeof(from);
+		ssize_t r = recvfrom(fd, in, sizeof(in) - 1, 0, (struct sockaddr *)&from, &n);
+
+		if (r <= 0)
+			continue;
+		in[r] = '\0';
+		snprintf(out, sizeof(out), "%.20s %s %lu %lu %lu %lu %lu %lu %lld %lld", in, boot_id, durable, recovered, memory_rounds,
+			 memory_errors, clock_errors, write_errors, now_ns(CLOCK_MONOTONIC), now_ns(CLOCK_REALTIME));
+		sendto(fd, out, strlen(out), 0, (struct sockaddr *)&from, n);
+	}
+	return arg;
+}
+
+static void *count_up(void *arg)
+{
+	int fd = (int)(long)arg;
+	char line[32];
+
+	for (unsigned long i = 0; ; i++) {
+		int n = snprintf(line, sizeof(line), "%lu\n", i);
+
+		if (send(fd, line, (size_t)n, MSG_NOSIGNAL) != n)
+			break;
+		sleep_ms(10);
+	}
+	close(fd);
+	return NULL;
+}
+
+static void *counters(void *arg)
+{
+	int fd = listen_on(SOCK_STREAM, 7001);
+
+	for (;;) {
+		int c = accept(fd, NULL, NULL);
+		pthread_t t;
+
+		if (c >= 0 && pthread_create(&t, NULL, count_up, (void *)(long)c) == 0)
+			pthread_detach(t);
+	}
+	return arg;
+}
+
+/* What is acknowledged in `durable` has been fsync'ed: a later boot must find at least that. */
+static void *writer(void *arg)
+{
+	int fd = open(data_file, O_RDWR | O_CREAT, 0644);
+	char line[24] = "";
+	unsigned long n = 0;
+
+	if (fd >= 0 && pread(fd, line, sizeof(line) - 1, 0) > 0)
+		n = strtoul(line, NULL, 10);
+	recovered = n;
+	for (;; sleep_ms(20)) {
+		int len = snprintf(line, sizeof(line), "%020lu\n", n + 1);
+
+		if (fd < 0 || pwrite(fd, line, (size_t)len, 0) != len || fsync(fd) < 0) {
+			write_errors++;
+			sleep_ms(200);
+			continue;
+		}
+		durable = ++n;
+	}
+	return arg;
+}
+
+static unsigned long pattern(unsigned long i, unsigned long round)
+{
+	return (i * 0x9e3779b97f4a7c15UL) ^ (round * 0xbf58476d1ce4e5b9UL);
+}
+
+/* Every word is read against the round it was written in, then written for the next round. */
+static void *memory_checker(void *arg)
+{
+	unsigned long words = pattern_bytes / sizeof(unsigned long), *m;
+
+	m = mmap(NULL, pattern_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED)
+		return arg;
+	for (unsigned long i = 0; i < words; i++)
+		m[i] = pattern(i, 0);
+	for (unsigned long round = 0; ; round++) {
+		for (unsigned long i = 0; i < words; i++) {
+			if (m[i] != pattern(i, round))
+				memory_errors++;
+			m[i] = pattern(i, round + 1);
+			if (i % (512 * 64) == 0)
+				sleep_ms(2);
+		}
+		memory_rounds = round + 1;
+	}
+	return arg;
+}
+
+static void *clock_watcher(void *arg)
+{
+	long long last = now_ns(CLOCK_MONOTONIC);
+
+	for (;; sleep_ms(1)) {
+		long long t = now_ns(CLOCK_MONOTONIC);
+
+		if (t < last)
+			clock_errors++;
+		last = t;
+	}
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	void *(*const threads[])(void *) = { counters, writer, memory_checker, clock_watcher };
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY);
+	pthread_t t;
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: demo-guest DATAFILE PATTERN_MIB\n");
+		return 2;
+	}
+	data_file = argv[1];
+	pattern_bytes = strtoul(argv[2], NULL, 10) << 20;
+	if (fd < 0 || read(fd, boot_id, 36) != 36) {
+		perror("demo-guest: boot_id");
+		return 1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++)
+		if (pthread_create(&t, NULL, threads[i], NULL) != 0)
+			return 1;
+	probes(NULL);
+	return 0;
+}
