@@ -1,1 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+# Programs of the test bed: what runs in the demo guest (static), and the client that measures it.
+EXTRA_PROGRAMS += tests/testbed/demo-guest tests/testbed/haven-probe
+tests_testbed_demo_guest_SOURCES = tests/testbed/guest/demo-guest.c
+tests_testbed_demo_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
+tests_testbed_demo_guest_LDFLAGS = -static -pthread
+tests_testbed_haven_probe_SOURCES = tests/testbed/probe.c
+testbed-programs: tests/testbed/demo-guest$(EXEEXT) tests/testbed/haven-probe$(EXEEXT)
+.PHONY: testbed-programs
+CLEANFILES += tests/testbed/demo-guest tests/testbed/haven-probe
