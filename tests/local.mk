@@ -8,3 +8,9 @@ tests_testbed_haven_probe_SOURCES = tests/testbed/probe.c
 testbed-programs: tests/testbed/demo-guest$(EXEEXT) tests/testbed/haven-probe$(EXEEXT)
 .PHONY: testbed-programs
 CLEANFILES += tests/testbed/demo-guest tests/testbed/haven-probe
+
+check_PROGRAMS += tests/unit/test_msg tests/unit/test_buf
+tests_unit_test_msg_SOURCES = tests/unit/test_msg.c
+tests_unit_test_msg_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
+tests_unit_test_buf_SOURCES = tests/unit/test_buf.c
+tests_unit_test_buf_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
