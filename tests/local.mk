@@ -14,3 +14,6 @@ tests_unit_test_msg_SOURCES = tests/unit/test_msg.c
 tests_unit_test_msg_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 tests_unit_test_buf_SOURCES = tests/unit/test_buf.c
 tests_unit_test_buf_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
+
+dist_check_SCRIPTS = tests/tree-rules
+TESTS += tests/tree-rules
