@@ -87,6 +87,7 @@ struct domain {
 	 * noted; they must not block.
 	 */
 	void *owner;
+	struct devices *devices;      /* devices/devices.c: its own, set by devices_create */
 	void (*evtchn_notify_backend)(struct domain *d, uint32_t port);  /* guest signalled a port bound to a back end; lock held */
 	void (*console_write)(struct domain *d, const char *s, size_t n); /* console_io write (early boot) */
 	void (*shutdown_notify)(struct domain *d);                       /* shutdown_reason was set */

@@ -52,9 +52,6 @@ int devices_add_console(struct devices *ds);
 int devices_add_disk(struct devices *ds, const struct device_disk *c);
 int devices_add_vif(struct devices *ds, const struct device_vif *c);
 
-/* "xvda" -> 51712 (Xen's vbd-interface(7)); -EINVAL. */
-int device_vdev_number(const char *vdev);
-
 /*
  * (Re)connects one of the channels; kind is "store", "store-be", "console", "disk:VDEV", "tap:N" or "iscsi" (fd: data
  * channel, fd2: bounce memfd; one for all iSCSI disks).  fd2 is -1 otherwise.  Takes the descriptors over, also on error.
@@ -79,7 +76,7 @@ void devices_resume(struct devices *ds);      /* serve again, and kick every por
 /* Closes disks and taps of a drained domain for good (the move's `released`). */
 void devices_release(struct devices *ds);
 
-/* State of all devices, of a drained domain; load validates all, then applies: 0 or -EINVAL with nothing applied. */
+/* State of all devices, of a drained domain.  After load failed (-EINVAL, -ENOMEM) the devices are fit for devices_destroy alone. */
 int devices_save(struct devices *ds, struct buf *out);
 int devices_load(struct devices *ds, const void *p, size_t n);
 

@@ -305,3 +305,8 @@ void io_loop_stop(struct io_loop *l)
 {
 	l->stop = true;
 }
+
+int io_loop_fd(const struct io_loop *l)
+{
+	return l->epfd;
+}

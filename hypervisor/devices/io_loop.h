@@ -23,6 +23,12 @@ int io_loop_run(struct io_loop *l);           /* until io_loop_stop(); 0 or -err
 int io_loop_run_once(struct io_loop *l, int timeout_ms);   /* one round, for tests; -1: wait for something */
 void io_loop_stop(struct io_loop *l);         /* on the loop's thread */
 
+/*
+ * A descriptor that polls readable when a round would find something, to put this loop inside another one (libqb's, which
+ * msg_server wants): on POLLIN call io_loop_run_once(l, 0).  Stays the loop's.
+ */
+int io_loop_fd(const struct io_loop *l);
+
 /* A descriptor: events is a set of EPOLLIN|EPOLLOUT; fn gets what is there (EPOLLHUP, EPOLLERR always).  Level-triggered. */
 typedef void io_fd_fn(void *arg, uint32_t events);
 struct io_fd *io_fd_add(struct io_loop *l, int fd, uint32_t events, io_fd_fn *fn, void *arg);

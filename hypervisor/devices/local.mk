@@ -1,3 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 noinst_LIBRARIES += hypervisor/devices/libdevices.a
-hypervisor_devices_libdevices_a_SOURCES = hypervisor/devices/io_loop.c
+hypervisor_devices_libdevices_a_SOURCES = hypervisor/devices/io_loop.c hypervisor/devices/io_loop.h \
+	hypervisor/devices/devices.c hypervisor/devices/devices.h hypervisor/devices/device_priv.h \
+	hypervisor/devices/xs_client.c hypervisor/devices/xs_client.h hypervisor/devices/xenbus_back.c \
+	hypervisor/devices/store_ring.c hypervisor/devices/console_ring.c \
+	hypervisor/devices/vbd.c hypervisor/devices/blk_pool.c hypervisor/devices/blk_pool.h \
+	hypervisor/devices/blk_remote.c hypervisor/devices/blk_remote.h \
+	hypervisor/devices/vif.c hypervisor/devices/netpkt.c hypervisor/devices/netpkt.h
