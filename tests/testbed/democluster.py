@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Three nodes with the demo guest on an iSCSI LUN under Pacemaker: what quickstart and the cluster tests share."""
+import json
+import os
+import re
+import subprocess
+import time
+
+import demo
+from probelog import ProbeLog
+from testbed import Testbed, start_time
+
+
+class Failed(Exception):
+    """Something did not hold: the text names it, what was seen and where to look."""
+
+
+class DemoCluster:
+    def __init__(self, work, build, install, cache=None, testbed=None):
+        """work: folder for logs; build: build tree with the test bed's programs; install: DESTDIR of make install."""
+        self.work, self.build, self.install = work, build, install
+        self.cache = cache or os.path.join(work, "cache")
+        self.tb = Testbed(testbed or os.path.join(work, "testbed"))
+        self.probe = None
+        self.log = None
+        self.kernel = None
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+    def up(self, nodes=3, **kw):
+        self.tb.up(nodes, install=self.install, **kw)
+        for n in self.tb.nodes:
+            self.wait(f"{n}: Haven's daemons", lambda n=n: self.daemons_up(n), 20)
+        self.sh("n1", "haven", "setup")
+
+    def down(self):
+        self.stop_probe()
+        self.tb.down()
+
+    def sh(self, node, *argv, check=True):
+        return self.tb.sh(node, *argv, check=check)
+
+    def live_nodes(self):
+        return [n for n in self.tb.nodes if self.tb.init_pid(n)]
+
+    def daemons_up(self, node):
+        return (self.tb.init_pid(node) and self.sh(node, "timeout", "5", "xl", "list", check=False).returncode == 0 and
+                self.sh(node, "timeout", "5", "haven", "status", check=False).returncode == 0)
+
+    def cluster_complete(self, node):
+        r = self.sh(node, "timeout", "10", "crm_mon", "-1", "--output-as=xml", check=False)
+        return r.stdout.count('online="true"') >= len(self.tb.nodes) and 'pending="true"' not in r.stdout
+
+    def whole_again(self, timeout=60):
+        """Every node is on, in the cluster, and its daemons answer."""
+        self.wait("all nodes back", lambda: len(self.live_nodes()) == len(self.tb.nodes) and
+                  self.cluster_complete(self.live_nodes()[0]) and all(self.daemons_up(n) for n in self.tb.nodes), timeout)
+
+    @staticmethod
+    def wait(what, test, timeout, interval=0.1):
+        """The first true value of test(); Failed after timeout seconds."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            value = test()
+            if value:
+                return value
+            time.sleep(interval)
+        raise Failed(f"{what}: not within {timeout} s")
+
+    # -- the guest ---------------------------------------------------------------------------------------------------
+    def make_guest(self, pattern_mib=96, memory=256, vcpus=2):
+        vmlinuz, modules, self.kernel = demo.fetch_kernel(self.cache)
+        initrd, disk = os.path.join(self.cache, "initrd"), os.path.join(self.cache, "disk.img")
+        demo.make_initramfs(modules, initrd)
+        demo.make_disk(os.path.join(self.build, "tests/testbed/demo-guest"), disk, pattern_mib)
+        demo.export_lun(self.tb, disk)
+        demo.install_on_nodes(self.tb, vmlinuz, initrd, demo.config(memory=memory, vcpus=vcpus))
+
+    def start_probe(self):
+        path = os.path.join(self.work, "probe.log")
+        if os.path.exists(path):
+            os.unlink(path)
+        program = os.path.join(self.build, "tests/testbed/haven-probe")
+        self.probe = subprocess.Popen(self.tb.client_argv(program, demo.GUEST_ADDRESS, path), stdin=subprocess.DEVNULL)
+        with open(os.path.join(self.work, "probe.pid"), "w") as f:
+            f.write(f"{self.probe.pid} {start_time(self.probe.pid)}")
+        self.log = ProbeLog(path)
+
+    def stop_probe(self):
+        if self.probe and self.probe.poll() is None:
+            self.probe.terminate()
+            self.probe.wait(timeout=5)
+
+    def start_guest(self, timeout=90):
+        """Makes it a resource and waits for its first answer; seconds that took."""
+        begun = time.monotonic()
+        self.haven("n1", "setup", "demo", "/etc/xen/demo.cfg")
+        self.wait("the guest's first answer", lambda: self.log.refresh().last_reply(), timeout)
+        return round(time.monotonic() - begun, 2)
+
+    def where(self):
+        """The nodes on which xl lists the guest."""
+        found = []
+        for n in self.live_nodes():
+            r = self.sh(n, "timeout", "10", "xl", "list", "demo", check=False)
+            if r.returncode == 0 and re.search(r"^demo\s", r.stdout, re.M):
+                found.append(n)
+        return found
+
+    def copies(self):
+        """{node: copy state} of the guest, as `haven status --json` of each node's own hypervisord has it."""
+        out = {}
+        for n in self.live_nodes():
+            r = self.sh(n, "timeout", "10", "xl", "list", "-l", "demo", check=False)
+            if r.returncode == 0:
+                m = re.search(r'"copy":\s*"([\w-]+)"', r.stdout)
+                out[n] = m.group(1) if m else "?"
+        return out
+
+    def steady(self, what, seconds=1.0, timeout=20):
+        self.wait(f"steady answers {what}", lambda: self.log.refresh().steady(seconds), timeout)
+
+    def check_guest(self, before, what):
+        """The guest is the one of before (a Reply), and its own checks found nothing."""
+        after = self.log.refresh().status()
+        if after.boot_id != before.boot_id:
+            raise Failed(f"{what}: the guest has booted again")
+        if after.errors:
+            raise Failed(f"{what}: the guest's own checks found memory {after.memory_errors}, clock {after.clock_errors}, "
+                         f"disk {after.write_errors} errors")
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+    def haven(self, node, *argv, stream=False, timeout=120):
+        """Runs `haven ...` on a node; with stream, its progress lines are shown as they come."""
+        p = subprocess.Popen(self.tb.argv(node, "timeout", str(timeout), "haven", *argv), stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        out = []
+        for line in p.stdout:
+            out.append(line)
+            if stream and line.strip() and not line.startswith("{"):
+                print("            " + line.rstrip(), flush=True)
+        if p.wait():
+            raise Failed(f"haven {' '.join(argv)} on {node}: status {p.returncode}: {''.join(out).strip()}")
+        return "".join(out)
+
+    def migrate(self, target, stream=False):
+        """haven migrate demo TARGET; the figures it prints."""
+        node = self.live_nodes()[0]
+        return self.last_json(self.haven(node, "migrate", "demo", target, "--json", stream=stream))
+
+    @staticmethod
+    def last_json(text):
+        lines = [line for line in text.splitlines() if line.startswith("{")]
+        if not lines:
+            raise Failed(f"no figures in: {text!r}")
+        return json.loads(lines[-1])
+
+    def fenced(self, victim):
+        for n in self.live_nodes():
+            if n != victim:
+                r = self.sh(n, "timeout", "10", "stonith_admin", "--history", victim, check=False)
+                if r.returncode == 0 and re.search(r"(was able to|reboot|off).*" + victim, r.stdout):
+                    return True
+        return False
+
+    def console(self, node, command="cat /proc/uptime", expect=r"\d+\.\d+ \d+\.\d+"):
+        """Types a command on `xl console`, waits for what it prints; the whole console log and the answer."""
+        p = subprocess.Popen(self.tb.argv(node, "timeout", "3", "xl", "console", "demo"), stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            p.stdin.write(f"\n{command}\n".encode())
+            p.stdin.flush()
+            live = p.communicate(timeout=10)[0].decode(errors="replace")
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            p.kill()
+            raise Failed(f"xl console demo on {node} hangs")
+        if not re.search(expect, live):
+            raise Failed(f"xl console demo on {node} gives no answer: {live[-300:]!r}")
+        with open(os.path.join(self.tb.root(node), "var/log/xen/console/guest-demo.log"), errors="replace") as f:
+            return f.read() + live
