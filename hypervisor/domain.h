@@ -69,7 +69,17 @@ struct domain {
 	struct evtchn_state *evtchn;
 	struct grant_state *grant;
 
-	/* time: guest system time = host CLOCK_MONOTONIC + system_offset_ns; see abi/time.c */
+	/*
+	 * time, see abi/guest_time.c.  With an invariant TSC guest system time is clock.ns at TSC clock.tsc and runs on
+	 * from there at the TSC's rate; else it is host CLOCK_MONOTONIC + system_offset_ns.
+	 */
+	struct {
+		uint64_t tsc, ns;
+		uint32_t mul;            /* ns = ((tsc << shift) * mul) >> 32 */
+		int8_t shift;
+		bool stable;
+		uint32_t generation;     /* changes whenever the above does */
+	} clock;
 	int64_t system_offset_ns;
 	int64_t wallclock_offset_ns; /* CLOCK_REALTIME at system time 0 */
 	uint64_t tsc_khz;            /* rate the guest was told; travels */

@@ -68,6 +68,7 @@ struct vcpu {
 	struct vcpu_info *info;                       /* never NULL: inside shared_info until registered elsewhere */
 	uint64_t info_mfn; unsigned info_offset;
 	uint64_t runstate_va, time_va;                /* guest virtual addresses registered, 0: none */
+	uint32_t time_generation;                     /* domain.clock.generation the guest was told */
 	struct vcpu_runstate_info runstate;           /* the hypervisor's own copy */
 	uint64_t singleshot_ns;                       /* system time of the one-shot timer, 0: off */
 	uint64_t periodic_ns, periodic_next_ns;

@@ -10,7 +10,10 @@
 
 #include "hypervisor/engine/engine.h"
 
-/* Set-up and tear-down of evtchn/grant/shared info of a domain whose memory is mapped.  0 or -errno. */
+/*
+ * Set-up and tear-down of evtchn/grant/shared info/clock of a domain whose memory is mapped and whose engine is set.
+ * 0 or -errno.  The caller has initialised d->lock; then one abi_vcpu_init per vCPU.
+ */
 int abi_domain_init(struct domain *d);
 void abi_domain_destroy(struct domain *d);
 void abi_vcpu_init(struct vcpu *v);                   /* power-on state: down, info in shared_info */
@@ -40,8 +43,11 @@ void evtchn_raise_virq(struct vcpu *v, unsigned virq);
 void *grant_acquire(struct domain *d, uint32_t ref, bool write, uint64_t *ret_mfn);
 void grant_release(struct domain *d, uint32_t ref, bool write);
 
-/* Time. */
-uint64_t abi_now_ns(void);                            /* host CLOCK_MONOTONIC; tests replace it */
+/* Time.  The first four are hypervisor/host_clock.c; tests replace them. */
+uint64_t abi_now_ns(void);                            /* host CLOCK_MONOTONIC */
+uint64_t abi_realtime_ns(void);                       /* host CLOCK_REALTIME */
+uint64_t abi_read_tsc(void);
+uint64_t abi_tsc_khz(bool *ret_stable);               /* rate of abi_read_tsc(); stable: invariant and in step on all CPUs */
 uint64_t system_time_ns(const struct domain *d);
 void time_update_vcpu(struct vcpu *v);                /* vcpu_time_info of v, before it enters the guest */
 void time_update_wallclock(struct domain *d);
@@ -49,8 +55,15 @@ void time_poll_timers(struct vcpu *v);                /* raises VIRQ_TIMER when 
 uint64_t time_next_deadline_ns(const struct vcpu *v); /* host monotonic, UINT64_MAX: none */
 void runstate_change(struct vcpu *v, int runstate);
 
-/* The vCPU went to sleep or must wake (vcpu_thread.c implements; tests stub). */
+/*
+ * vcpu_thread.c implements; tests stub.  wake: v has something to look at (any thread, d->lock held or not): it leaves
+ * the guest or its sleep.  yield: v's thread gives up the CPU for a moment.
+ */
 void vcpu_wake(struct vcpu *v);
+void vcpu_yield(struct vcpu *v);
+
+/* Name of a hypercall for logs and statistics. */
+const char *hypercall_name(uint64_t nr);
 
 /*
  * Image: every piece of state above as bytes (record bodies, see docs/specs/image.md), and back.  save: appends to a

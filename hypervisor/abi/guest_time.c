@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * guest_time.c - the guest's clocks: vcpu_time_info, wall clock, one-shot and periodic timers, runstate.
+ *
+ * System time is nanoseconds since the domain was built, pauses and moves included.  With an invariant TSC one pair
+ * (TSC, nanoseconds) serves all vCPUs for as long as the domain stays on this host, so guest time cannot step and is
+ * the same on every vCPU (XEN_PVCLOCK_TSC_STABLE_BIT); timers use the same clock.  Without one, each entry to the guest
+ * refreshes the pair from CLOCK_MONOTONIC and the guest keeps it monotonic itself (no stable bit).
+ */
+#include "hypervisor/abi/abi_private.h"
+
+#define NS_PER_S 1000000000UL
+
+/* ---- scale ---- */
+
+/* mul and shift such that ns = ((ticks << shift) * mul) >> 32, mul in [2^31, 2^32) for the best precision. */
+static void scale_from_khz(uint64_t khz, uint32_t *mul, int8_t *shift)
+{
+	/* ns per tick = 10^6 / khz, as a 32.32 fraction, normalised */
+	unsigned __int128 frac = ((unsigned __int128)1000000 << 64) / khz;         /* .64 */
+	int s = 0;
+
+	while (frac >> 64) {
+		frac >>= 1;
+		s++;
+	}
+	while (!(frac >> 63)) {
+		frac <<= 1;
+		s--;
+	}
+	*mul = (uint32_t)(frac >> 32);
+	*shift = (int8_t)s;
+}
+
+static uint64_t scale_ticks(uint64_t ticks, uint32_t mul, int shift)
+{
+	unsigned __int128 t = ticks;
+
+	t = shift < 0 ? t >> -shift : t << shift;
+	return (uint64_t)(t * mul >> 32);
+}
+
+static uint64_t guest_tsc(const struct domain *d) { return abi_read_tsc() + (uint64_t)d->tsc_offset; }
+
+uint64_t system_time_ns(const struct domain *d)
+{
+	uint64_t tsc;
+
+	if (!d->clock.stable)
+		return abi_now_ns() + (uint64_t)d->system_offset_ns;
+	tsc = guest_tsc(d);
+	/* Another CPU's TSC may be a few ticks behind the one the pair was taken on. */
+	return tsc <= d->clock.tsc ? d->clock.ns : d->clock.ns + scale_ticks(tsc - d->clock.tsc, d->clock.mul, d->clock.shift);
+}
+
+void time_set(struct domain *d, uint64_t system_ns)
+{
+	d->clock.tsc = guest_tsc(d);
+	d->clock.ns = system_ns;
+	d->system_offset_ns = (int64_t)(system_ns - abi_now_ns());
+	d->clock.generation++;
+}
+
+void time_domain_init(struct domain *d)
+{
+	uint64_t khz = abi_tsc_khz(&d->clock.stable);
+
+	d->tsc_khz = khz;
+	scale_from_khz(khz, &d->clock.mul, &d->clock.shift);
+	time_set(d, 0);
+}
+
+/* ---- what the guest reads ---- */
+
+static struct vcpu_time_info time_info(struct domain *d)
+{
+	struct vcpu_time_info t = { .tsc_to_system_mul = d->clock.mul, .tsc_shift = d->clock.shift };
+
+	if (d->clock.stable) {
+		t.tsc_timestamp = d->clock.tsc;
+		t.system_time = d->clock.ns;
+		t.flags = XEN_PVCLOCK_TSC_STABLE_BIT;
+	} else {
+		t.tsc_timestamp = guest_tsc(d);
+		t.system_time = system_time_ns(d);
+	}
+	return t;
+}
+
+/* The secondary copy may be read by other vCPUs while it is written: odd version first, even version last. */
+void time_write_area(struct vcpu *v)
+{
+	struct vcpu_time_info t = v->info->time;
+	uint32_t odd = t.version | 1;
+
+	if (!v->time_va)
+		return;
+	if (guest_kernel_write(v, v->time_va, &odd, sizeof(odd)))
+		return;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	guest_kernel_write(v, v->time_va + sizeof(odd), (const uint8_t *)&t + sizeof(odd), sizeof(t) - sizeof(odd));
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	guest_kernel_write(v, v->time_va, &t.version, sizeof(t.version));
+}
+
+void time_update_vcpu(struct vcpu *v)
+{
+	struct domain *d = v->d;
+	struct vcpu_time_info *out = &v->info->time, t;
+
+	if (d->clock.stable && v->time_generation == d->clock.generation)
+		return;
+	t = time_info(d);
+	v->time_generation = d->clock.generation;
+	out->version |= 1;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	out->tsc_timestamp = t.tsc_timestamp;
+	out->system_time = t.system_time;
+	out->tsc_to_system_mul = t.tsc_to_system_mul;
+	out->tsc_shift = t.tsc_shift;
+	out->flags = t.flags;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	out->version++;
+	vcpu_info_touched(v);
+	time_write_area(v);
+}
+
+void time_update_wallclock(struct domain *d)
+{
+	struct shared_info *s = domain_shared_info(d);
+	uint64_t boot = abi_realtime_ns() - system_time_ns(d);
+
+	d->wallclock_offset_ns = (int64_t)boot;
+	s->wc_version |= 1;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	s->wc_sec = (uint32_t)(boot / NS_PER_S);
+	s->wc_sec_hi = (uint32_t)(boot / NS_PER_S >> 32);
+	s->wc_nsec = (uint32_t)(boot % NS_PER_S);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	s->wc_version++;
+	domain_mark_dirty(d, SPECIAL_MFN + SPECIAL_SHARED_INFO);
+}
+
+/* ---- timers ---- */
+
+void time_poll_timers(struct vcpu *v)
+{
+	uint64_t now;
+	bool due = false;
+
+	if (!v->singleshot_ns && !v->periodic_ns && !(atomic_load(&v->run_state) == VCPU_POLLING && v->poll_until_ns))
+		return;
+	now = system_time_ns(v->d);
+	if (v->singleshot_ns && now >= v->singleshot_ns) {
+		v->singleshot_ns = 0;
+		due = true;
+	}
+	if (v->periodic_ns && now >= v->periodic_next_ns) {
+		v->periodic_next_ns += ((now - v->periodic_next_ns) / v->periodic_ns + 1) * v->periodic_ns;
+		due = true;
+	}
+	if (due)
+		evtchn_raise_virq(v, VIRQ_TIMER);
+	if (v->poll_until_ns && now >= v->poll_until_ns) {
+		int polling = VCPU_POLLING;
+
+		atomic_compare_exchange_strong(&v->run_state, &polling, VCPU_RUNNABLE);
+	}
+}
+
+uint64_t time_next_deadline_ns(const struct vcpu *v)
+{
+	uint64_t next = UINT64_MAX, sys, now;
+
+	if (v->singleshot_ns)
+		next = v->singleshot_ns;
+	if (v->periodic_ns && v->periodic_next_ns < next)
+		next = v->periodic_next_ns;
+	if (atomic_load(&v->run_state) == VCPU_POLLING && v->poll_until_ns && v->poll_until_ns < next)
+		next = v->poll_until_ns;
+	if (next == UINT64_MAX)
+		return UINT64_MAX;
+	now = abi_now_ns();
+	sys = system_time_ns(v->d);
+	if (next <= sys)
+		return now;
+	return next - sys > UINT64_MAX - 1 - now ? UINT64_MAX - 1 : now + (next - sys);
+}
+
+/* ---- runstate ---- */
+
+static void runstate_write(struct vcpu *v)
+{
+	struct vcpu_runstate_info r = v->runstate;
+	const size_t off = offsetof(struct vcpu_runstate_info, state_entry_time);
+	bool flag = v->d->vm_assist >> VMASST_TYPE_runstate_update_flag & 1;
+	uint64_t entry;
+
+	if (!v->runstate_va)
+		return;
+	if (flag) {
+		/* Readers on other vCPUs see the update bit for as long as the rest may not fit together (vcpu.h). */
+		entry = r.state_entry_time | XEN_RUNSTATE_UPDATE;
+		if (guest_kernel_write(v, v->runstate_va + off, &entry, sizeof(entry)))
+			return;
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		r.state_entry_time = entry;
+	}
+	if (guest_kernel_write(v, v->runstate_va, &r, sizeof(r)) || !flag)
+		return;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	entry = r.state_entry_time & ~XEN_RUNSTATE_UPDATE;
+	guest_kernel_write(v, v->runstate_va + off, &entry, sizeof(entry));
+}
+
+static void runstate_account(struct vcpu *v, uint64_t now)
+{
+	struct vcpu_runstate_info *r = &v->runstate;
+
+	if (now > r->state_entry_time)
+		r->time[r->state & 3] += now - r->state_entry_time;
+	r->state_entry_time = now;
+}
+
+void runstate_change(struct vcpu *v, int runstate)
+{
+	if (v->runstate.state == runstate)
+		return;
+	pthread_mutex_lock(&v->d->lock);
+	runstate_account(v, system_time_ns(v->d));
+	v->runstate.state = runstate;
+	pthread_mutex_unlock(&v->d->lock);
+	runstate_write(v);
+}
+
+void runstate_get(struct vcpu *v, struct vcpu_runstate_info *out)
+{
+	uint64_t now = system_time_ns(v->d);
+
+	pthread_mutex_lock(&v->d->lock);
+	*out = v->runstate;
+	pthread_mutex_unlock(&v->d->lock);
+	if (now > out->state_entry_time)
+		out->time[out->state & 3] += now - out->state_entry_time;
+}
+
+/* A copy is there at once, for a vCPU that is not running yet as well: the address is looked up by the caller. */
+void runstate_register(struct vcpu *self, struct vcpu *v, uint64_t va)
+{
+	struct vcpu_runstate_info r;
+
+	v->runstate_va = va;
+	if (!va)
+		return;
+	runstate_get(v, &r);
+	guest_write(self, va, &r, sizeof(r));
+}
+
+int time_register_area(struct vcpu *self, struct vcpu *v, uint64_t va)
+{
+	struct vcpu_time_info t = v->info->time;
+	uint32_t version = t.version;
+
+	t = time_info(v->d);
+	t.version = version & ~1U;
+	if (va && guest_write(self, va, &t, sizeof(t)))
+		return -EFAULT;
+	v->time_va = va;
+	return 0;
+}

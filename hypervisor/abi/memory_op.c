@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * memory_op.c - the memory reservation of the guest: ballooning and the queries around it.
+ *
+ * The domain's frame numbers are its own: 0 .. max_pages-1, of which it holds those in d->populated.  Giving a frame up
+ * frees the host's memory behind it and getting one back yields zeros.  A guest page prefers the frame of its own
+ * number, so a balloon that shrinks and grows leaves mfn == gfn where it can.
+ */
+#include "hypervisor/abi/abi_private.h"
+#include <xen/memory.h>
+
+/* Continuations: how many extents are done, above the sub-operation (as Xen encodes it). */
+#define CMD_BITS 6
+#define CMD_MASK ((1U << CMD_BITS) - 1)
+#define MAX_ORDER 9                       /* 2 MiB, Xen's limit for a domU */
+
+static void populated_set(struct domain *d, uint64_t mfn, bool on)
+{
+	uint64_t bit = 1UL << (mfn % 64);
+
+	if (on)
+		__atomic_fetch_or(&d->populated[mfn / 64], bit, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_and(&d->populated[mfn / 64], ~bit, __ATOMIC_RELAXED);
+}
+
+/* Are [mfn, mfn+n) all free?  d->lock held. */
+static bool range_is_free(const struct domain *d, uint64_t mfn, uint64_t n)
+{
+	if (mfn >= d->max_pages || n > d->max_pages - mfn)
+		return false;
+	for (uint64_t i = 0; i < n; i++)
+		if (frame_is_populated(d, mfn + i))
+			return false;
+	return true;
+}
+
+/* First free, aligned run of 1 << order frames at or after `from`, or UINT64_MAX.  d->lock held. */
+static uint64_t range_find(const struct domain *d, uint64_t from, unsigned order)
+{
+	uint64_t step = 1UL << order;
+
+	for (uint64_t mfn = (from + step - 1) & ~(step - 1); mfn < d->max_pages; mfn += step) {
+		if (order < 6 && !(mfn % 64) && d->populated[mfn / 64] == ~0UL) {
+			mfn += 64 - step;
+			continue;
+		}
+		if (range_is_free(d, mfn, step))
+			return mfn;
+	}
+	return UINT64_MAX;
+}
+
+/* Take 1 << order free frames, wanted first; first frame or UINT64_MAX.  *hint speeds up a run of calls. */
+static uint64_t frames_take(struct domain *d, uint64_t wanted, unsigned order, uint64_t *hint)
+{
+	uint64_t n = 1UL << order, mfn = wanted;
+
+	pthread_mutex_lock(&d->lock);
+	if (wanted == UINT64_MAX || (wanted & (n - 1)) || !range_is_free(d, wanted, n)) {
+		mfn = range_find(d, *hint, order);
+		if (mfn == UINT64_MAX && *hint)
+			mfn = range_find(d, 0, order);
+		if (mfn != UINT64_MAX)
+			*hint = mfn;
+	}
+	if (mfn != UINT64_MAX) {
+		for (uint64_t i = 0; i < n; i++)
+			populated_set(d, mfn + i, true);
+		atomic_fetch_add(&d->tot_pages, n);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return mfn;
+}
+
+/* Give [mfn, mfn+n) up; false when the guest does not hold all of it. */
+static bool frames_give(struct domain *d, uint64_t mfn, uint64_t n)
+{
+	bool ok = mfn < d->max_pages && n <= d->max_pages - mfn;
+
+	pthread_mutex_lock(&d->lock);
+	for (uint64_t i = 0; ok && i < n; i++)
+		ok = frame_is_populated(d, mfn + i);
+	if (ok) {
+		for (uint64_t i = 0; i < n; i++) {
+			populated_set(d, mfn + i, false);
+			__atomic_store_n(&d->pt_type[mfn + i], 0, __ATOMIC_RELAXED);
+			m2p_set(d, mfn + i, M2P_INVALID);
+		}
+		atomic_fetch_sub(&d->tot_pages, n);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return ok;
+}
+
+/* The contents of frames just given up: freed, or zeroed; translations of them gone. */
+static void frames_scrub(struct domain *d, uint64_t mfn, uint64_t n)
+{
+	if (d->ram_release)
+		d->ram_release(d, mfn, n);
+	else
+		memset(domain_frame(d, mfn), 0, n << PAGE_SHIFT_HV);
+	for (uint64_t i = 0; i < n; i++)
+		frame_touched(d, mfn + i);
+}
+
+static void flush_everyone(struct vcpu *v)
+{
+	v->d->engine->tlb_shootdown(v, vcpu_mask_all(v->d), 0, true);
+}
+
+static int domid_check(const struct domain *d, uint16_t domid)
+{
+	if (domid == DOMID_SELF || domid == d->domid)
+		return 0;
+	return domid < DOMID_FIRST_RESERVED ? -ESRCH : -EPERM;
+}
+
+/* ---- populate, increase, decrease ---- */
+
+static int reservation_read(struct vcpu *v, uint64_t va, struct xen_memory_reservation *r)
+{
+	if (guest_read(v, r, va, sizeof(*r)))
+		return -EFAULT;
+	if (domid_check(v->d, r->domid))
+		return domid_check(v->d, r->domid);
+	if (r->extent_order > MAX_ORDER)
+		return -EPERM;
+	return r->nr_extents > UINT64_MAX / sizeof(uint64_t) ? -EINVAL : 0;
+}
+
+typedef int extent_fn(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, uint64_t *hint);
+
+static int extent_populate(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, uint64_t *hint)
+{
+	uint64_t gpfn, mfn, n = 1UL << r->extent_order;
+
+	if (guest_read(v, &gpfn, slot_va, sizeof(gpfn)))
+		return -EFAULT;
+	mfn = frames_take(v->d, gpfn, r->extent_order, hint);
+	if (mfn == UINT64_MAX)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < n; i++)
+		m2p_set(v->d, mfn + i, gpfn + i);
+	return guest_write(v, slot_va, &mfn, sizeof(mfn));
+}
+
+static int extent_increase(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, uint64_t *hint)
+{
+	uint64_t mfn = frames_take(v->d, UINT64_MAX, r->extent_order, hint);
+
+	if (mfn == UINT64_MAX)
+		return -ENOMEM;
+	return slot_va ? guest_write(v, slot_va, &mfn, sizeof(mfn)) : 0;
+}
+
+static int extent_decrease(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, uint64_t *hint)
+{
+	uint64_t mfn, n = 1UL << r->extent_order;
+
+	if (guest_read(v, &mfn, slot_va, sizeof(mfn)))
+		return -EFAULT;
+	if (!frames_give(v->d, mfn, n))
+		return -EINVAL;
+	/* No one may write through an old translation once the memory is gone: first the flush, then the release. */
+	flush_everyone(v);
+	frames_scrub(v->d, mfn, n);
+	return 0;
+}
+
+/* The number of extents done is the result, errors included: that is how the header has it. */
+static int64_t reservation_op(struct vcpu *v, struct hypercall *c, extent_fn *fn, bool list_optional)
+{
+	uint64_t start = (c->arg[0] & 0xffffffffUL) >> CMD_BITS, i, list, hint = 0;
+	struct xen_memory_reservation r;
+	int rc = reservation_read(v, c->arg[1], &r);
+
+	if (rc)
+		return rc == -EFAULT ? rc : (int64_t)start;
+	if (start > r.nr_extents)
+		return -EINVAL;
+	list = (uint64_t)(uintptr_t)r.extent_start.p;
+	for (i = start; i < r.nr_extents; i++) {
+		if (i > start && hypercall_preempt(v) && i < UINT32_MAX >> CMD_BITS) {
+			c->again = true;
+			c->arg[0] = (c->arg[0] & CMD_MASK) | i << CMD_BITS;
+			return 0;
+		}
+		if (fn(v, &r, list || !list_optional ? list + i * sizeof(uint64_t) : 0, &hint))
+			break;
+	}
+	return (int64_t)i;
+}
+
+/* ---- exchange ---- */
+
+#define EXCHANGE_MAX_PAGES (1UL << MAX_ORDER)
+
+static int exchange_check(const struct domain *d, const struct xen_memory_exchange *x)
+{
+	if (domid_check(d, x->in.domid) || x->in.domid != x->out.domid)
+		return -EINVAL;
+	if (x->in.extent_order > MAX_ORDER || x->out.extent_order > MAX_ORDER)
+		return -EPERM;
+	if (x->in.nr_extents > d->max_pages || x->out.nr_extents > d->max_pages ||
+	    x->in.nr_extents << x->in.extent_order != x->out.nr_extents << x->out.extent_order ||
+	    x->nr_exchanged > x->in.nr_extents)
+		return -EINVAL;
+	return 0;
+}
+
+/* One chunk: all pages of n_in extents become n_out extents.  On failure the chunk is as it was. */
+static int exchange_chunk(struct vcpu *v, const struct xen_memory_exchange *x, uint64_t in_first, uint64_t n_in,
+			  uint64_t out_first, uint64_t n_out)
+{
+	uint64_t in_list = (uint64_t)(uintptr_t)x->in.extent_start.p + in_first * 8;
+	uint64_t out_list = (uint64_t)(uintptr_t)x->out.extent_start.p + out_first * 8;
+	uint64_t in_mfn[EXCHANGE_MAX_PAGES], gpfn[EXCHANGE_MAX_PAGES], out_mfn[EXCHANGE_MAX_PAGES], hint = 0, i;
+	uint64_t in_pages = 1UL << x->in.extent_order, out_pages = 1UL << x->out.extent_order;
+	int rc = -ENOMEM;
+
+	if (guest_read(v, in_mfn, in_list, n_in * 8) || guest_read(v, gpfn, out_list, n_out * 8))
+		return -EFAULT;
+	for (i = 0; i < n_out; i++) {
+		out_mfn[i] = frames_take(v->d, UINT64_MAX, x->out.extent_order, &hint);
+		if (out_mfn[i] == UINT64_MAX)
+			break;
+	}
+	if (i < n_out)
+		goto undo;
+	rc = guest_write(v, out_list, out_mfn, n_out * 8);
+	if (rc)
+		goto undo;
+	for (i = 0; i < n_in; i++) {
+		if (!frames_give(v->d, in_mfn[i], in_pages)) {
+			rc = -EINVAL;
+			break;
+		}
+	}
+	flush_everyone(v);
+	for (uint64_t k = 0; k < i; k++)
+		frames_scrub(v->d, in_mfn[k], in_pages);
+	if (rc)
+		return rc;
+	for (i = 0; i < n_out; i++)
+		for (uint64_t k = 0; k < out_pages; k++)
+			m2p_set(v->d, out_mfn[i] + k, gpfn[i] + k);
+	return 0;
+undo:
+	while (i--)
+		frames_give(v->d, out_mfn[i], out_pages);
+	return rc;
+}
+
+/* Needs as many free frames as one chunk has: a domain built below its maxmem, or ballooned, has them. */
+static int64_t memory_exchange(struct vcpu *v, struct hypercall *c)
+{
+	struct xen_memory_exchange x;
+	unsigned in_order, out_order;
+	uint64_t n_in, n_out, done;
+	int rc;
+
+	if (guest_read(v, &x, c->arg[1], sizeof(x)))
+		return -EFAULT;
+	rc = exchange_check(v->d, &x);
+	if (rc)
+		return rc;
+	in_order = x.in.extent_order;
+	out_order = x.out.extent_order;
+	n_in = in_order >= out_order ? 1 : 1UL << (out_order - in_order);
+	n_out = out_order >= in_order ? 1 : 1UL << (in_order - out_order);
+	for (done = x.nr_exchanged; done + n_in <= x.in.nr_extents; done += n_in) {
+		if (done != x.nr_exchanged && hypercall_preempt(v)) {
+			c->again = true;
+			break;
+		}
+		rc = exchange_chunk(v, &x, done, n_in, done / n_in * n_out, n_out);
+		if (rc)
+			break;
+	}
+	if (guest_write(v, c->arg[1] + offsetof(struct xen_memory_exchange, nr_exchanged), &done, sizeof(done)))
+		return -EFAULT;
+	return rc;
+}
+
+/* ---- queries ---- */
+
+static int64_t machphys_mapping(struct vcpu *v, uint64_t va)
+{
+	struct xen_machphys_mapping m = { .v_start = MACH2PHYS_VIRT_START, .v_end = MACH2PHYS_VIRT_END,
+					  .max_mfn = v->d->max_pages - 1 };
+
+	return guest_write(v, va, &m, sizeof(m));
+}
+
+static int64_t domain_query(struct vcpu *v, unsigned op, uint64_t va)
+{
+	struct xen_memory_domain q;
+	int rc;
+
+	if (guest_read(v, &q, va, sizeof(q)))
+		return -EFAULT;
+	rc = domid_check(v->d, q.domid);
+	if (rc)
+		return rc;
+	switch (op) {
+	case XENMEM_current_reservation:
+		return (int64_t)atomic_load(&v->d->tot_pages);
+	case XENMEM_maximum_reservation:
+		return (int64_t)v->d->max_pages;
+	default:
+		return (int64_t)v->d->max_pages - 1;
+	}
+}
+
+int64_t do_memory_op(struct vcpu *v, struct hypercall *c)
+{
+	unsigned op = c->arg[0] & CMD_MASK;
+
+	switch (op) {
+	case XENMEM_populate_physmap:
+		return reservation_op(v, c, extent_populate, false);
+	case XENMEM_increase_reservation:
+		return reservation_op(v, c, extent_increase, true);
+	case XENMEM_decrease_reservation:
+		return reservation_op(v, c, extent_decrease, false);
+	case XENMEM_exchange:
+		return memory_exchange(v, c);
+	case XENMEM_maximum_ram_page:
+		return (int64_t)v->d->max_pages - 1;
+	case XENMEM_current_reservation:
+	case XENMEM_maximum_reservation:
+	case XENMEM_maximum_gpfn:
+		return domain_query(v, op, c->arg[1]);
+	case XENMEM_machphys_mapping:
+		return machphys_mapping(v, c->arg[1]);
+	case XENMEM_add_to_physmap:
+	case XENMEM_add_to_physmap_batch:
+	case XENMEM_remove_from_physmap:
+		return -EACCES;                 /* translated guests only */
+	case XENMEM_machine_memory_map:
+	case XENMEM_set_memory_map:
+	case XENMEM_set_pod_target:
+	case XENMEM_get_pod_target:
+		return -EPERM;
+	}
+	return -ENOSYS;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vcpu_loop.c - what a vCPU's thread does: look at what is asked of the vCPU, run the guest until something needs the
+ * ABI, serve that, and so on.
+ *
+ * v->kick is cleared before anything is looked at; whoever asks something changes the state first and sets kick
+ * afterwards.  So a request is either seen in this round or ends the next run() at once.
+ */
+#include "hypervisor/abi/abi_private.h"
+#include "hypervisor/vcpu_loop.h"
+#include "hypervisor/vcpu_thread.h"
+
+/* BLOCKED ends with any pending event, POLLING with a deliverable one (a polled port or time-out ended it elsewhere). */
+static bool vcpu_asleep(struct vcpu *v)
+{
+	int state = atomic_load(&v->run_state);
+
+	if (state == VCPU_BLOCKED && __atomic_load_n(&v->info->evtchn_upcall_pending, __ATOMIC_SEQ_CST))
+		atomic_compare_exchange_strong(&v->run_state, &state, VCPU_RUNNABLE);
+	else if ((state == VCPU_BLOCKED || state == VCPU_POLLING) && pv_events_deliverable(v))
+		atomic_compare_exchange_strong(&v->run_state, &state, VCPU_RUNNABLE);
+	return atomic_load(&v->run_state) != VCPU_RUNNABLE;
+}
+
+/* 0, or -1: the vCPU does not go on. */
+static int vcpu_serve(struct vcpu *v, enum engine_exit why)
+{
+	switch (why) {
+	case EXIT_HYPERCALL:
+		return pv_hypercall(v);
+	case EXIT_SYSCALL:
+	case EXIT_SYSCALL32:
+	case EXIT_SYSENTER:
+		return pv_syscall(v, why);
+	case EXIT_EXCEPTION:
+		return pv_exception(v);
+	case EXIT_KICK:
+		return 0;
+	case EXIT_HALT:
+		break;
+	}
+	return domain_crash(v, "vCPU %u: the engine cannot go on at rip %#lx", v->id, v->regs.rip);
+}
+
+static void vcpu_run_guest(struct vcpu *v)
+{
+	const struct engine_ops *engine = v->d->engine;
+	enum engine_exit why;
+
+	runstate_change(v, RUNSTATE_running);
+	time_update_vcpu(v);
+	vcpu_timer_arm(v, time_next_deadline_ns(v));
+	do {
+		if (pv_deliver_events(v))
+			break;
+		why = engine->run(v);
+		if (vcpu_serve(v, why))
+			break;
+	} while (why != EXIT_KICK && !atomic_load_explicit(&v->kick, memory_order_relaxed));
+}
+
+static void vcpu_sleep(struct vcpu *v, int runstate, uint64_t deadline_ns)
+{
+	vcpu_timer_arm(v, UINT64_MAX);
+	runstate_change(v, runstate);
+	vcpu_wait(v, deadline_ns);
+}
+
+static void vcpu_pause(struct vcpu *v)
+{
+	vcpu_timer_arm(v, UINT64_MAX);
+	v->d->engine->sync_state(v);
+	if (v->runstate.state != RUNSTATE_blocked)
+		runstate_change(v, RUNSTATE_offline);
+	vcpu_thread_park(v);
+}
+
+void vcpu_loop(struct vcpu *v)
+{
+	struct domain *d = v->d;
+
+	while (!atomic_load(&v->exit_requested)) {
+		atomic_store(&v->kick, false);
+		if (atomic_load(&v->pause_requested)) {
+			vcpu_pause(v);
+			continue;
+		}
+		if (atomic_load(&d->shutdown_reason) != DOMAIN_RUNNING || atomic_load(&v->run_state) == VCPU_DOWN) {
+			vcpu_sleep(v, RUNSTATE_offline, UINT64_MAX);
+			continue;
+		}
+		time_poll_timers(v);
+		if (vcpu_asleep(v))
+			vcpu_sleep(v, RUNSTATE_blocked, time_next_deadline_ns(v));
+		else
+			vcpu_run_guest(v);
+	}
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * vcpu_thread.c - vCPU threads.  See vcpu_thread.h.
+ *
+ * A wake-up is a token that stays until the sleeper takes it: whoever has something for a vCPU changes the state, then
+ * leaves the token; the sleeper takes the token, then looks at the state.  So none is lost, whichever comes first.
+ *
+ * A vCPU's own deadline ends its sleep (vcpu_wait).  While it is in the guest the timer thread keeps it and kicks
+ * through the engine, which alone knows how to interrupt translated code.
+ *
+ * Locks: th->lock and set->lock are leaves; vcpu_wake is called with d->lock held.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include "hypervisor/abi/abi.h"
+#include "hypervisor/vcpu_loop.h"
+#include "hypervisor/vcpu_thread.h"
+
+#define VCPU_STACK_BYTES (1024UL * 1024)
+
+struct vcpu_threads {
+	struct domain *d;
+	pthread_t timer_thread;
+	bool timer_started;
+	pthread_mutex_t lock;
+	pthread_cond_t timer_cond;
+	_Atomic uint64_t sleeping_until;      /* when the timer thread will look next */
+	bool stop;
+	unsigned pause_count;
+};
+
+struct vcpu_thread {
+	struct vcpu_threads *set;
+	pthread_mutex_t lock;
+	pthread_cond_t wake_cond;             /* the vCPU's thread waits */
+	pthread_cond_t ack_cond;              /* who pauses waits */
+	bool token;
+	bool parked;
+	bool started;
+	bool ended;
+	int start_rc;
+	_Atomic uint64_t deadline_ns;         /* while in the guest */
+};
+
+static struct timespec to_timespec(uint64_t ns)
+{
+	return (struct timespec){ .tv_sec = (time_t)(ns / 1000000000UL), .tv_nsec = (long)(ns % 1000000000UL) };
+}
+
+static void cond_init_monotonic(pthread_cond_t *c)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(c, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+/* ---- sleep and wake ---- */
+
+void vcpu_wake(struct vcpu *v)
+{
+	struct vcpu_thread *th = v->th;
+
+	if (!th) {
+		atomic_store(&v->kick, true);
+		return;
+	}
+	v->d->engine->kick(v);
+	pthread_mutex_lock(&th->lock);
+	th->token = true;
+	pthread_cond_signal(&th->wake_cond);
+	pthread_mutex_unlock(&th->lock);
+}
+
+void vcpu_yield(struct vcpu *v) { sched_yield(); }
+
+void vcpu_wait(struct vcpu *v, uint64_t deadline_ns)
+{
+	struct vcpu_thread *th = v->th;
+	struct timespec ts = to_timespec(deadline_ns);
+	int r = 0;
+
+	pthread_mutex_lock(&th->lock);
+	while (!th->token && r != ETIMEDOUT) {
+		if (deadline_ns == UINT64_MAX)
+			pthread_cond_wait(&th->wake_cond, &th->lock);
+		else
+			r = pthread_cond_timedwait(&th->wake_cond, &th->lock, &ts);
+	}
+	th->token = false;
+	pthread_mutex_unlock(&th->lock);
+}
+
+/* ---- timer of vCPUs in the guest ---- */
+
+void vcpu_timer_arm(struct vcpu *v, uint64_t deadline_ns)
+{
+	struct vcpu_thread *th = v->th;
+	struct vcpu_threads *set = th->set;
+
+	atomic_store(&th->deadline_ns, deadline_ns);
+	/* A later deadline is found when the timer thread wakes for the earlier one. */
+	if (deadline_ns < atomic_load(&set->sleeping_until)) {
+		pthread_mutex_lock(&set->lock);
+		pthread_cond_signal(&set->timer_cond);
+		pthread_mutex_unlock(&set->lock);
+	}
+}
+
+/* Kick those whose time has come; the next deadline.  A kicked vCPU arms again before it re-enters. */
+static uint64_t timer_scan(struct domain *d)
+{
+	uint64_t now = abi_now_ns(), next = UINT64_MAX;
+
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		struct vcpu *v = d->vcpu[i];
+		uint64_t deadline = atomic_load(&v->th->deadline_ns);
+
+		if (deadline == UINT64_MAX)
+			continue;
+		if (deadline <= now) {
+			/* The vCPU may have armed another in between; then that one stands. */
+			if (atomic_compare_exchange_strong(&v->th->deadline_ns, &deadline, UINT64_MAX)) {
+				d->engine->kick(v);
+				continue;
+			}
+		}
+		if (deadline < next)
+			next = deadline;
+	}
+	return next;
+}
+
+static void *timer_main(void *arg)
+{
+	struct vcpu_threads *set = arg;
+
+	pthread_setname_np(pthread_self(), "vcpu-timer");
+	pthread_mutex_lock(&set->lock);
+	while (!set->stop) {
+		struct timespec ts;
+		uint64_t next;
+
+		/*
+		 * A deadline that the scan missed was stored after it; its owner then finds UINT64_MAX or a later time
+		 * here, and its signal waits for the lock, that is for us to wait.
+		 */
+		atomic_store(&set->sleeping_until, UINT64_MAX);
+		next = timer_scan(set->d);
+		atomic_store(&set->sleeping_until, next);
+		if (next == UINT64_MAX) {
+			pthread_cond_wait(&set->timer_cond, &set->lock);
+		} else {
+			ts = to_timespec(next);
+			pthread_cond_timedwait(&set->timer_cond, &set->lock, &ts);
+		}
+	}
+	pthread_mutex_unlock(&set->lock);
+	return NULL;
+}
+
+/* ---- threads ---- */
+
+static void report_start(struct vcpu_thread *th, int rc)
+{
+	pthread_mutex_lock(&th->lock);
+	th->start_rc = rc;
+	if (rc)
+		th->ended = true;
+	pthread_cond_broadcast(&th->ack_cond);
+	pthread_mutex_unlock(&th->lock);
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct vcpu *v = arg;
+	struct vcpu_thread *th = v->th;
+	char name[16];
+	int rc;
+
+	snprintf(name, sizeof(name), "vcpu%u", v->id % HV_MAX_VCPUS);
+	pthread_setname_np(pthread_self(), name);
+	v->tid = gettid();
+	rc = v->d->engine->vcpu_enter_thread(v);
+	report_start(th, rc);
+	if (!rc)
+		vcpu_loop(v);
+	pthread_mutex_lock(&th->lock);
+	th->ended = true;
+	pthread_cond_broadcast(&th->ack_cond);
+	pthread_mutex_unlock(&th->lock);
+	return NULL;
+}
+
+void vcpu_thread_park(struct vcpu *v)
+{
+	struct vcpu_thread *th = v->th;
+
+	pthread_mutex_lock(&th->lock);
+	th->parked = true;
+	pthread_cond_broadcast(&th->ack_cond);
+	while (atomic_load(&v->pause_requested) && !atomic_load(&v->exit_requested))
+		pthread_cond_wait(&th->wake_cond, &th->lock);
+	th->parked = false;
+	pthread_mutex_unlock(&th->lock);
+}
+
+static void wait_parked(struct vcpu_thread *th)
+{
+	pthread_mutex_lock(&th->lock);
+	while (!th->parked && !th->ended)
+		pthread_cond_wait(&th->ack_cond, &th->lock);
+	pthread_mutex_unlock(&th->lock);
+}
+
+static struct vcpu_threads *threads_of(struct domain *d)
+{
+	return d->nr_vcpus && d->vcpu[0]->th ? d->vcpu[0]->th->set : NULL;
+}
+
+static int threads_alloc(struct domain *d)
+{
+	struct vcpu_threads *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return -ENOMEM;
+	set->d = d;
+	set->pause_count = 1;
+	pthread_mutex_init(&set->lock, NULL);
+	cond_init_monotonic(&set->timer_cond);
+	atomic_store(&set->sleeping_until, UINT64_MAX);
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		struct vcpu_thread *th = calloc(1, sizeof(*th));
+
+		if (!th) {
+			while (i--) {
+				free(d->vcpu[i]->th);
+				d->vcpu[i]->th = NULL;
+			}
+			free(set);
+			return -ENOMEM;
+		}
+		th->set = set;
+		pthread_mutex_init(&th->lock, NULL);
+		cond_init_monotonic(&th->wake_cond);
+		cond_init_monotonic(&th->ack_cond);
+		atomic_store(&th->deadline_ns, UINT64_MAX);
+		d->vcpu[i]->th = th;
+		atomic_store(&d->vcpu[i]->pause_requested, true);
+		atomic_store(&d->vcpu[i]->exit_requested, false);
+	}
+	return 0;
+}
+
+int vcpu_threads_start(struct domain *d)
+{
+	struct vcpu_threads *set;
+	pthread_attr_t attr;
+	int rc = threads_alloc(d);
+
+	if (rc)
+		return rc;
+	set = threads_of(d);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
+	for (unsigned i = 0; i < d->nr_vcpus && !rc; i++) {
+		rc = -pthread_create(&d->vcpu[i]->thread, &attr, vcpu_main, d->vcpu[i]);
+		d->vcpu[i]->th->started = !rc;
+	}
+	if (!rc) {
+		rc = -pthread_create(&set->timer_thread, &attr, timer_main, set);
+		set->timer_started = !rc;
+	}
+	pthread_attr_destroy(&attr);
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		struct vcpu_thread *th = d->vcpu[i]->th;
+
+		if (!th->started)
+			continue;
+		wait_parked(th);
+		if (!rc)
+			rc = th->start_rc;
+	}
+	if (rc)
+		vcpu_threads_stop(d);
+	return rc;
+}
+
+void vcpu_threads_stop(struct domain *d)
+{
+	struct vcpu_threads *set = threads_of(d);
+
+	if (!set)
+		return;
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		atomic_store(&d->vcpu[i]->exit_requested, true);
+		vcpu_wake(d->vcpu[i]);
+	}
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
+		if (d->vcpu[i]->th->started)
+			pthread_join(d->vcpu[i]->thread, NULL);
+	if (set->timer_started) {
+		pthread_mutex_lock(&set->lock);
+		set->stop = true;
+		pthread_cond_signal(&set->timer_cond);
+		pthread_mutex_unlock(&set->lock);
+		pthread_join(set->timer_thread, NULL);
+	}
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		struct vcpu_thread *th = d->vcpu[i]->th;
+
+		d->vcpu[i]->th = NULL;
+		pthread_mutex_destroy(&th->lock);
+		pthread_cond_destroy(&th->wake_cond);
+		pthread_cond_destroy(&th->ack_cond);
+		free(th);
+	}
+	pthread_mutex_destroy(&set->lock);
+	pthread_cond_destroy(&set->timer_cond);
+	free(set);
+}
+
+/* ---- pause ---- */
+
+void vcpus_pause(struct domain *d)
+{
+	struct vcpu_threads *set = threads_of(d);
+
+	if (!set)
+		return;
+	pthread_mutex_lock(&set->lock);
+	if (!set->pause_count++)
+		for (unsigned i = 0; i < d->nr_vcpus; i++)
+			atomic_store(&d->vcpu[i]->pause_requested, true);
+	pthread_mutex_unlock(&set->lock);
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
+		vcpu_wake(d->vcpu[i]);
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
+		wait_parked(d->vcpu[i]->th);
+}
+
+void vcpus_resume(struct domain *d)
+{
+	struct vcpu_threads *set = threads_of(d);
+	bool last;
+
+	if (!set)
+		return;
+	pthread_mutex_lock(&set->lock);
+	last = set->pause_count && !--set->pause_count;
+	if (last)
+		for (unsigned i = 0; i < d->nr_vcpus; i++)
+			atomic_store(&d->vcpu[i]->pause_requested, false);
+	pthread_mutex_unlock(&set->lock);
+	for (unsigned i = 0; last && i < d->nr_vcpus; i++)
+		vcpu_wake(d->vcpu[i]);
+}
+
+bool vcpus_are_paused(struct domain *d)
+{
+	struct vcpu_threads *set = threads_of(d);
+	bool paused;
+
+	if (!set)
+		return true;
+	pthread_mutex_lock(&set->lock);
+	paused = set->pause_count;
+	pthread_mutex_unlock(&set->lock);
+	return paused;
+}
