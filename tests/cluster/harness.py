@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a test on the test bed begins and ends with; environment as ./check gives it."""
+import os
+import signal
+import sys
+import traceback
+
+TOP = os.environ.get("HAVEN_TOP") or os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+sys.path.insert(0, os.path.join(TOP, "tests/testbed"))
+from democluster import DemoCluster, Failed  # noqa: E402
+
+LONG = os.environ.get("HAVEN_LONG") == "1"
+
+
+def cluster():
+    build = os.environ.get("HAVEN_BUILD", os.path.join(TOP, "build"))
+    work = os.environ.get("HAVEN_WORK", "/var/tmp/haven-test")
+    os.makedirs(work, exist_ok=True)
+    return DemoCluster(work, build, os.environ.get("HAVEN_INSTALL", os.path.join(build, "install")),
+                       cache=os.environ.get("HAVEN_CACHE"))
+
+
+def keep_logs(c):
+    """The nodes' logs outlive the test bed when a test failed."""
+    dest = os.path.join(c.work, "logs")
+    for n in c.tb.nodes:
+        src = os.path.join(c.tb.t, n, "upper/var/log")
+        if os.path.isdir(src):
+            os.makedirs(os.path.join(dest, n), exist_ok=True)
+            os.system(f"cp -r {src}/haven {src}/xen {src}/pacemaker {src}/corosync {dest}/{n}/ 2>/dev/null")
+
+
+def main(test):
+    """Runs test(cluster) and exits with its verdict; the test bed is taken down whatever happens."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    c = cluster()
+    if c.tb.state:
+        c.tb.down()
+    status = 1
+    try:
+        test(c)
+        status = 0
+        print("held")
+    except Failed as e:
+        keep_logs(c)
+        print(f"FAILED: {e}")
+    except Exception:
+        keep_logs(c)
+        traceback.print_exc()
+    finally:
+        c.down()
+    sys.exit(status)
