@@ -31,7 +31,6 @@ struct vcpu_threads {
 	pthread_cond_t timer_cond;
 	_Atomic uint64_t sleeping_until;      /* when the timer thread will look next */
 	bool stop;
-	unsigned pause_count;
 };
 
 struct vcpu_thread {
@@ -232,7 +231,6 @@ static int threads_alloc(struct domain *d)
 	if (!set)
 		return -ENOMEM;
 	set->d = d;
-	set->pause_count = 1;
 	pthread_mutex_init(&set->lock, NULL);
 	cond_init_monotonic(&set->timer_cond);
 	atomic_store(&set->sleeping_until, UINT64_MAX);
@@ -329,49 +327,24 @@ void vcpu_threads_stop(struct domain *d)
 
 /* ---- pause ---- */
 
-void vcpus_pause(struct domain *d)
+void vcpu_threads_pause(struct domain *d)
 {
-	struct vcpu_threads *set = threads_of(d);
-
-	if (!set)
+	if (!threads_of(d))
 		return;
-	pthread_mutex_lock(&set->lock);
-	if (!set->pause_count++)
-		for (unsigned i = 0; i < d->nr_vcpus; i++)
-			atomic_store(&d->vcpu[i]->pause_requested, true);
-	pthread_mutex_unlock(&set->lock);
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
+		atomic_store(&d->vcpu[i]->pause_requested, true);
 	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		vcpu_wake(d->vcpu[i]);
 	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		wait_parked(d->vcpu[i]->th);
 }
 
-void vcpus_resume(struct domain *d)
+void vcpu_threads_resume(struct domain *d)
 {
-	struct vcpu_threads *set = threads_of(d);
-	bool last;
-
-	if (!set)
+	if (!threads_of(d))
 		return;
-	pthread_mutex_lock(&set->lock);
-	last = set->pause_count && !--set->pause_count;
-	if (last)
-		for (unsigned i = 0; i < d->nr_vcpus; i++)
-			atomic_store(&d->vcpu[i]->pause_requested, false);
-	pthread_mutex_unlock(&set->lock);
-	for (unsigned i = 0; last && i < d->nr_vcpus; i++)
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
+		atomic_store(&d->vcpu[i]->pause_requested, false);
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		vcpu_wake(d->vcpu[i]);
-}
-
-bool vcpus_are_paused(struct domain *d)
-{
-	struct vcpu_threads *set = threads_of(d);
-	bool paused;
-
-	if (!set)
-		return true;
-	pthread_mutex_lock(&set->lock);
-	paused = set->pause_count;
-	pthread_mutex_unlock(&set->lock);
-	return paused;
 }

@@ -8,21 +8,19 @@
 #include "hypervisor/vcpu.h"
 
 /*
- * One thread per vCPU and one for the timers of vCPUs that are in the guest.  They start paused (one vcpus_resume is
- * due).  0 or -errno, with nothing left behind on error.  Context: a thread that is not a vCPU's.
+ * The first four are called from one controlling thread, which is no vCPU's and holds no d->lock.
+ *
+ * start: one thread a vCPU, paused, and one for the timers of vCPUs that are in the guest.  0, or -errno with none left.
  */
 int vcpu_threads_start(struct domain *d);
-
-/* Ends and joins them.  Idempotent. */
-void vcpu_threads_stop(struct domain *d);
-
 /*
- * Pause: when it returns every vCPU thread is parked outside the guest, its registers and vector state complete in
- * struct vcpu.  Pauses count: as many resumes are due.  Not on vCPU threads, nor with d->lock held.
+ * Pause returns when no vCPU thread is in the guest or in a hypercall: regs, vector state (engine sync_state) and
+ * everything in abi/ are complete and still.  Both are idempotent; down vCPUs count like any other.
  */
-void vcpus_pause(struct domain *d);
-void vcpus_resume(struct domain *d);
-bool vcpus_are_paused(struct domain *d);
+void vcpu_threads_pause(struct domain *d);
+void vcpu_threads_resume(struct domain *d);
+/* Ends and joins the threads.  Idempotent. */
+void vcpu_threads_stop(struct domain *d);
 
 /* ---- for vcpu_loop.c, on v's own thread ---- */
 
