@@ -343,6 +343,7 @@ void vcpu_threads_resume(struct domain *d)
 {
 	if (!threads_of(d))
 		return;
+	abi_domain_settle(d);
 	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		atomic_store(&d->vcpu[i]->pause_requested, false);
 	for (unsigned i = 0; i < d->nr_vcpus; i++)

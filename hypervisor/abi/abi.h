@@ -74,5 +74,11 @@ int abi_domain_save(struct domain *d, struct buf *out);
 int abi_domain_load(struct domain *d, const void *p, size_t n);
 int abi_vcpu_save(struct vcpu *v, struct buf *out);
 int abi_vcpu_load(struct vcpu *v, const void *p, size_t n);
+/*
+ * load: domain first, then its vCPUs, all before any vCPU thread runs; guest memory may come before or after.  settle:
+ * once memory is there and the back ends have taken their grants again, before the first vCPU runs (vcpu_threads_resume
+ * does it); nothing to do for a domain that was built here.
+ */
+void abi_domain_settle(struct domain *d);
 
 #endif

@@ -59,6 +59,8 @@ void evtchn_set_pending(struct domain *d, uint32_t port);
 int evtchn_unmask_port(struct domain *d, uint32_t port);
 bool evtchn_bind_notify(struct domain *d, uint32_t port, unsigned vcpu);
 
+bool virq_is_global(uint32_t virq);
+
 int64_t fifo_init_control(struct vcpu *v, struct evtchn_init_control *a);
 int64_t fifo_expand_array(struct vcpu *v, const struct evtchn_expand_array *a);
 int64_t fifo_set_priority(struct domain *d, const struct evtchn_set_priority *a);

@@ -7,7 +7,7 @@
  */
 #include "hypervisor/abi/evtchn.h"
 
-static bool virq_is_global(uint32_t virq)
+bool virq_is_global(uint32_t virq)
 {
 	switch (virq) {
 	case VIRQ_TIMER:

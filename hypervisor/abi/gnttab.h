@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * grant.h - the grant table's state, shared by grant.c and abi_image.c.  Under d->lock.
+ * gnttab.h - the grant table's state, shared by gnttab.c and abi_image.c.  Under d->lock.
  */
 #ifndef HV_GRANT_H
 #define HV_GRANT_H
@@ -18,9 +18,11 @@ struct grant_use {
 
 struct grant_state {
 	uint32_t nr_frames;                   /* of the table, as the guest set it up */
+	bool unsettled;                       /* came with an image: marks of uses that ended with the source */
 	struct grant_use use[GRANT_MAX_REFS];
 };
 
 void grant_put(struct domain *d, uint32_t ref, bool write);     /* d->lock held */
+void grant_sweep(struct domain *d);                                 /* d->lock held */
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * grant.c - grant tables, version 1.
+ * gnttab.c - grant tables, version 1.
  *
  * The table lies in SPECIAL_GRANT frames, written by the guest at any time.  Back ends are the only ones that ever use
  * its entries (Domain-0 in the entry's domid), besides the guest itself through GNTTABOP_copy; other DomUs' frames are
@@ -11,7 +11,7 @@
  */
 #include <stdlib.h>
 
-#include "hypervisor/abi/grant.h"
+#include "hypervisor/abi/gnttab.h"
 
 #define GREFS_PER_FRAME (PAGE_SIZE_HV / sizeof(struct grant_entry_v1))
 
@@ -138,6 +138,25 @@ void grant_release(struct domain *d, uint32_t ref, bool write)
 	if (ref < GRANT_MAX_REFS)
 		grant_put(d, ref, write);
 	pthread_mutex_unlock(&d->lock);
+}
+
+/* Clear marks that stand for no use here. */
+void grant_sweep(struct domain *d)
+{
+	for (uint32_t ref = 0; ref < d->grant->nr_frames * GREFS_PER_FRAME; ref++) {
+		const struct grant_use *use = &d->grant->use[ref];
+		struct grant_entry_v1 *e = grant_entry(d, ref);
+		uint16_t clear = 0;
+
+		if (!use->writers)
+			clear |= GTF_writing;
+		if (!use->writers && !use->readers)
+			clear |= GTF_reading;
+		if ((e->flags & GTF_type_mask) != GTF_permit_access || !(e->flags & clear))
+			continue;
+		__atomic_fetch_and(entry_flags(e), (uint16_t)~clear, __ATOMIC_SEQ_CST);
+		grant_entry_touched(d, ref);
+	}
 }
 
 /* ---- hypercall ---- */
