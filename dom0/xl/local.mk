@@ -1,1 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+sbin_PROGRAMS += xl
+xl_SOURCES = dom0/xl/xl.h dom0/xl/xl_main.c dom0/xl/xl_ask.c dom0/xl/xl_store.c dom0/xl/xl_list.c dom0/xl/xl_info.c \
+	dom0/xl/xl_console.c dom0/xl/xl_domain.c
+xl_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+xl_LDADD = $(HAVEN_LIBS)

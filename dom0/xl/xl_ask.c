@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* xl_ask.c - what xl asks of the daemons: domains, whether Pacemaker manages one. */
+#include "dom0/xl/xl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/conf.h"
+#include "lib/msg.h"
+
+#define ASK_MS 30000
+
+int xl_hypervisord(json_t *request, json_t **ret_reply, struct err *err)
+{
+	return msg_call_once("hypervisord.sock", request, ret_reply, ASK_MS, err);
+}
+
+const char *xl_str(const json_t *domain, const char *key)
+{
+	const char *s = json_string_value(json_object_get(domain, key));
+
+	return s ? s : "";
+}
+
+long long xl_int(const json_t *domain, const char *key)
+{
+	return json_integer_value(json_object_get(domain, key));
+}
+
+static bool parse_domid(const char *who, long long *ret)
+{
+	char *end;
+	long long v = strtoll(who, &end, 10);
+
+	if (end == who || *end || v < 0)
+		return false;
+	*ret = v;
+	return true;
+}
+
+int xl_list_all(json_t **ret_domains, struct err *err)
+{
+	json_t *reply = NULL;
+	int rc = xl_hypervisord(json_pack("{s:s}", "op", "list"), &reply, err);
+
+	if (rc == 0)
+		*ret_domains = json_incref(json_object_get(reply, "domains"));
+	json_decref(reply);
+	return rc;
+}
+
+/* Where the cluster says a domain runs, for the error of a tool used on the wrong node. */
+static bool elsewhere(const char *who, char *node, size_t size)
+{
+	json_t *reply = NULL, *d;
+	bool found = false;
+	size_t i;
+
+	if (!xl_clustered() || msg_call_once("ha-agentd.sock", json_pack("{s:s}", "op", "status"), &reply, 3000, NULL) < 0) {
+		json_decref(reply);
+		return false;
+	}
+	json_array_foreach(json_object_get(reply, "domains"), i, d) {
+		if (strcmp(xl_str(d, "name"), who) == 0 && *xl_str(d, "owner")) {
+			snprintf(node, size, "%s", xl_str(d, "owner"));
+			found = true;
+		}
+	}
+	json_decref(reply);
+	return found;
+}
+
+int xl_find(const char *who, json_t **ret_domain, struct err *err)
+{
+	json_t *reply = NULL, *request, *d;
+	char node[128];
+	long long domid;
+	int rc;
+
+	if (parse_domid(who, &domid))
+		request = json_pack("{s:s, s:I}", "op", "list", "domid", (json_int_t)domid);
+	else
+		request = json_pack("{s:s, s:s}", "op", "list", "name", who);
+	rc = xl_hypervisord(request, &reply, err);
+	d = rc == 0 ? json_array_get(json_object_get(reply, "domains"), 0) : NULL;
+	if (d) {
+		*ret_domain = json_incref(d);
+	} else if (rc == 0 || rc == -ENOENT) {
+		if (elsewhere(who, node, sizeof(node)))
+			rc = err_set(err, -ENOENT, "%s does not run on this node; the cluster has it on %s", who, node);
+		else
+			rc = err_set(err, -ENOENT, "%s: no such domain; xl list shows those of this node", who);
+	}
+	json_decref(reply);
+	return rc;
+}
+
+bool xl_clustered(void)
+{
+	return conf_exists("cluster.conf");
+}
+
+char *xl_managed_resource(const char *name)
+{
+	json_t *reply = NULL;
+	char *resource = NULL;
+
+	if (!xl_clustered())
+		return NULL;
+	if (msg_call_once("ha-agentd.sock", json_pack("{s:s, s:s}", "op", "managed", "name", name), &reply, 10000, NULL) == 0 &&
+	    json_is_true(json_object_get(reply, "managed")))
+		resource = strdup(*xl_str(reply, "resource") ? xl_str(reply, "resource") : name);
+	json_decref(reply);
+	return resource;
+}
+
+bool xl_refuse_managed(const char *name, bool force, const char *verb, const char *instead)
+{
+	char *resource = force ? NULL : xl_managed_resource(name), command[512];
+	const char *at;
+
+	if (!resource)
+		return false;
+	at = strstr(instead, "%s");
+	snprintf(command, sizeof(command), "%.*s%s%s", at ? (int)(at - instead) : (int)strlen(instead), instead, at ? resource : "",
+		 at ? at + 2 : "");
+	xl_fail("%s %s: Pacemaker manages it (resource %s) and would undo this; use: %s   (--force overrides)", verb, name, resource, command);
+	free(resource);
+	return true;
+}

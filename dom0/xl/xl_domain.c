@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* xl_domain.c - the commands that change a domain: create, shutdown, reboot, destroy, pause, save, restore, migrate. */
+#include "dom0/xl/xl.h"
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/atomic_file.h"
+#include "lib/msg.h"
+#include "lib/xlcfg.h"
+
+#define CREATE_MS 120000
+
+enum { OPT_FORCE = 256, OPT_LIVE };
+static const struct option long_options[] = {
+	{ "force", 0, NULL, OPT_FORCE }, { "live", 0, NULL, OPT_LIVE }, { "dryrun", 0, NULL, 'n' }, { "quiet", 0, NULL, 'q' },
+	{ "all", 0, NULL, 'a' }, { "wait", 0, NULL, 'w' }, { NULL, 0, NULL, 0 },
+};
+
+/* --- create --------------------------------------------------------------------------------------------------------------- */
+
+/* The file's text with the command line's KEY=VALUE settings as further lines; later lines win as in xl. */
+static int read_config(const char *path, int nr_vars, char **vars, json_t **ret)
+{
+	struct xlcfg_report report = { .error = "" };
+	char *text = NULL;
+	size_t n = 0;
+	int rc = atomic_file_read(path, XLCFG_FILE_MAX, &text, &n);
+
+	if (rc < 0)
+		return xl_fail("%s: cannot read it: %s", path, strerror(-rc));
+	for (int i = 0; i < nr_vars; i++) {
+		size_t m = strlen(vars[i]);
+		char *more = realloc(text, n + m + 3);
+
+		if (!more) {
+			free(text);
+			return xl_fail("out of memory");
+		}
+		text = more;
+		n += (size_t)sprintf(text + n, "\n%s\n", vars[i]);
+	}
+	rc = xlcfg_parse_text(path, text, n, NULL, ret, &report);
+	free(text);
+	for (size_t i = 0; i < report.n_warnings; i++)
+		fprintf(stderr, "xl: warning: %s\n", report.warnings[i]);
+	if (rc < 0)
+		xl_fail("%s", report.error);
+	xlcfg_report_done(&report);
+	return rc < 0 ? XL_FAILED : XL_OK;
+}
+
+static int start_domain(json_t *config, bool paused, long long *ret_domid)
+{
+	const char *op = xl_clustered() ? "start" : "create", *daemon_sock = xl_clustered() ? "ha-agentd.sock" : "hypervisord.sock";
+	json_t *reply = NULL;
+	struct err err;
+	int rc = msg_call_once(daemon_sock, json_pack("{s:s, s:O, s:b, s:i}", "op", op, "config", config, "paused", paused, "timeout_ms", CREATE_MS),
+			       &reply, CREATE_MS, &err);
+
+	if (rc == 0)
+		*ret_domid = xl_int(reply, "domid");
+	json_decref(reply);
+	return rc < 0 ? xl_error(&err) : XL_OK;
+}
+
+int cmd_create(int argc, char **argv)
+{
+	bool console = false, paused = false, dry = false, force = false;
+	json_t *config = NULL;
+	long long domid = -1;
+	const char *file = NULL;
+	int c, rc;
+
+	while ((c = getopt_long(argc, argv, "cpnFqdef:", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'c': console = true; break;
+		case 'p': paused = true; break;
+		case 'n': dry = true; break;
+		case 'f': file = optarg; break;
+		case OPT_FORCE: force = true; break;
+		case 'F': case 'q': case 'd': case 'e': break;      /* Xen's; nothing to do here */
+		default: return xl_usage("create");
+		}
+	}
+	if (!file && optind < argc)
+		file = argv[optind++];
+	if (!file)
+		return xl_usage("create");
+	rc = read_config(file, argc - optind, argv + optind, &config);
+	if (rc != XL_OK)
+		return rc;
+	if (dry) {
+		json_dumpf(config, stdout, JSON_INDENT(4) | JSON_SORT_KEYS);
+		printf("\n");
+	} else if (xl_refuse_managed(xl_str(config, "name"), force, "create", "crm_resource --meta -r %s -p target-role -v Started")) {
+		rc = XL_FAILED;
+	} else {
+		rc = start_domain(config, paused, &domid);
+	}
+	json_decref(config);
+	return rc == XL_OK && console && !dry ? xl_console_attach(domid) : rc;
+}
+
+/* --- shutdown, reboot, destroy, pause ---------------------------------------------------------------------------------------- */
+
+/* Sends {"op": op, "domid": N}. */
+static int simple_op(const char *op, long long domid)
+{
+	struct err err;
+
+	return xl_hypervisord(json_pack("{s:s, s:I}", "op", op, "domid", (json_int_t)domid), NULL, &err) < 0 ? xl_error(&err) : XL_OK;
+}
+
+static bool domain_there(const char *uuid)
+{
+	json_t *reply = NULL;
+	bool there;
+
+	there = xl_hypervisord(json_pack("{s:s, s:s}", "op", "list", "uuid", uuid), &reply, NULL) == 0 &&
+		json_array_size(json_object_get(reply, "domains")) > 0;
+	json_decref(reply);
+	return there;
+}
+
+static int ask_domain(const json_t *d, const char *op, bool force)
+{
+	const char *instead = strcmp(op, "reboot") == 0 ? "crm_resource --restart -r %s" : "crm_resource --meta -r %s -p target-role -v Stopped";
+
+	if (xl_refuse_managed(xl_str(d, "name"), force, op, instead))
+		return XL_FAILED;
+	printf("%s domain %lld\n", strcmp(op, "reboot") == 0 ? "Rebooting" : "Shutting down", xl_int(d, "domid"));
+	return simple_op(op, xl_int(d, "domid"));
+}
+
+static int shutdown_or_reboot(int argc, char **argv, const char *op)
+{
+	bool all = false, wait = false, force = false;
+	json_t *domains = NULL, *d;
+	struct err err;
+	size_t i;
+	int c, rc = XL_OK;
+
+	while ((c = getopt_long(argc, argv, "awF", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'a': all = true; break;
+		case 'w': wait = true; break;
+		case 'F': break;
+		case OPT_FORCE: force = true; break;
+		default: return xl_usage(op);
+		}
+	}
+	if (all == (optind < argc))
+		return xl_usage(op);
+	if (all) {
+		if (xl_list_all(&domains, &err) < 0)
+			return xl_error(&err);
+	} else {
+		if (xl_find(argv[optind], &d, &err) < 0)
+			return xl_error(&err);
+		domains = json_pack("[o]", d);
+	}
+	json_array_foreach(domains, i, d)
+		if (ask_domain(d, op, force) != XL_OK)
+			rc = XL_FAILED;
+	if (rc == XL_OK && wait) {
+		printf("Waiting for %zu domain%s\n", json_array_size(domains), json_array_size(domains) == 1 ? "" : "s");
+		fflush(stdout);
+		json_array_foreach(domains, i, d)
+			while (domain_there(xl_str(d, "uuid")))
+				usleep(100000);
+	}
+	json_decref(domains);
+	return rc;
+}
+
+int cmd_shutdown(int argc, char **argv) { return shutdown_or_reboot(argc, argv, "shutdown"); }
+int cmd_reboot(int argc, char **argv) { return shutdown_or_reboot(argc, argv, "reboot"); }
+
+/* In a cluster the record must say that the domain is gone, so ha-agentd does it. */
+static int destroy_domain(const json_t *d)
+{
+	struct err err;
+
+	if (!xl_clustered())
+		return simple_op("destroy", xl_int(d, "domid"));
+	return msg_call_once("ha-agentd.sock", json_pack("{s:s, s:s, s:b}", "op", "stop", "uuid", xl_str(d, "uuid"), "force", 1), NULL, CREATE_MS,
+			     &err) < 0 ? xl_error(&err) : XL_OK;
+}
+
+int cmd_destroy(int argc, char **argv)
+{
+	bool force = false;
+	struct err err;
+	json_t *d;
+	int c, rc;
+
+	while ((c = getopt_long(argc, argv, "f", long_options, NULL)) != -1) {
+		if (c != 'f' && c != OPT_FORCE)
+			return xl_usage("destroy");
+		force = true;
+	}
+	if (optind + 1 != argc)
+		return xl_usage("destroy");
+	if (xl_find(argv[optind], &d, &err) < 0)
+		return xl_error(&err);
+	if (xl_refuse_managed(xl_str(d, "name"), force, "destroy", "crm_resource --meta -r %s -p target-role -v Stopped"))
+		rc = XL_FAILED;
+	else
+		rc = destroy_domain(d);
+	json_decref(d);
+	return rc;
+}
+
+static int pause_or_unpause(int argc, char **argv, const char *op)
+{
+	struct err err;
+	json_t *d;
+	int rc;
+
+	if (argc != 2)
+		return xl_usage(op);
+	if (xl_find(argv[1], &d, &err) < 0)
+		return xl_error(&err);
+	rc = simple_op(op, xl_int(d, "domid"));
+	json_decref(d);
+	return rc;
+}
+
+int cmd_pause(int argc, char **argv) { return pause_or_unpause(argc, argv, "pause"); }
+int cmd_unpause(int argc, char **argv) { return pause_or_unpause(argc, argv, "unpause"); }
+
+/* --- save, restore, migrate ----------------------------------------------------------------------------------------------------- */
+
+int xl_show_progress(const json_t *progress, void *arg)
+{
+	const char *phase = xl_str(progress, "phase");
+	long long percent = xl_int(progress, "percent");
+
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%s %3lld%%%s", *phase ? phase : (const char *)arg, percent, percent >= 100 ? "\n" : "");
+	return 0;
+}
+
+/* A request with one descriptor to hypervisord, with progress. */
+static int call_with_fd(json_t *request, int fd, json_t **ret, const char *what)
+{
+	struct err err;
+	int sock = msg_connect("hypervisord.sock", &err), rc;
+	char label[16];
+
+	snprintf(label, sizeof(label), "%s", what);
+	if (sock < 0) {
+		json_decref(request);
+		return xl_error(&err);
+	}
+	rc = msg_call(sock, request, &fd, 1, ret, NULL, NULL, -1, xl_show_progress, label, &err);
+	close(sock);
+	json_decref(request);
+	return rc < 0 ? xl_error(&err) : XL_OK;
+}
+
+int cmd_save(int argc, char **argv)
+{
+	bool checkpoint = false, leave_paused = false, force = false;
+	char tmp[PATH_MAX];
+	const char *file;
+	struct err err;
+	json_t *d;
+	int c, fd, rc;
+
+	while ((c = getopt_long(argc, argv, "cp", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'c': checkpoint = true; break;
+		case 'p': leave_paused = true; break;
+		case OPT_FORCE: force = true; break;
+		default: return xl_usage("save");
+		}
+	}
+	if (optind + 2 != argc)
+		return xl_usage("save");
+	if (xl_find(argv[optind], &d, &err) < 0)
+		return xl_error(&err);
+	file = argv[optind + 1];
+	if (!checkpoint && xl_refuse_managed(xl_str(d, "name"), force, "save", "crm_resource --meta -r %s -p target-role -v Stopped")) {
+		json_decref(d);
+		return XL_FAILED;
+	}
+	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.incomplete", file) >= sizeof(tmp))
+		return xl_fail("%s: name too long", file);
+	fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0) {
+		json_decref(d);
+		return xl_fail("%s: cannot write it: %s", tmp, strerror(errno));
+	}
+	rc = call_with_fd(json_pack("{s:s, s:I, s:s, s:b, s:b}", "op", "save", "domid", (json_int_t)xl_int(d, "domid"), "path", file,
+				    "checkpoint", checkpoint, "leave_paused", leave_paused), fd, NULL, "saving");
+	if (rc == XL_OK && rename(tmp, file) < 0)
+		rc = xl_fail("%s: the domain is saved there, but it cannot be renamed to %s: %s", tmp, file, strerror(errno));
+	else if (rc != XL_OK)
+		unlink(tmp);
+	close(fd);
+	json_decref(d);
+	return rc;
+}
+
+int cmd_restore(int argc, char **argv)
+{
+	bool console = false, paused = false;
+	json_t *reply = NULL;
+	long long domid;
+	int c, fd, rc;
+
+	while ((c = getopt_long(argc, argv, "cp", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'c': console = true; break;
+		case 'p': paused = true; break;
+		default: return xl_usage("restore");
+		}
+	}
+	if (optind + 1 != argc)
+		return xl_usage("restore");
+	fd = open(argv[optind], O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return xl_fail("%s: cannot read it: %s", argv[optind], strerror(errno));
+	rc = call_with_fd(json_pack("{s:s, s:b}", "op", "restore", "paused", paused), fd, &reply, "restoring");
+	domid = xl_int(reply, "domid");
+	json_decref(reply);
+	close(fd);
+	return rc == XL_OK && console ? xl_console_attach(domid) : rc;
+}
+
+/* Moves are the cluster's business: `haven migrate` goes through Pacemaker for a managed domain, and through ha-agentd else. */
+int cmd_migrate(int argc, char **argv)
+{
+	char haven[] = "haven", verb[] = "migrate";
+	char *args[] = { haven, verb, NULL, NULL, NULL };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
+		if (c != OPT_LIVE)
+			return xl_usage("migrate");
+	if (optind + 2 != argc)
+		return xl_usage("migrate");
+	args[2] = argv[optind];
+	args[3] = argv[optind + 1];
+	execvp(haven, args);
+	return xl_fail("cannot run haven: %s; is Haven installed completely?", strerror(errno));
+}
