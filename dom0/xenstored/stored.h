@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* xenstored's shell around the store: what main, the sockets and the admin requests share. */
+#ifndef HAVEN_XENSTORED_STORED_H
+#define HAVEN_XENSTORED_STORED_H
+
+#include <qb/qbloop.h>
+
+#include "dom0/xenstored/journal.h"
+#include "dom0/xenstored/store.h"
+#include "lib/msg.h"
+
+#define STORED_SOCKETS_MAX 512		/* clients of the public socket */
+#define STORED_OUT_MAX (8u * 1024 * 1024)	/* octets a client may leave unread */
+#define STORED_BACKEND_OUT_MAX (1024u * 1024)
+
+struct public_client;
+struct backend_channel;
+
+struct stored {
+	qb_loop_t *loop;
+	struct store store;
+	struct journal journal;
+	struct msg_server *admin;
+	int listen_fd[2];		/* read-write, read-only */
+	struct public_client *clients;
+	unsigned n_clients;
+	struct backend_channel *backends;
+};
+
+/*
+ * Ends every request: events to their connections, the journal written, then everything that waits sent. No reply leaves
+ * before its record is in the journal.
+ */
+void stored_settle(struct stored *d);
+
+/* public_socket.c */
+int public_open(struct stored *d, struct err *err);
+void public_close(struct stored *d);
+void public_pump_all(struct stored *d);
+
+/* channel.c: both descriptors become the callee's, also on failure; -1 for none. */
+int channel_introduce(struct stored *d, uint32_t domid, int guest_fd, int backend_fd);
+void channel_forget(struct stored *d, uint32_t domid);	/* before the domain is released */
+void channel_pump_all(struct stored *d);
+
+/* admin.c */
+extern const struct msg_op admin_ops[];
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * xenstored - the store of this node's domains.
+ *
+ * Holds: every node, watch and transaction; the journal, which outlives it. No guest memory: a domain's own process relays
+ *	its ring over a channel.
+ * Hears: tools on /run/xenstored/socket (Xen's wire protocol, root), hypervisord on its admin socket (JSON, root), each
+ *	domain's hv-domain on the channels hypervisord handed over: hostile octets, checked in store_ops.c and channel.c.
+ * May do: what the system-call list below says; it opens no file but its journal and starts nothing.
+ */
+#include "dom0/xenstored/stored.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/paths.h"
+#include "lib/sandbox.h"
+
+void stored_settle(struct stored *d)
+{
+	int rc;
+
+	store_flush_events(&d->store);
+	rc = journal_commit(&d->journal, &d->store);
+	if (rc < 0) {
+		/* A reply sent now would be forgotten by a restart. The last good journal holds all that was answered. */
+		log_err("%s: cannot write the store's journal (%s); restarting from it", d->journal.path, strerror(-rc));
+		abort();
+	}
+	channel_pump_all(d);
+	public_pump_all(d);
+}
+
+static int32_t on_signal(int32_t sig, void *data)
+{
+	struct stored *d = data;
+
+	qb_loop_stop(d->loop);
+	return 0;
+}
+
+static int sandbox_apply(struct err *err)
+{
+	static const struct { int nr; const char *why; } rules[] = {
+		{ SCMP_SYS(accept4), "clients of its sockets" },
+		{ SCMP_SYS(getsockopt), "who a client is (SO_PEERCRED)" },
+		{ SCMP_SYS(openat), "the journal's next file; the black box of a crash; the time zone of log lines" },
+		{ SCMP_SYS(rename), "the journal's next file takes its place" },
+		{ SCMP_SYS(renameat), "the same" },
+		{ SCMP_SYS(renameat2), "the same" },
+		{ SCMP_SYS(unlink), "its sockets, at the end" },
+		{ SCMP_SYS(unlinkat), "the black box, at the end" },
+		{ SCMP_SYS(pread64), "an import's memfd" },
+		{ SCMP_SYS(memfd_create), "an export" },
+		{ SCMP_SYS(socket), "syslog" },
+		{ SCMP_SYS(connect), "syslog" },
+		{ SCMP_SYS(stat), "the time zone of log lines" },
+		{ SCMP_SYS(ftruncate), "the black box of a crash" },
+		{ SCMP_SYS(kill), "raise() after the black box" },
+	};
+	struct sandbox_limits limits = { .no_dump = true };
+	struct sandbox sb;
+	size_t i;
+	int rc = sandbox_begin(&sb, "xenstored");
+
+	if (rc == 0)
+		rc = sandbox_allow_basics(&sb);
+	for (i = 0; rc == 0 && i < sizeof(rules) / sizeof(rules[0]); i++)
+		rc = sandbox_allow(&sb, rules[i].nr, rules[i].why);
+	if (rc == 0)
+		rc = sandbox_allow_arg(&sb, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0, "libqb reads RLIMIT_NOFILE; setting none");
+	if (rc < 0)
+		return err_set(err, rc, "the list of system calls could not be made: %s", strerror(-rc));
+	return sandbox_enter(&sb, &limits, err);
+}
+
+static int start(struct stored *d, struct err *err)
+{
+	char dir[200], path[256];
+	int rc;
+
+	rc = store_init(&d->store);
+	if (rc < 0)
+		return err_set(err, rc, "out of memory");
+	rc = path_join(dir, sizeof(dir), path_run(), "xenstored");
+	if (rc == 0)
+		rc = path_mkdirs(dir, 0700);
+	if (rc == 0)
+		rc = path_join(path, sizeof(path), dir, "journal");
+	if (rc < 0)
+		return err_set(err, rc, "%s/xenstored: cannot make the folder: %s", path_run(), strerror(-rc));
+	/* The admin socket first: it tells when another xenstored lives, whose journal is not to be touched. */
+	rc = msg_server_start(d->loop, "xenstored-admin.sock", admin_ops, d, NULL, "xenstored", &d->admin, err);
+	if (rc == 0)
+		rc = journal_open(&d->journal, path, &d->store, err);
+	if (rc == 0)
+		rc = public_open(d, err);
+	return rc < 0 ? rc : sandbox_apply(err);
+}
+
+static int usage(FILE *out, int status)
+{
+	fprintf(out, "usage: xenstored [--help] [--version]\n"
+		     "The store of this node's domains. Runs in the foreground; see xenstored(8).\n");
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = { { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 } };
+	static struct stored d = { .journal = { .fd = -1 }, .listen_fd = { -1, -1 } };
+	struct err err = { 0 };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
+		if (c == 'h')
+			return usage(stdout, 0);
+		if (c == 'V')
+			return printf("xenstored of Haven\n") < 0;
+		return usage(stderr, 2);
+	}
+	if (geteuid()) {
+		fprintf(stderr, "xenstored: only root can run it\n");
+		return 1;
+	}
+	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	log_init("xenstored");
+	d.loop = qb_loop_create();
+	if (!d.loop || start(&d, &err) < 0) {
+		log_err("%s", err.text);
+		fprintf(stderr, "xenstored: %s\n", err.text);
+		log_fini();
+		return 1;
+	}
+	qb_loop_signal_add(d.loop, QB_LOOP_HIGH, SIGTERM, &d, on_signal, NULL);
+	qb_loop_signal_add(d.loop, QB_LOOP_HIGH, SIGINT, &d, on_signal, NULL);
+	log_info("ready");
+	qb_loop_run(d.loop);
+	log_info("ends; its journal keeps the store for the next one");
+	public_close(&d);
+	msg_server_stop(d.admin);
+	journal_close(&d.journal);
+	log_fini();
+	return 0;
+}
