@@ -5,3 +5,5 @@ dist_havenconf_DATA = conf/haven.conf conf/cluster.conf.example
 havenconfdir = $(sysconfdir)/haven
 dist_xenconf_DATA = conf/example.cfg
 xenconfdir = $(sysconfdir)/xen
+
+dist_man_MANS += docs/man/xl.8
