@@ -2,11 +2,11 @@
 # the store itself, without sockets: what the tests drive
 noinst_LIBRARIES += dom0/xenstored/libstore.a
 dom0_xenstored_libstore_a_SOURCES = dom0/xenstored/tree.c dom0/xenstored/tree.h dom0/xenstored/txn.c dom0/xenstored/txn.h \
-	dom0/xenstored/watch.c dom0/xenstored/watch.h dom0/xenstored/store.c dom0/xenstored/store.h dom0/xenstored/store_ops.c \
-	dom0/xenstored/store_state.c dom0/xenstored/store_state.h dom0/xenstored/journal.c dom0/xenstored/journal.h
+	dom0/xenstored/watch.c dom0/xenstored/watch.h dom0/xenstored/store_core.c dom0/xenstored/store_core.h dom0/xenstored/store_ops.c \
+	dom0/xenstored/store_state.c dom0/xenstored/store_state.h dom0/xenstored/store_journal.c dom0/xenstored/store_journal.h
 
 sbin_PROGRAMS += xenstored
-xenstored_SOURCES = dom0/xenstored/stored_main.c dom0/xenstored/stored.h dom0/xenstored/public_socket.c \
-	dom0/xenstored/channel.c dom0/xenstored/admin.c
+xenstored_SOURCES = dom0/xenstored/xenstored_main.c dom0/xenstored/stored.h dom0/xenstored/store_socket.c \
+	dom0/xenstored/store_channel.c dom0/xenstored/store_admin.c
 xenstored_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
 xenstored_LDADD = dom0/xenstored/libstore.a $(HAVEN_LIBS) $(ZLIB_LIBS)

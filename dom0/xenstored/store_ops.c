@@ -3,7 +3,7 @@
  * The operations of Xen's wire protocol (xs_wire.h, docs/misc/xenstore.txt of Xen): one const table, the kinds of connection
  * that may call in its rows. Bodies are octets of a guest: strings are taken out of them with their ends checked.
  */
-#include "dom0/xenstored/store.h"
+#include "dom0/xenstored/store_core.h"
 
 #include <errno.h>
 #include <inttypes.h>

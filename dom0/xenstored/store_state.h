@@ -6,7 +6,7 @@
 #ifndef HAVEN_XENSTORED_STORE_STATE_H
 #define HAVEN_XENSTORED_STORE_STATE_H
 
-#include "dom0/xenstored/store.h"
+#include "dom0/xenstored/store_core.h"
 
 #define STATE_EXPORT_MAX (16u * 1024 * 1024)	/* octets of one domain's records */
 

@@ -5,8 +5,8 @@
 
 #include <qb/qbloop.h>
 
-#include "dom0/xenstored/journal.h"
-#include "dom0/xenstored/store.h"
+#include "dom0/xenstored/store_journal.h"
+#include "dom0/xenstored/store_core.h"
 #include "lib/msg.h"
 
 #define STORED_SOCKETS_MAX 512		/* clients of the public socket */
@@ -33,17 +33,17 @@ struct stored {
  */
 void stored_settle(struct stored *d);
 
-/* public_socket.c */
+/* store_socket.c */
 int public_open(struct stored *d, struct err *err);
 void public_close(struct stored *d);
 void public_pump_all(struct stored *d);
 
-/* channel.c: both descriptors become the callee's, also on failure; -1 for none. */
+/* store_channel.c: both descriptors become the callee's, also on failure; -1 for none. */
 int channel_introduce(struct stored *d, uint32_t domid, int guest_fd, int backend_fd);
 void channel_forget(struct stored *d, uint32_t domid);	/* before the domain is released */
 void channel_pump_all(struct stored *d);
 
-/* admin.c */
+/* store_admin.c */
 extern const struct msg_op admin_ops[];
 
 #endif

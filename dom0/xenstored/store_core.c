@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Connections, domains and events of the store; see store.h. The operations are in store_ops.c, the records in store_state.c. */
-#include "dom0/xenstored/store.h"
+/* Connections, domains and events of the store; see store_core.h. The operations are in store_ops.c, the records in store_state.c. */
+#include "dom0/xenstored/store_core.h"
 
 #include <errno.h>
 #include <stdio.h>

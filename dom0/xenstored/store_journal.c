@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* See journal.h. No fsync: the page cache of a tmpfs is the file, and a killed process' writes are in it. */
-#include "dom0/xenstored/journal.h"
+/* See store_journal.h. No fsync: the page cache of a tmpfs is the file, and a killed process' writes are in it. */
+#include "dom0/xenstored/store_journal.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
  * Holds: every node, watch and transaction; the journal, which outlives it. No guest memory: a domain's own process relays
  *	its ring over a channel.
  * Hears: tools on /run/xenstored/socket (Xen's wire protocol, root), hypervisord on its admin socket (JSON, root), each
- *	domain's hv-domain on the channels hypervisord handed over: hostile octets, checked in store_ops.c and channel.c.
+ *	domain's hv-domain on the channels hypervisord handed over: hostile octets, checked in store_ops.c and store_channel.c.
  * May do: what the system-call list below says; it opens no file but its journal and starts nothing.
  */
 #include "dom0/xenstored/stored.h"

@@ -6,7 +6,7 @@
 #ifndef HAVEN_XENSTORED_JOURNAL_H
 #define HAVEN_XENSTORED_JOURNAL_H
 
-#include "dom0/xenstored/store.h"
+#include "dom0/xenstored/store_core.h"
 #include "lib/err.h"
 
 #define JOURNAL_FILE_MAX (256u * 1024 * 1024)
