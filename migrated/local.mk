@@ -1,4 +1,30 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+sbin_PROGRAMS += migrated/migrated
+havenlibexec_PROGRAMS += migrated/haven-migrate-worker migrated/haven-migrate-signer
+
+migrated_migrated_SOURCES = migrated/migrated.c migrated/stream.c migrated/stream.h
+migrated_migrated_LDADD = $(PKI_LIBS)
+
+migrated_haven_migrate_worker_SOURCES = migrated/migrate_worker.c migrated/migrate_worker.h migrated/migrate_ids.h \
+	migrated/move_source.c migrated/move_target.c migrated/move_check.c migrated/move_check.h migrated/precopy.c migrated/precopy.h \
+	migrated/page_source.c migrated/page_source.h migrated/page_sink.c migrated/page_sink.h migrated/stream.c migrated/stream.h \
+	migrated/tls_link.c migrated/tls_link.h migrated/tls_context.c migrated/tls_context.h migrated/signer_key.c migrated/signer_key.h
+migrated_haven_migrate_worker_LDADD = $(PKI_LIBS)
+
+migrated_haven_migrate_signer_SOURCES = migrated/migrate_signer.c
+migrated_haven_migrate_signer_LDADD = $(PKI_LIBS)
+
 check_PROGRAMS += tests/unit/test_precopy
 tests_unit_test_precopy_SOURCES = tests/unit/test_precopy.c migrated/precopy.c migrated/precopy.h
 tests_unit_test_precopy_LDADD = $(UNIT_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_stream
+tests_fuzz_fuzz_stream_SOURCES = tests/fuzz/fuzz_stream.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h migrated/stream.c migrated/stream.h \
+	migrated/page_sink.c migrated/page_sink.h
+tests_fuzz_fuzz_stream_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS)
+
+
+# makes certificates for tests/migrated/test-move
+noinst_PROGRAMS += tests/migrated/make_pki
+tests_migrated_make_pki_SOURCES = tests/migrated/make_pki.c
+tests_migrated_make_pki_LDADD = $(PKI_LIBS)

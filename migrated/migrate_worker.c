@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * haven-migrate-worker source|target
+ *
+ * Holds: one move: its TLS connections, that guest's RAM and migration channel, sockets to the local hypervisord and ha-agentd that
+ *        were connected while it was root.  Never the private key.
+ * Hears: migrated (control socket), the peer's worker over TLS, its own node's daemons.
+ * May do: read (source) or write (target) that guest's memory; ask for pause, hand-over and activation of that guest.
+ *
+ * It decides nothing about who owns the guest: closing the migration channel is its one way out at any time, and hv-domain's own
+ * state says what that means.
+ */
+#include "config.h"
+#include "migrated/migrate_worker.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <openssl/rand.h>
+
+#include "lib/conf.h"
+#include "lib/log.h"
+#include "lib/msg.h"
+#include "lib/sandbox.h"
+#include "migrated/migrate_ids.h"
+#include "migrated/tls_context.h"
+
+#define TICK_MS 200
+#define ALIVE_NS 1000000000ull
+#define PROGRESS_NS 200000000ull
+
+static volatile sig_atomic_t terminated;
+
+static void on_term(int sig)
+{
+	terminated = 1;
+}
+
+/* --- set-up ------------------------------------------------------------------------------------------------------------ */
+
+static int open_daemons(struct worker *w, const struct conf *conf, struct err *err)
+{
+	struct err away = { 0 };
+
+	w->standalone = strcmp(conf_get(conf, "standalone", "no"), "yes") == 0;
+	w->hypervisord = msg_connect("hypervisord.sock", err);
+	if (w->hypervisord < 0)
+		return w->hypervisord;
+	w->ha_agentd = msg_connect("ha-agentd.sock", &away);
+	if (w->ha_agentd >= 0)
+		return 0;
+	if (w->standalone && !conf_exists("cluster.conf"))
+		return 0;
+	*err = away;
+	return err->code;
+}
+
+int worker_open(struct worker *w, struct err *err)
+{
+	struct conf *conf = NULL;
+	long long silence_s;
+	int rc = conf_load("haven.conf", &conf, err);
+
+	if (rc < 0)
+		return rc;
+	silence_s = conf_get_int(conf, "migration_silence_s", 10);
+	w->link.silence_ns = (uint64_t)(silence_s >= 1 && silence_s <= 600 ? silence_s : 10) * 1000000000ull;
+	rc = open_daemons(w, conf, err);
+	conf_free(conf);
+	if (rc < 0)
+		return rc;
+	w->tls = tls_context_new(WORKER_FD_SIGNER, w->own, sizeof(w->own), err);
+	return w->tls ? 0 : (err->code ? err->code : -EIO);
+}
+
+struct rule { int nr; const char *why; };
+
+static const struct rule both_stages[] = {
+	{ SCMP_SYS(memfd_create), "the state's memfd" },
+	{ SCMP_SYS(ftruncate), "the same" },
+	{ SCMP_SYS(pread64), "bitmaps and state from memfds" },
+	{ SCMP_SYS(pwrite64), "the state's memfd" },
+	{ SCMP_SYS(set_robust_list), "threads of further connections" },
+	{ SCMP_SYS(setsockopt), "options of a further connection" },
+	{ SCMP_SYS(getpeername), "OpenSSL looks at its socket" },
+	{ SCMP_SYS(getsockopt), "the same" },
+};
+
+static const struct rule first_stage[] = {
+	{ SCMP_SYS(socket), "further connections to the target; is an iSCSI portal there" },
+	{ SCMP_SYS(connect), "the same" },
+	{ SCMP_SYS(access), "bridges in /sys/class/net, disks" },
+	{ SCMP_SYS(faccessat), "the same" },
+	{ SCMP_SYS(faccessat2), "the same" },
+	{ SCMP_SYS(stat), "the same" },
+	{ SCMP_SYS(seccomp), "the second stage" },
+	{ SCMP_SYS(prctl), "the same" },
+};
+
+/* Probed by libraries at times we do not choose (locale, time zone, entropy): an error there is harmless, a kill is not. */
+static const struct rule refused[] = {
+	{ SCMP_SYS(openat), "time zone, OpenSSL's configuration" },
+	{ SCMP_SYS(readlink), "the same" },
+	{ SCMP_SYS(sched_getaffinity), "malloc arenas" },
+	{ SCMP_SYS(ioctl), "isatty()" },
+	{ SCMP_SYS(uname), "libraries" },
+	{ SCMP_SYS(getuid), "libraries" },
+	{ SCMP_SYS(sysinfo), "qsort() of glibc" },
+};
+
+static int allow_all(struct sandbox *sb, const struct rule *rule, size_t n)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < n; i++)
+		rc = sandbox_allow(sb, rule[i].nr, rule[i].why);
+	return rc;
+}
+
+static int enter(struct worker *w, bool first, struct err *err)
+{
+	const struct sandbox_limits drop = { .uid = MIGRATE_WORKER_UID, .gid = MIGRATE_WORKER_UID, .nofile = 128, .no_dump = true };
+	const struct sandbox_limits none = { 0 };
+	struct sandbox sb;
+	int rc = sandbox_begin(&sb, "haven-migrate-worker");
+
+	if (rc == 0)
+		rc = sandbox_allow_basics(&sb);
+	if (rc == 0)
+		rc = allow_all(&sb, both_stages, sizeof(both_stages) / sizeof(both_stages[0]));
+	if (rc == 0 && first)
+		rc = allow_all(&sb, first_stage, sizeof(first_stage) / sizeof(first_stage[0]));
+#ifndef HAVEN_ASAN
+	/* threads, no processes; clone3 hides its flags behind a pointer, so glibc is sent back to clone */
+	if (rc == 0)
+		rc = sandbox_deny(&sb, SCMP_SYS(clone3), ENOSYS, "its flags cannot be seen here");
+	if (rc == 0)
+		rc = sandbox_allow_arg(&sb, SCMP_SYS(clone), 0, CLONE_THREAD, CLONE_THREAD, "threads of further connections");
+	if (rc == 0 && first)
+		rc = sandbox_allow_arg(&sb, SCMP_SYS(openat), 2, O_ACCMODE, O_RDONLY, "what is looked at is not written");
+	for (size_t i = first ? 1 : 0; rc == 0 && i < sizeof(refused) / sizeof(refused[0]); i++)
+		rc = sandbox_deny(&sb, refused[i].nr, EPERM, refused[i].why);
+#else
+	if (rc == 0)
+		rc = sandbox_allow(&sb, SCMP_SYS(clone3), "threads");
+#endif
+	if (rc < 0)
+		return err_set(err, rc, "haven-migrate-worker: cannot build its sandbox: %s", strerror(-rc));
+	return sandbox_enter(&sb, first ? &drop : &none, err);
+}
+
+int worker_drop_root(struct worker *w, struct err *err)
+{
+	uint8_t warm[16];
+
+	/* draw in what is loaded on demand, while files may still be opened */
+	tzset();
+	RAND_bytes(warm, sizeof(warm));
+	json_object_seed(0);
+	return enter(w, true, err);
+}
+
+int worker_close_doors(struct worker *w, struct err *err)
+{
+	return enter(w, false, err);
+}
+
+/* --- waiting ----------------------------------------------------------------------------------------------------------- */
+
+/* One message of migrated's, if there is one. */
+static void control_take(struct worker *w)
+{
+	struct pollfd p = { .fd = w->control, .events = POLLIN };
+	int fds[MSG_MAX_FDS], nfds = 0, rc;
+	json_t *obj = NULL;
+	const char *op;
+
+	if (w->control < 0 || poll(&p, 1, 0) <= 0)
+		return;
+	rc = msg_recv(w->control, &obj, fds, &nfds);
+	if (rc <= 0 && rc != -EAGAIN && rc != -EBADMSG) {
+		close(w->control);
+		w->control = -1;
+		w->link.wake_fd = -1;
+		w->cancelled = true;
+		return;
+	}
+	op = json_string_value(json_object_get(obj, "op"));
+	if (op && strcmp(op, "cancel") == 0)
+		w->cancelled = true;
+	for (int i = 0; i < nfds; i++) {
+		if (op && strcmp(op, "connection") == 0 && w->nr_waiting < WORKER_LINKS_MAX)
+			w->waiting_fd[w->nr_waiting++] = fds[i];
+		else
+			close(fds[i]);
+	}
+	json_decref(obj);
+}
+
+int worker_tick(struct worker *w, bool writing)
+{
+	uint64_t now = link_now_ns(), zero = 0;
+
+	control_take(w);
+	if (terminated)
+		w->cancelled = true;
+	if (w->cancelled && w->cancellable)
+		return -ECANCELED;
+	if (w->progress && now - w->progress_ns >= PROGRESS_NS) {
+		w->progress_ns = now;
+		w->progress(w, w->progress_arg);
+	}
+	/* a record that is being written must not be cut by another */
+	if (w->alive && !writing && now - w->alive_sent_ns >= ALIVE_NS) {
+		w->alive_sent_ns = now;
+		return link_record(&w->link, STREAM_ALIVE, &zero, 8);
+	}
+	return 0;
+}
+
+static int tick_of_link(void *arg, bool writing)
+{
+	return worker_tick(arg, writing);
+}
+
+static int reply_rc(const json_t *reply, const char *op, struct err *err)
+{
+	const char *code = json_string_value(json_object_get(reply, "code"));
+	const char *text = json_string_value(json_object_get(reply, "error"));
+	int e = code ? err_from_name(code) : 0;
+
+	if (json_is_true(json_object_get(reply, "ok")))
+		return 0;
+	return err_set(err, -(e ? e : EIO), "%s", text ? text : op);
+}
+
+/* Waits for one packet; a tick that fails (cancel, link gone) ends the wait. */
+static int wait_reply(struct worker *w, int sock, uint64_t deadline_ns)
+{
+	for (;;) {
+		struct pollfd p[2] = { { .fd = sock, .events = POLLIN }, { .fd = w->control, .events = POLLIN } };
+		int r = poll(p, 2, TICK_MS), rc;
+
+		if (r < 0 && errno != EINTR)
+			return -errno;
+		if (r > 0 && p[0].revents)
+			return 0;
+		rc = worker_tick(w, false);
+		/* a dead link is found by whoever reads it next; here the local answer matters */
+		if (rc == -ECANCELED)
+			return rc;
+		if (rc < 0)
+			w->alive = false;
+		if (link_now_ns() >= deadline_ns)
+			return -ETIMEDOUT;
+	}
+}
+
+int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds,
+		int *ret_nfds, int timeout_ms, struct err *err)
+{
+	uint64_t deadline = link_now_ns() + (uint64_t)timeout_ms * 1000000ull;
+	char op[32];
+	int rc;
+
+	snprintf(op, sizeof(op), "%s", json_string_value(json_object_get(request, "op")));
+	rc = sock < 0 ? -ENOTCONN : msg_send(sock, request, fds, nfds);
+	json_decref(request);
+	if (rc < 0)
+		return err_set(err, rc, "%s: cannot ask: %s", op, strerror(-rc));
+	for (;;) {
+		json_t *obj = NULL;
+
+		rc = wait_reply(w, sock, deadline);
+		if (rc < 0)
+			return err_set(err, rc, rc == -ECANCELED ? "cancelled" : "%s: no answer within %d ms", op, timeout_ms);
+		rc = msg_recv(sock, &obj, ret_fds, ret_nfds);
+		if (rc <= 0)
+			return err_set(err, rc ? rc : -ECONNRESET, "%s: the process that was asked went away", op);
+		if (json_object_get(obj, "progress") || json_object_get(obj, "event")) {
+			json_decref(obj);
+			continue;
+		}
+		rc = reply_rc(obj, op, err);
+		if (ret_reply && rc == 0)
+			*ret_reply = obj;
+		else
+			json_decref(obj);
+		return rc;
+	}
+}
+
+/* --- records of the main link -------------------------------------------------------------------------------------------- */
+
+int worker_link_error(struct worker *w, int rc, struct err *err)
+{
+	char buf[256];
+
+	if (rc == -ECANCELED)
+		return err_set(err, rc, "cancelled");
+	return err_set(err, rc, "%s: %s", w->link.peer[0] ? w->link.peer : "the peer", link_explain(&w->link, rc, buf, sizeof(buf)));
+}
+
+/* Reads and forgets n octets. */
+static int skip_body(struct worker *w, uint32_t n)
+{
+	uint8_t buf[4096];
+	int rc = 0;
+
+	while (n > 0 && rc == 0) {
+		uint32_t part = n < sizeof(buf) ? n : (uint32_t)sizeof(buf);
+
+		rc = link_read(&w->link, buf, part);
+		n -= part;
+	}
+	return rc;
+}
+
+static int take_abort(struct worker *w, uint32_t n, struct err *err)
+{
+	uint8_t body[STREAM_TEXT_MAX];
+	char text[STREAM_TEXT_MAX + 1];
+
+	if (link_read(&w->link, body, n) < 0)
+		n = 0;
+	stream_text_decode(body, n, text, sizeof(text));
+	return err_set(err, -ECONNABORTED, "%s: %.600s", w->link.peer, text[0] ? text : "the other side ended the move");
+}
+
+int worker_next_record(struct worker *w, struct stream_header *ret, struct err *err)
+{
+	uint8_t h[STREAM_HEADER_BYTES];
+	int rc;
+
+	for (;;) {
+		rc = link_read(&w->link, h, sizeof(h));
+		if (rc < 0)
+			return worker_link_error(w, rc, err);
+		rc = stream_header_decode(h, ret);
+		if (rc < 0)
+			return err_set(err, rc, "%s: sends what is no migration stream of version %u; are both nodes' Haven versions alike?",
+				       w->link.peer, STREAM_VERSION);
+		if (ret->type == STREAM_ABORT)
+			return take_abort(w, ret->length, err);
+		if (ret->type != STREAM_ALIVE && stream_type_known(ret->type))
+			return 0;
+		rc = skip_body(w, ret->length);
+		if (rc < 0)
+			return worker_link_error(w, rc, err);
+	}
+}
+
+int worker_read_body(struct worker *w, const struct stream_header *hdr, uint8_t **ret, struct err *err)
+{
+	uint8_t *body = malloc((size_t)hdr->length + 1);
+	int rc;
+
+	if (!body)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = link_read(&w->link, body, hdr->length);
+	if (rc < 0) {
+		free(body);
+		return worker_link_error(w, rc, err);
+	}
+	body[hdr->length] = '\0';
+	*ret = body;
+	return 0;
+}
+
+void worker_send_abort(struct worker *w, const char *text)
+{
+	size_t n = strnlen(text, STREAM_TEXT_MAX);
+
+	if (!w->link.ssl || !w->alive)
+		return;
+	w->alive = false;
+	w->link.tick = NULL;
+	w->link.silence_ns = 1000000000ull;
+	link_record(&w->link, STREAM_ABORT, text, (uint32_t)n);
+}
+
+void worker_send_control(struct worker *w, json_t *obj)
+{
+	if (w->control >= 0)
+		msg_send(w->control, obj, NULL, 0);
+	json_decref(obj);
+}
+
+int json_text_list(json_t *list, char *buf, size_t size)
+{
+	size_t i, n = 0;
+	json_t *v;
+
+	buf[0] = '\0';
+	json_array_foreach(list, i, v) {
+		int m = snprintf(buf + n, size - n, "%s%s", n ? "; " : "", json_is_string(v) ? json_string_value(v) : "?");
+
+		if (m < 0 || (size_t)m >= size - n)
+			break;
+		n += (size_t)m;
+	}
+	return (int)json_array_size(list);
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void worker_close(struct worker *w)
+{
+	close_fd(&w->channel);
+	close_fd(&w->hypervisord);
+	close_fd(&w->ha_agentd);
+	for (unsigned i = 0; i < w->nr_waiting; i++)
+		close(w->waiting_fd[i]);
+	w->nr_waiting = 0;
+	link_close(&w->link, true);
+	SSL_CTX_free(w->tls);
+	w->tls = NULL;
+}
+
+static int run_source(struct worker *w)
+{
+	json_t *request = NULL;
+	int rc = msg_recv(w->control, &request, NULL, NULL);
+
+	if (rc <= 0)
+		return 1;
+	move_source_run(w, request);
+	json_decref(request);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct worker w = { .control = WORKER_FD_CONTROL, .hypervisord = -1, .ha_agentd = -1, .channel = -1, .cancellable = true };
+	struct sigaction sa = { .sa_handler = on_term };
+	int rc = 0;
+
+	if (argc != 2 || (strcmp(argv[1], "source") != 0 && strcmp(argv[1], "target") != 0)) {
+		fprintf(stderr, "usage: haven-migrate-worker source|target (started by migrated)\n");
+		return 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGTERM, &sa, NULL);
+	sigaction(SIGINT, &sa, NULL);
+	log_init("migrated");
+	link_init(&w.link);
+	w.link.tick = tick_of_link;
+	w.link.tick_arg = &w;
+	w.link.wake_fd = w.control;
+	if (strcmp(argv[1], "source") == 0)
+		rc = run_source(&w);
+	else
+		move_target_run(&w);
+	worker_close(&w);
+	return rc;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * migrate_worker.h - what both directions of a move share: the sockets of one worker, waiting with heartbeats, the sandbox.
+ *
+ * Descriptors at start: 3 control socket to migrated (JSON), 4 signer, 5 the accepted TCP connection (target only).
+ * Control, migrated → worker:  {"op": "start", …request}, {"op": "cancel"}, {"op": "connection"} + fd
+ * Control, worker → migrated:  {"progress": {…}}, {"handed": true}, {"authenticated": true}, one reply {"ok": …}
+ * The end of the control socket is a cancel.
+ */
+#ifndef MIGRATED_MIGRATE_WORKER_H
+#define MIGRATED_MIGRATE_WORKER_H
+
+#include <stdbool.h>
+#include <jansson.h>
+#include <openssl/ssl.h>
+#include "lib/err.h"
+#include "migrated/tls_link.h"
+
+#define WORKER_FD_CONTROL 3
+#define WORKER_FD_SIGNER 4
+#define WORKER_FD_TCP 5
+#define WORKER_LINKS_MAX 8
+#define WORKER_FRAMES_MAX (1ull << 32)       /* 16 TiB: more is no domain but a mistake */
+
+struct worker {
+	int control, hypervisord, ha_agentd, channel;     /* sockets; -1: none */
+	bool standalone;                  /* no cluster here: haven.conf says standalone = yes */
+	bool cancelled;                   /* the client or migrated went away, or SIGTERM came */
+	bool cancellable;                 /* until GO */
+	bool alive;                       /* the main link is up and version 1 is spoken: heartbeats may go out */
+	uint64_t alive_sent_ns;
+	char own[LINK_NAME_MAX];          /* this node, as its certificate names it */
+	SSL_CTX *tls;
+	struct tls_link link;             /* the first connection */
+	int waiting_fd[WORKER_LINKS_MAX]; /* further connections that migrated passed on, not taken yet */
+	unsigned nr_waiting;
+	void (*progress)(struct worker *w, void *arg);    /* at most five a second while waiting; may be NULL */
+	void *progress_arg;
+	uint64_t progress_ns;
+};
+
+/* Sockets to the local daemons, TLS context, limits: what needs root.  ha-agentd is optional where standalone = yes. */
+int worker_open(struct worker *w, struct err *err);
+/* First sandbox: no root, no exec, no new files for writing. */
+int worker_drop_root(struct worker *w, struct err *err);
+/* Second: no files, no new sockets; what is left is descriptors, memory and threads. */
+int worker_close_doors(struct worker *w, struct err *err);
+
+/* Cancel, heartbeat, progress: to be called every now and then.  0 or -ECANCELED. */
+int worker_tick(struct worker *w, bool writing);
+/*
+ * One request to a local daemon or the migration channel, ticking while it waits.  `request` is stolen.  As msg_call() otherwise.
+ * ret_fds: room for MSG_MAX_FDS.
+ */
+int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds,
+		int *ret_nfds, int timeout_ms, struct err *err);
+/*
+ * Next record of the main link that is not ALIVE or unknown and optional; its body is not read yet.  ABORT becomes -ECONNABORTED with
+ * the peer's reason.  err is filled.
+ */
+int worker_next_record(struct worker *w, struct stream_header *ret, struct err *err);
+/* Reads a body of at most max octets into malloc'd memory, NUL-terminated beyond n.  Caller frees. */
+int worker_read_body(struct worker *w, const struct stream_header *hdr, uint8_t **ret, struct err *err);
+/* Tells the peer why it ends (best effort). */
+void worker_send_abort(struct worker *w, const char *text);
+/* err for a failed call on the main link. */
+int worker_link_error(struct worker *w, int rc, struct err *err);
+void worker_send_control(struct worker *w, json_t *obj);          /* steals; best effort */
+void worker_close(struct worker *w);
+
+int json_text_list(json_t *list, char *buf, size_t size);         /* "a; b; c" into buf */
+
+/* The two directions: the whole life of a worker.  They send the reply on the control socket themselves. */
+void move_source_run(struct worker *w, const json_t *request);
+void move_target_run(struct worker *w);
+
+#endif

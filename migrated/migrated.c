@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * migrated
+ *
+ * Holds: the listening TCP socket of the migration network, migrated.sock, a control socket to each running worker.
+ * Hears: operators and ha-agentd (uid 0) on migrated.sock; from the network 32 octets a connection, and nothing more.
+ * May do: start workers and signers; open node.key and hand it to a signer.  It speaks no TLS and touches no guest.
+ *
+ * Each move is a process of its own, so a worker that dies takes its move with it and nothing else; migrated's own end is
+ * a cancel to every move that was not handed over yet.
+ */
+#include "config.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <qb/qbloop.h>
+
+#include "lib/conf.h"
+#include "lib/log.h"
+#include "lib/msg.h"
+#include "lib/paths.h"
+#include "lib/pki.h"
+#include "lib/spawn.h"
+#include "migrated/stream.h"
+
+#define DEFAULT_PORT 8002
+#define JOBS_MAX 32                  /* moves at a time, both directions */
+#define STRANGERS_MAX 8              /* workers whose peer has not shown a certificate yet */
+#define GREETINGS_MAX 64             /* connections that have not sent their 32 octets yet */
+#define GREETING_MS 5000
+#define STRANGER_MS 15000
+#define NS_PER_MS 1000000ull
+
+struct greeting {
+	int fd;
+	uint8_t raw[STREAM_PREAMBLE_BYTES];
+	size_t have;
+	qb_loop_timer_handle timer;
+};
+
+struct job {
+	int control;
+	pid_t pid;
+	struct msg_call *call;           /* who asked for it; NULL: incoming, or answered */
+	struct msg_client *client;
+	bool incoming, authenticated, handed;
+	char token[2 * STREAM_TOKEN_BYTES + 1];
+	qb_loop_timer_handle timer;      /* a stranger's time to show its certificate */
+};
+
+static struct {
+	qb_loop_t *loop;
+	struct msg_server *server;
+	int listener;
+	int port;
+	struct greeting greeting[GREETINGS_MAX];
+	struct job *job[JOBS_MAX];
+} m = { .listener = -1 };
+
+/* --- jobs: one worker each ------------------------------------------------------------------------------------------------- */
+
+static unsigned count_strangers(void)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < JOBS_MAX; i++)
+		n += m.job[i] && m.job[i]->incoming && !m.job[i]->authenticated;
+	return n;
+}
+
+static void job_answer(struct job *j, json_t *reply)
+{
+	struct err err = { 0 };
+	const char *code = json_string_value(json_object_get(reply, "code"));
+	int e = code ? err_from_name(code) : 0;
+
+	if (!j->call) {
+		json_decref(reply);
+		return;
+	}
+	if (json_is_true(json_object_get(reply, "ok"))) {
+		json_object_del(reply, "ok");
+		msg_reply(j->call, reply);
+	} else {
+		err_set(&err, -(e ? e : EIO), "%s", json_string_value(json_object_get(reply, "error")));
+		json_object_del(reply, "ok");
+		json_object_del(reply, "code");
+		json_object_del(reply, "error");
+		msg_reply_error_fields(j->call, err.code, err.text, reply);
+	}
+	j->call = NULL;
+	j->client = NULL;
+}
+
+/* The worker is gone: what it did not answer is answered from what it last said. */
+static void job_free(struct job *j)
+{
+	if (j->call)
+		job_answer(j, json_pack("{s:b, s:s, s:s, s:s}", "ok", 0, "code", "EIO", "error",
+					"the migration worker died; see the log of migrated", "state", j->handed ? "handed" : "running-here"));
+	qb_loop_timer_del(m.loop, j->timer);
+	qb_loop_poll_del(m.loop, j->control);
+	close(j->control);
+	for (int i = 0; i < JOBS_MAX; i++)
+		if (m.job[i] == j)
+			m.job[i] = NULL;
+	free(j);
+}
+
+static void job_heard(struct job *j, json_t *obj)
+{
+	const char *token = json_string_value(json_object_get(obj, "token"));
+	json_t *progress = json_object_get(obj, "progress"), *handed = json_object_get(obj, "handed");
+
+	if (progress && j->call)
+		msg_progress(j->call, json_incref(progress));
+	if (handed)
+		j->handed = json_is_true(handed);
+	if (json_is_true(json_object_get(obj, "authenticated"))) {
+		j->authenticated = true;
+		qb_loop_timer_del(m.loop, j->timer);
+		j->timer = 0;
+		if (token)
+			snprintf(j->token, sizeof(j->token), "%s", token);
+	}
+	if (json_object_get(obj, "ok"))
+		job_answer(j, json_incref(obj));
+}
+
+static int32_t on_job(int32_t fd, int32_t revents, void *arg)
+{
+	struct job *j = arg;
+	json_t *obj = NULL;
+	int rc = msg_recv(fd, &obj, NULL, NULL);
+
+	if (rc == 1) {
+		job_heard(j, obj);
+		json_decref(obj);
+	} else if (rc != -EAGAIN && rc != -EBADMSG) {
+		job_free(j);
+	}
+	return 0;
+}
+
+/* Reaps whoever ended: workers and signers. */
+static int32_t on_child(int32_t sig, void *arg)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (WIFSIGNALED(status))
+			log_warn("process %d of a move died by signal %d", (int)pid, WTERMSIG(status));
+	return 0;
+}
+
+static void stranger_timeout(void *arg)
+{
+	struct job *j = arg;
+
+	j->timer = 0;
+	log_warn("a migration connection showed no certificate within %d s; closed", STRANGER_MS / 1000);
+	kill(j->pid, SIGKILL);
+}
+
+static int spawn_signer(int *ret_fd, struct err *err)
+{
+	char prog[PATH_MAX], key_path[PATH_MAX];
+	char *argv[] = { prog, NULL };
+	int pair[2], key, fds[5];
+	pid_t pid;
+
+	if (path_join(prog, sizeof(prog), path_libexec(), "haven-migrate-signer") < 0 ||
+	    path_join(key_path, sizeof(key_path), path_conf(), "pki/node.key") < 0)
+		return err_set(err, -ENAMETOOLONG, "path too long");
+	key = open(key_path, O_RDONLY | O_CLOEXEC);
+	if (key < 0)
+		return err_set(err, -errno, "%s: %s; this node needs a certificate: haven cert issue NODE", key_path, strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		close(key);
+		return err_set(err, -errno, "socketpair: %s", strerror(errno));
+	}
+	memcpy(fds, (int[]){ -1, -1, STDERR_FILENO, pair[1], key }, sizeof(fds));
+	pid = spawn_program(argv, NULL, fds, 5, NULL, err);
+	close(key);
+	close(pair[1]);
+	if (pid < 0) {
+		close(pair[0]);
+		return pid;
+	}
+	*ret_fd = pair[0];
+	return 0;
+}
+
+static int job_slot(void)
+{
+	for (int i = 0; i < JOBS_MAX; i++)
+		if (!m.job[i])
+			return i;
+	return -1;
+}
+
+/* Starts a worker; tcp (borrowed) for an incoming one, else -1.  0 and *ret. */
+static int job_start(int tcp, struct job **ret, struct err *err)
+{
+	char prog[PATH_MAX], source[] = "source", target[] = "target";
+	char *argv[] = { prog, tcp >= 0 ? target : source, NULL };
+	int slot = job_slot(), pair[2], signer = -1, fds[6], rc;
+	struct job *j;
+
+	if (slot < 0)
+		return err_set(err, -EBUSY, "%d moves are under way on this node already; wait for one to end", JOBS_MAX);
+	if (path_join(prog, sizeof(prog), path_libexec(), "haven-migrate-worker") < 0)
+		return err_set(err, -ENAMETOOLONG, "path too long");
+	rc = spawn_signer(&signer, err);
+	if (rc < 0)
+		return rc;
+	j = calloc(1, sizeof(*j));
+	if (!j || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+		free(j);
+		close(signer);
+		return err_set(err, -ENOMEM, "cannot start a migration worker: %s", strerror(errno));
+	}
+	memcpy(fds, (int[]){ -1, -1, STDERR_FILENO, pair[1], signer, tcp }, sizeof(fds));
+	/* the worker's end blocks: it sends little and waits on purpose */
+	fcntl(pair[1], F_SETFL, fcntl(pair[1], F_GETFL) & ~O_NONBLOCK);
+	j->pid = spawn_program(argv, NULL, fds, tcp >= 0 ? 6 : 5, NULL, err);
+	close(signer);
+	close(pair[1]);
+	if (j->pid < 0) {
+		rc = j->pid;
+		close(pair[0]);
+		free(j);
+		return rc;
+	}
+	j->control = pair[0];
+	j->incoming = tcp >= 0;
+	m.job[slot] = j;
+	qb_loop_poll_add(m.loop, QB_LOOP_MED, j->control, POLLIN | POLLHUP, j, on_job);
+	if (j->incoming)
+		qb_loop_timer_add(m.loop, QB_LOOP_LOW, STRANGER_MS * NS_PER_MS, j, stranger_timeout, &j->timer);
+	*ret = j;
+	return 0;
+}
+
+/* --- requests ----------------------------------------------------------------------------------------------------------------- */
+
+static void op_move(struct msg_call *call, void *daemon)
+{
+	struct err err = { 0 };
+	struct job *j = NULL;
+	int rc = job_start(-1, &j, &err);
+
+	if (rc == 0) {
+		rc = msg_send(j->control, msg_call_request(call), NULL, 0);
+		if (rc < 0) {
+			err_set(&err, rc, "the migration worker died at once; see the log of migrated");
+			kill(j->pid, SIGKILL);
+		}
+	}
+	if (rc < 0) {
+		msg_reply_error_fields(call, rc, err.text, json_pack("{s:s}", "state", "running-here"));
+		return;
+	}
+	j->call = call;
+	j->client = msg_call_client(call);
+}
+
+static void op_identity(struct msg_call *call, void *daemon)
+{
+	struct err err = { 0 };
+	char name[PKI_NAME_MAX + 1];
+	int days = 0;
+
+	if (pki_identity(name, sizeof(name), &days, &err) < 0)
+		msg_error_from(call, &err);
+	else
+		msg_reply(call, json_pack("{s:s, s:i, s:i}", "node", name, "days_left", days, "port", m.port));
+}
+
+static void on_client_gone(struct msg_client *client, void *daemon)
+{
+	json_t *cancel = json_pack("{s:s}", "op", "cancel");
+
+	for (int i = 0; i < JOBS_MAX; i++)
+		if (m.job[i] && m.job[i]->call && m.job[i]->client == client) {
+			msg_send(m.job[i]->control, cancel, NULL, 0);
+			m.job[i]->client = NULL;
+		}
+	json_decref(cancel);
+}
+
+static const struct msg_op ops[] = {
+	{ "move", MSG_ROOT, op_move },
+	{ "preflight", MSG_ROOT, op_move },
+	{ "identity", MSG_ROOT, op_identity },
+	{ NULL, MSG_ROOT, NULL },
+};
+
+/* --- connections ---------------------------------------------------------------------------------------------------------------- */
+
+static void greeting_end(struct greeting *g)
+{
+	qb_loop_poll_del(m.loop, g->fd);
+	qb_loop_timer_del(m.loop, g->timer);
+	close(g->fd);
+	g->fd = -1;
+}
+
+static void greeting_timeout(void *arg)
+{
+	struct greeting *g = arg;
+
+	g->timer = 0;
+	greeting_end(g);
+}
+
+static void route_further(int fd, const uint8_t *token)
+{
+	char hex[2 * STREAM_TOKEN_BYTES + 1];
+	json_t *obj = json_pack("{s:s}", "op", "connection");
+
+	for (unsigned i = 0; i < STREAM_TOKEN_BYTES; i++)
+		snprintf(hex + 2 * i, 3, "%02x", token[i]);
+	for (int i = 0; i < JOBS_MAX; i++)
+		if (m.job[i] && m.job[i]->token[0] && strcmp(m.job[i]->token, hex) == 0) {
+			msg_send(m.job[i]->control, obj, &fd, 1);
+			break;
+		}
+	json_decref(obj);
+}
+
+static void greeted(struct greeting *g)
+{
+	struct stream_preamble p;
+	struct err err = { 0 };
+	struct job *j;
+
+	/* the descriptor leaves the loop before it leaves the process: epoll would go on watching it */
+	qb_loop_poll_del(m.loop, g->fd);
+	if (stream_preamble_decode(g->raw, &p) < 0)
+		log_debug("a connection to the migration port was none");
+	else if (p.further)
+		route_further(g->fd, p.token);
+	else if (count_strangers() >= STRANGERS_MAX)
+		log_warn("%d migration connections without a certificate are waiting already: one more is refused", STRANGERS_MAX);
+	else if (job_start(g->fd, &j, &err) < 0)
+		log_warn("an incoming migration is refused: %s", err.text);
+	greeting_end(g);
+}
+
+static int32_t on_greeting(int32_t fd, int32_t revents, void *arg)
+{
+	struct greeting *g = arg;
+	ssize_t r = read(fd, g->raw + g->have, sizeof(g->raw) - g->have);
+
+	if (r > 0) {
+		g->have += (size_t)r;
+		if (g->have == sizeof(g->raw))
+			greeted(g);
+	} else if (r == 0 || (errno != EAGAIN && errno != EINTR)) {
+		greeting_end(g);
+	}
+	return 0;
+}
+
+static int32_t on_connection(int32_t listener, int32_t revents, void *arg)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct greeting *g = NULL;
+
+	if (fd < 0)
+		return 0;
+	for (int i = 0; i < GREETINGS_MAX && !g; i++)
+		if (m.greeting[i].fd < 0)
+			g = &m.greeting[i];
+	if (!g) {
+		close(fd);
+		return 0;
+	}
+	*g = (struct greeting){ .fd = fd };
+	qb_loop_poll_add(m.loop, QB_LOOP_MED, fd, POLLIN, g, on_greeting);
+	qb_loop_timer_add(m.loop, QB_LOOP_LOW, GREETING_MS * NS_PER_MS, g, greeting_timeout, &g->timer);
+	return 0;
+}
+
+/* --- the listening address ---------------------------------------------------------------------------------------------------------- */
+
+/* Own address within "a.b.c.d/len", or the address itself. */
+static int address_in(const char *network, struct in_addr *ret)
+{
+	char text[32];
+	const char *slash = strchr(network, '/');
+	struct ifaddrs *all = NULL;
+	struct in_addr net;
+	uint32_t mask;
+	int len, rc = -EADDRNOTAVAIL;
+
+	if (!slash)
+		return inet_pton(AF_INET, network, ret) == 1 ? 0 : -EINVAL;
+	len = atoi(slash + 1);
+	if (slash - network >= (ptrdiff_t)sizeof(text) || len < 1 || len > 32)
+		return -EINVAL;
+	snprintf(text, sizeof(text), "%.*s", (int)(slash - network), network);
+	if (inet_pton(AF_INET, text, &net) != 1)
+		return -EINVAL;
+	mask = htonl(len == 32 ? UINT32_MAX : ~(UINT32_MAX >> len));
+	if (getifaddrs(&all) < 0)
+		return -errno;
+	for (struct ifaddrs *i = all; i && rc < 0; i = i->ifa_next) {
+		struct sockaddr_in sin;
+
+		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET)
+			continue;
+		memcpy(&sin, i->ifa_addr, sizeof(sin));
+		if (((sin.sin_addr.s_addr ^ net.s_addr) & mask) == 0) {
+			*ret = sin.sin_addr;
+			rc = 0;
+		}
+	}
+	freeifaddrs(all);
+	return rc;
+}
+
+static int bind_listener(const struct sockaddr *sa, socklen_t n, struct err *err)
+{
+	int one = 1, fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), e, off = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (sa->sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 || bind(fd, sa, n) < 0 || listen(fd, 64) < 0) {
+		e = errno;
+		close(fd);
+		return err_set(err, -e, "port %d: cannot listen: %s; see migration_port and migration_network in %s/haven.conf", m.port,
+			       strerror(e), path_conf());
+	}
+	return fd;
+}
+
+static int open_listener(const struct conf *conf, struct err *err)
+{
+	const char *network = conf_get(conf, "migration_address", conf_get(conf, "migration_network", NULL));
+	struct sockaddr_in6 any6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT };
+	struct sockaddr_in sin = { .sin_family = AF_INET };
+	int rc;
+
+	m.port = (int)conf_get_int(conf, "migration_port", DEFAULT_PORT);
+	if (m.port < 1 || m.port > 65535)
+		return err_set(err, -EINVAL, "%s/haven.conf: migration_port must be 1 to 65535", path_conf());
+	sin.sin_port = any6.sin6_port = htons((uint16_t)m.port);
+	if (network) {
+		rc = address_in(network, &sin.sin_addr);
+		if (rc < 0)
+			return err_set(err, rc, "%s/haven.conf: migration_network %s: %s", path_conf(), network, rc == -EINVAL ?
+				       "write ADDRESS or ADDRESS/LENGTH" : "this node has no address in it");
+	} else {
+		rc = bind_listener((struct sockaddr *)&any6, sizeof(any6), err);
+		if (rc != -EAFNOSUPPORT)
+			return rc;
+	}
+	return bind_listener((struct sockaddr *)&sin, sizeof(sin), err);
+}
+
+/* --- main --------------------------------------------------------------------------------------------------------------------------- */
+
+static int32_t on_stop(int32_t sig, void *arg)
+{
+	qb_loop_stop(m.loop);
+	return 0;
+}
+
+static int start(struct err *err)
+{
+	struct conf *conf = NULL;
+	int rc = conf_load("haven.conf", &conf, err);
+
+	if (rc < 0)
+		return rc;
+	m.listener = open_listener(conf, err);
+	conf_free(conf);
+	if (m.listener < 0)
+		return m.listener;
+	rc = msg_server_start(m.loop, "migrated.sock", ops, NULL, on_client_gone, "migrated", &m.server, err);
+	if (rc < 0)
+		return rc;
+	qb_loop_poll_add(m.loop, QB_LOOP_MED, m.listener, POLLIN, NULL, on_connection);
+	qb_loop_signal_add(m.loop, QB_LOOP_HIGH, SIGTERM, NULL, on_stop, NULL);
+	qb_loop_signal_add(m.loop, QB_LOOP_HIGH, SIGINT, NULL, on_stop, NULL);
+	qb_loop_signal_add(m.loop, QB_LOOP_MED, SIGCHLD, NULL, on_child, NULL);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct err err = { 0 };
+
+	if (argc > 1) {
+		if (strcmp(argv[1], "--version") == 0) {
+			printf("migrated (Haven) %s\n", PACKAGE_VERSION);
+			return 0;
+		}
+		fprintf(stderr, "usage: migrated [--version]\nSee migrated(8).\n");
+		return strcmp(argv[1], "--help") == 0 ? 0 : 2;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	log_init("migrated");
+	for (int i = 0; i < GREETINGS_MAX; i++)
+		m.greeting[i].fd = -1;
+	m.loop = qb_loop_create();
+	if (!m.loop || start(&err) < 0) {
+		fprintf(stderr, "migrated: %s\n", err.text);
+		log_err("%s", err.text);
+		return 1;
+	}
+	log_info("listening on port %d", m.port);
+	qb_loop_run(m.loop);
+	/* workers see their control sockets close: what was not handed over is cancelled */
+	msg_server_stop(m.server);
+	log_fini();
+	return 0;
+}

@@ -1,0 +1,1031 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * move_source.c - the sending side of a move, in file order.
+ *
+ *	connect → migrate-open → TLS → HELLO / ANSWER → ACCEPT → rounds → pause → last pages, state, END → READY
+ *	    → mark-handed → released → GO → DONE
+ *
+ * Up to mark-handed every failure, and a cancel, ends by closing the migration channel: the copy here runs on.  From mark-handed on
+ * nothing is undone here; the reply says "handed", and ha-agentd settles who owns the guest.
+ */
+#include "config.h"
+#include "migrated/migrate_worker.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/msg.h"
+#include "migrated/page_source.h"
+#include "migrated/precopy.h"
+
+#define DEFAULT_PORT 8002
+#define CONNECT_MS 2000
+#define LOCAL_MS 10000
+#define PAUSE_MS 10000               /* disks drain and flush; a storage that hangs must not hang the guest */
+#define READY_NS (15 * NS_PER_S)     /* the guest stands still meanwhile */
+#define RELEASE_MS 60000
+#define NS_PER_S 1000000000ull
+#define NS_PER_MS 1000000ull
+#define BIG_KIB (4ll << 20)          /* a guest from this size on gets several connections by default */
+#define BIG_LINKS 4
+#define PARALLEL_PAGES 8192u         /* fewer than this go over the first connection alone */
+#define CHUNK_WORDS 64u              /* 16 MiB a turn */
+#define PINGS 3
+
+struct source;
+
+struct sender {
+	struct source *s;
+	struct tls_link *link;
+	struct tls_link own;             /* of the further ones */
+	struct page_source pages;
+	pthread_t thread;
+	bool main;
+};
+
+enum phase { PHASE_PREFLIGHT, PHASE_PREPARE, PHASE_PRECOPY, PHASE_LAST_PAGES, PHASE_STATE, PHASE_READY, PHASE_HANDOVER,
+	     PHASE_ACTIVATE, PHASE_NR };
+
+static const char *const phase_name[PHASE_NR] = { "preflight", "prepare", "precopy", "last-pages", "state", "ready", "handover",
+						  "activate" };
+
+struct source {
+	struct worker *w;
+	const json_t *request;
+	const char *target, *address, *uuid;
+	int port;
+	bool only_ask, handed, go_sent;
+	json_int_t domid, attempt;
+	json_t *config, *features, *problems;
+	uint8_t *ram;
+	int ram_fd;
+	uint64_t frames, ram_pages;
+	uint64_t *todo, *snap;           /* bitmaps of `words` words: what this round sends, what the log gave last */
+	size_t words;
+	struct stream_accept accept;
+	struct sender sender[WORKER_LINKS_MAX];
+	unsigned links;
+	struct precopy_config cfg;
+	struct precopy precopy;
+	/* a round over several connections */
+	_Atomic size_t next_word;
+	_Atomic uint64_t done_pages, done_bytes;
+	uint64_t told_pages, told_bytes;
+	atomic_int failed;               /* -errno of a further connection */
+	bool paused;
+	int64_t clock_offset_ns;         /* target's CLOCK_REALTIME − ours */
+	uint64_t begin_ns, pause_ns, pause_realtime_ns, go_ns, done_ns, run_ns;
+	enum phase phase;
+	uint64_t phase_begin_ns, phase_ns[PHASE_NR];
+};
+
+/* --- progress ------------------------------------------------------------------------------------------------------------- */
+
+static void enter_phase(struct source *s, enum phase p)
+{
+	uint64_t now = link_now_ns();
+
+	s->phase_ns[s->phase] += now - s->phase_begin_ns;
+	s->phase = p;
+	s->phase_begin_ns = now;
+}
+
+static void send_progress(struct worker *w, void *arg)
+{
+	struct source *s = arg;
+	struct precopy_progress g;
+
+	precopy_progress(&s->precopy, &g);
+	worker_send_control(w, json_pack("{s:{s:s, s:f, s:i, s:I, s:f, s:f, s:f}}", "progress", "phase", phase_name[s->phase], "percent",
+			    g.percent, "rounds", (int)g.rounds, "bytes_sent", (json_int_t)g.bytes_sent, "rate_mbs", g.rate_mbs,
+			    "dirty_rate_mbs", g.dirty_rate_mbs, "eta_s", g.eta_s));
+}
+
+/* --- request, local preparations -------------------------------------------------------------------------------------------- */
+
+static int64_t option(const struct source *s, const char *key, int64_t dflt, int64_t min, int64_t max)
+{
+	const json_t *v = json_object_get(json_object_get(s->request, "options"), key);
+	int64_t n = json_is_number(v) ? (int64_t)json_number_value(v) : dflt;
+
+	return n < min ? min : n > max ? max : n;
+}
+
+static int need_string(const struct source *s, const char *key, const char **ret, struct err *err)
+{
+	*ret = json_string_value(json_object_get(s->request, key));
+	return *ret && **ret ? 0 : err_set(err, -EINVAL, "%s: a string is needed", key);
+}
+
+static int need_integer(const struct source *s, const char *key, json_int_t *ret, struct err *err)
+{
+	const json_t *v = json_object_get(s->request, key);
+
+	*ret = json_integer_value(v);
+	return json_is_integer(v) && *ret >= 0 ? 0 : err_set(err, -EINVAL, "%s: a number is needed", key);
+}
+
+static int parse_request(struct source *s, struct err *err)
+{
+	const char *op = json_string_value(json_object_get(s->request, "op"));
+	const json_t *port = json_object_get(s->request, "port");
+	int rc = need_string(s, "target", &s->target, err);
+
+	s->only_ask = op && strcmp(op, "preflight") == 0;
+	s->port = json_is_integer(port) ? (int)json_integer_value(port) : DEFAULT_PORT;
+	s->address = json_string_value(json_object_get(s->request, "address"));
+	if (!s->address || !*s->address)
+		s->address = s->target;      /* a name that resolves */
+	if (rc == 0 && s->only_ask) {
+		s->config = json_incref(json_object_get(s->request, "config"));
+		s->uuid = json_string_value(json_object_get(s->config, "uuid"));
+		return s->uuid ? 0 : err_set(err, -EINVAL, "config: an object with a uuid is needed");
+	}
+	if (rc == 0)
+		rc = need_string(s, "uuid", &s->uuid, err);
+	if (rc == 0)
+		rc = need_integer(s, "domid", &s->domid, err);
+	if (rc == 0)
+		rc = need_integer(s, "attempt", &s->attempt, err);
+	precopy_config_default(&s->cfg);
+	s->cfg.max_downtime_ns = (uint64_t)option(s, "max_downtime_ms", 300, 1, 3600000) * NS_PER_MS;
+	s->cfg.deadline_ns = (uint64_t)option(s, "deadline_s", 300, 1, 86400) * NS_PER_S;
+	s->cfg.bandwidth_bps = (uint64_t)option(s, "bandwidth_mbs", 0, 0, 1000000) * 1000000;
+	return rc;
+}
+
+/* Configuration of the domain that runs here, and what its CPU has. */
+static int ask_hypervisord(struct source *s, struct err *err)
+{
+	struct worker *w = s->w;
+	json_t *info = NULL, *list = NULL, *d;
+	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, LOCAL_MS, err);
+
+	s->features = json_incref(json_object_get(info, "cpu_features"));
+	json_decref(info);
+	if (rc < 0 || s->only_ask)
+		return rc;
+	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I}", "op", "list", "domid", s->domid), NULL, 0, &list, NULL, NULL,
+			 LOCAL_MS, err);
+	if (rc < 0)
+		return rc;
+	d = json_array_get(json_object_get(list, "domains"), 0);
+	s->config = json_incref(json_object_get(d, "config"));
+	if (!s->config || !json_is_string(json_object_get(d, "uuid")) ||
+	    strcasecmp(json_string_value(json_object_get(d, "uuid")), s->uuid) != 0)
+		rc = err_set(err, -ENOENT, "domain %lld with uuid %s is not on this node; see xl list", (long long)s->domid, s->uuid);
+	json_decref(list);
+	return rc;
+}
+
+static int open_domain(struct source *s, struct err *err)
+{
+	struct worker *w = s->w;
+	int fds[MSG_MAX_FDS], nfds = 0;
+	int rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I, s:s}", "op", "migrate-open", "domid", s->domid, "attempt",
+			     s->attempt, "target", s->target), NULL, 0, NULL, fds, &nfds, LOCAL_MS, err);
+
+	if (rc < 0)
+		return rc;
+	if (nfds != 2) {
+		for (int i = 0; i < nfds; i++)
+			close(fds[i]);
+		return err_set(err, -EPROTO, "hypervisord: migrate-open: %d descriptors came, 2 expected", nfds);
+	}
+	w->channel = fds[0];
+	s->ram_fd = fds[1];
+	return 0;
+}
+
+static int channel_call(struct source *s, const char *op, json_t **ret_reply, int *ret_fd, int timeout_ms, struct err *err)
+{
+	int fds[MSG_MAX_FDS], nfds = 0;
+	int rc = worker_call(s->w, s->w->channel, json_pack("{s:s}", "op", op), NULL, 0, ret_reply, fds, &nfds, timeout_ms, err);
+
+	for (int i = ret_fd && rc == 0 ? 1 : 0; i < nfds; i++)
+		close(fds[i]);
+	if (rc == 0 && ret_fd && nfds < 1) {
+		if (ret_reply) {
+			json_decref(*ret_reply);
+			*ret_reply = NULL;
+		}
+		return err_set(err, -EPROTO, "hv-domain: %s: no descriptor came", op);
+	}
+	if (rc == 0 && ret_fd)
+		*ret_fd = fds[0];
+	return rc;
+}
+
+static int map_memory(struct source *s, struct err *err)
+{
+	json_t *info = NULL;
+	json_int_t ram, special;
+	int seals = fcntl(s->ram_fd, F_GET_SEALS);
+	off_t size = lseek(s->ram_fd, 0, SEEK_END);
+	int rc = channel_call(s, "info", &info, NULL, LOCAL_MS, err);
+
+	if (rc < 0)
+		return rc;
+	ram = json_integer_value(json_object_get(info, "ram_pages"));
+	special = json_integer_value(json_object_get(info, "special_pages"));
+	json_decref(info);
+	if (ram < 1 || special < 0 || ram > (json_int_t)WORKER_FRAMES_MAX || special > (json_int_t)WORKER_FRAMES_MAX)
+		return err_set(err, -EPROTO, "hv-domain: info: impossible page counts");
+	s->ram_pages = (uint64_t)ram;
+	s->frames = (uint64_t)(ram + special);
+	s->words = (s->frames + 63) / 64;
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || size < 0 || (uint64_t)size < s->frames * STREAM_PAGE)
+		return err_set(err, -EPROTO, "hypervisord: migrate-open: the memory is not sealed, or too small");
+	s->ram = mmap(NULL, s->frames * STREAM_PAGE, PROT_READ, MAP_SHARED, s->ram_fd, 0);
+	if (s->ram == MAP_FAILED) {
+		s->ram = NULL;
+		return err_set(err, -errno, "cannot map the guest's memory: %s", strerror(errno));
+	}
+	s->todo = calloc(s->words, 8);
+	s->snap = calloc(s->words, 8);
+	return s->todo && s->snap ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+/* --- meeting the target ------------------------------------------------------------------------------------------------------ */
+
+static int dial(struct source *s, struct tls_link *l, bool further, struct err *err)
+{
+	struct stream_preamble pre = { .version = STREAM_VERSION, .further = further };
+	uint8_t raw[STREAM_PREAMBLE_BYTES];
+	int rc = link_connect(l, s->address, s->port, CONNECT_MS, err);
+
+	if (rc < 0)
+		return rc;
+	if (further)
+		memcpy(pre.token, s->accept.token, sizeof(pre.token));
+	stream_preamble_encode(raw, &pre);
+	/* a fresh socket's buffer takes 32 octets at once */
+	if (write(l->fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
+		return err_set(err, -EIO, "%s: cannot send", s->address);
+	return link_handshake(l, s->w->tls, false, s->target, err);
+}
+
+static unsigned wanted_links(const struct source *s)
+{
+	long long kib = json_integer_value(json_object_get(s->config, "memory_kib"));
+
+	return (unsigned)option(s, "connections", kib >= BIG_KIB ? BIG_LINKS : 1, 1, WORKER_LINKS_MAX);
+}
+
+static int send_hello(struct source *s, struct err *err)
+{
+	struct worker *w = s->w;
+	json_t *hello = json_pack("{s:[i], s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O, s:i}", "versions", (int)STREAM_VERSION, "haven", PACKAGE_VERSION,
+				  "mode", s->only_ask ? "preflight" : "move", "source", w->own, "target", s->target, "uuid", s->uuid,
+				  "domid", s->domid, "attempt", s->attempt, "config", s->config, "connections", (int)wanted_links(s));
+	char *text;
+	int rc;
+
+	if (hello && s->features)
+		json_object_set(hello, "cpu_features", s->features);
+	if (hello && !s->only_ask)
+		json_object_set_new(hello, "frames", json_integer((json_int_t)s->frames));
+	text = hello ? json_dumps(hello, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	json_decref(hello);
+	if (!text)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = strlen(text) > STREAM_HELLO_MAX ? -EMSGSIZE : link_record(&w->link, STREAM_HELLO, text, (uint32_t)strlen(text));
+	free(text);
+	return rc < 0 ? worker_link_error(w, rc, err) : 0;
+}
+
+static int expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err)
+{
+	int rc = worker_next_record(s->w, ret, err);
+
+	if (rc == 0 && ret->type != type)
+		rc = err_set(err, -EBADMSG, "%s: %s expected, %s came", s->target, stream_type_name(type), stream_type_name(ret->type));
+	return rc;
+}
+
+static int read_answer(struct source *s, struct err *err)
+{
+	struct stream_header hdr;
+	uint8_t *body = NULL;
+	char text[600];
+	json_error_t je;
+	json_t *answer;
+	int rc = expect(s, STREAM_ANSWER, &hdr, err);
+
+	if (rc == 0)
+		rc = worker_read_body(s->w, &hdr, &body, err);
+	if (rc < 0)
+		return rc;
+	answer = json_loadb((const char *)body, hdr.length, 0, &je);
+	free(body);
+	s->problems = json_incref(json_object_get(answer, "problems"));
+	if (!json_is_array(s->problems) || json_integer_value(json_object_get(answer, "version")) != STREAM_VERSION)
+		rc = err_set(err, -EBADMSG, "%s: its ANSWER is malformed", s->target);
+	json_decref(answer);
+	if (rc == 0 && !s->only_ask && json_text_list(s->problems, text, sizeof(text)) > 0)
+		rc = err_set(err, -EREMOTEIO, "%s cannot take the guest: %s", s->target, text);
+	return rc;
+}
+
+static int read_accept(struct source *s, struct err *err)
+{
+	struct stream_header hdr;
+	uint8_t *body = NULL;
+	int rc = expect(s, STREAM_ACCEPT, &hdr, err);
+
+	if (rc == 0)
+		rc = worker_read_body(s->w, &hdr, &body, err);
+	if (rc < 0)
+		return rc;
+	if (stream_accept_decode(body, hdr.length, &s->accept) < 0 || s->accept.frames != s->frames || s->accept.connections < 1 ||
+	    s->accept.connections > wanted_links(s))
+		rc = err_set(err, -EBADMSG, "%s: its ACCEPT does not fit the guest", s->target);
+	free(body);
+	return rc;
+}
+
+static int write_link(void *arg, const void *p, size_t n)
+{
+	return link_write(arg, p, n);
+}
+
+static int add_sender(struct source *s, struct tls_link *l, struct err *err)
+{
+	struct sender *n = &s->sender[s->links];
+
+	n->s = s;
+	n->link = l;
+	n->main = s->links == 0;
+	if (page_source_init(&n->pages, s->ram, s->frames, write_link, l) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	s->links++;
+	return 0;
+}
+
+static int further_tick(void *arg, bool writing)
+{
+	struct sender *n = arg;
+
+	return atomic_load(&n->s->failed) ? -ECONNABORTED : 0;
+}
+
+static int join_links(struct source *s, struct err *err)
+{
+	int rc = add_sender(s, &s->w->link, err);
+
+	while (rc == 0 && s->links < s->accept.connections) {
+		struct sender *n = &s->sender[s->links];
+
+		link_init(&n->own);
+		n->own.silence_ns = s->w->link.silence_ns;
+		rc = dial(s, &n->own, true, err);
+		if (rc == 0 && link_record(&n->own, STREAM_JOIN, s->accept.token, STREAM_TOKEN_BYTES) < 0)
+			rc = err_set(err, -EIO, "%s: a further connection broke off", s->target);
+		n->own.tick = further_tick;
+		n->own.tick_arg = n;
+		if (rc == 0)
+			rc = add_sender(s, &n->own, err);
+		if (rc < 0)
+			link_close(&n->own, false);
+	}
+	return rc;
+}
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* The quickest of a few round trips tells best how far the clocks are apart. */
+static int compare_clocks(struct source *s, struct err *err)
+{
+	uint64_t best = UINT64_MAX;
+	int rc = 0;
+
+	for (uint64_t i = 0; i < PINGS && rc == 0; i++) {
+		uint64_t before = realtime_ns(), after, theirs;
+		struct stream_header hdr;
+		struct reader r;
+		uint8_t *body = NULL;
+
+		rc = link_record(&s->w->link, STREAM_PING, &i, 8);
+		if (rc < 0)
+			return worker_link_error(s->w, rc, err);
+		rc = expect(s, STREAM_PONG, &hdr, err);
+		if (rc == 0)
+			rc = worker_read_body(s->w, &hdr, &body, err);
+		if (rc < 0)
+			return rc;
+		after = realtime_ns();
+		reader_init(&r, body, hdr.length);
+		if (reader_u64(&r) != i)
+			rc = err_set(err, -EBADMSG, "%s: PONG to no PING", s->target);
+		theirs = reader_u64(&r);
+		free(body);
+		if (rc == 0 && after - before < best) {
+			best = after - before;
+			s->clock_offset_ns = (int64_t)(theirs - (before + (after - before) / 2));
+		}
+	}
+	return rc;
+}
+
+static int meet(struct source *s, struct err *err)
+{
+	struct worker *w = s->w;
+	struct stream_preamble pre = { .version = STREAM_VERSION };
+	uint8_t raw[STREAM_PREAMBLE_BYTES];
+	int rc = worker_open(w, err);
+
+	if (rc == 0 && strcmp(w->own, s->target) == 0)
+		rc = err_set(err, -EEXIST, "the domain is on %s already", s->target);
+	if (rc == 0)
+		rc = ask_hypervisord(s, err);
+	if (rc == 0)
+		rc = link_connect(&w->link, s->address, s->port, CONNECT_MS, err);
+	if (rc == 0)
+		rc = worker_drop_root(w, err);
+	stream_preamble_encode(raw, &pre);
+	if (rc == 0 && write(w->link.fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
+		rc = err_set(err, -EIO, "%s: cannot send", s->address);
+	if (rc == 0)
+		rc = link_handshake(&w->link, w->tls, false, s->target, err);
+	if (rc == 0 && !s->only_ask)
+		rc = open_domain(s, err);
+	if (rc == 0 && !s->only_ask)
+		rc = map_memory(s, err);
+	if (rc == 0)
+		rc = send_hello(s, err);
+	if (rc == 0)
+		rc = read_answer(s, err);
+	return rc;
+}
+
+static int prepare(struct source *s, struct err *err)
+{
+	int rc;
+
+	enter_phase(s, PHASE_PREPARE);
+	rc = read_accept(s, err);
+	s->w->alive = rc == 0;
+	if (rc == 0)
+		rc = join_links(s, err);
+	if (rc == 0)
+		rc = worker_close_doors(s->w, err);
+	return rc == 0 ? compare_clocks(s, err) : rc;
+}
+
+/* --- a round ------------------------------------------------------------------------------------------------------------------ */
+
+static uint64_t bits_of(const uint64_t *map, size_t words)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < words; i++)
+		n += (uint64_t)__builtin_popcountll(map[i]);
+	return n;
+}
+
+/* Read, not mapped: the file is another process's and may shrink.  Bits beyond the last frame are dropped. */
+static int read_bitmap(struct source *s, int fd, uint64_t *map, struct err *err)
+{
+	size_t want = s->words * 8, have = 0;
+	ssize_t r;
+
+	while (have < want && (r = pread(fd, (char *)map + have, want - have, (off_t)have)) > 0)
+		have += (size_t)r;
+	close(fd);
+	if (have != want)
+		return err_set(err, -EPROTO, "hv-domain: its dirty bitmap is too short");
+	if (s->frames % 64)
+		map[s->words - 1] &= (1ull << (s->frames % 64)) - 1;
+	return 0;
+}
+
+/* What the senders did since last time goes into the estimate; the target and the client get a hearing. */
+static int between_batches(struct source *s)
+{
+	uint64_t now = link_now_ns(), pages = atomic_load(&s->done_pages), bytes = atomic_load(&s->done_bytes), pace;
+	int rc = atomic_load(&s->failed);
+
+	precopy_sent(&s->precopy, pages - s->told_pages, bytes - s->told_bytes, now);
+	s->told_pages = pages;
+	s->told_bytes = bytes;
+	if (rc == 0)
+		rc = worker_tick(s->w, false);
+	if (rc == 0 && !s->paused && precopy_expired(&s->precopy, now) &&
+	    precopy_predict_ns(&s->precopy, s->precopy.pending) > s->cfg.max_downtime_ns)
+		rc = -ETIME;
+	while (rc == 0 && !s->paused && (pace = precopy_pace_ns(&s->precopy, link_now_ns())) > NS_PER_MS) {
+		struct pollfd p = { .fd = s->w->control, .events = POLLIN };
+
+		poll(&p, 1, pace / NS_PER_MS < 100 ? (int)(pace / NS_PER_MS) : 100);
+		rc = worker_tick(s->w, false);
+	}
+	return rc;
+}
+
+/* The target speaks during rounds only to say that it is alive, or that it gives up. */
+static int hear_target(struct source *s, struct err *err)
+{
+	while (link_readable(&s->w->link)) {
+		uint8_t h[STREAM_HEADER_BYTES], body[8];
+		struct stream_header hdr;
+		int rc = link_read(&s->w->link, h, sizeof(h));
+
+		if (rc == 0)
+			rc = stream_header_decode(h, &hdr);
+		if (rc == 0 && hdr.type == STREAM_ALIVE) {
+			rc = link_read(&s->w->link, body, sizeof(body));
+			if (rc == 0)
+				continue;
+		}
+		if (rc == 0 && hdr.type == STREAM_ABORT) {
+			uint8_t text[STREAM_TEXT_MAX];
+			char safe[STREAM_TEXT_MAX + 1];
+
+			rc = link_read(&s->w->link, text, hdr.length);
+			stream_text_decode(text, rc == 0 ? hdr.length : 0, safe, sizeof(safe));
+			return err_set(err, -ECONNABORTED, "%s: %.600s", s->target, safe);
+		}
+		if (rc == 0)
+			return err_set(err, -EBADMSG, "%s: sent %s in the middle of a round", s->target, stream_type_name(hdr.type));
+		return worker_link_error(s->w, rc, err);
+	}
+	return 0;
+}
+
+static int send_word(struct sender *n, uint64_t base, uint64_t bits)
+{
+	uint64_t bytes = n->pages.bytes;
+	int count = __builtin_popcountll(bits), rc = 0;
+
+	while (bits && rc == 0) {
+		rc = page_source_frame(&n->pages, base + (uint64_t)__builtin_ctzll(bits));
+		bits &= bits - 1;
+	}
+	atomic_fetch_add(&n->s->done_pages, (uint64_t)count);
+	atomic_fetch_add(&n->s->done_bytes, n->pages.bytes - bytes);
+	return rc;
+}
+
+static int explain_round(struct source *s, int rc, struct err *err)
+{
+	if (rc == -ETIME)
+		return err_set(err, rc, "the deadline passed before the guest's memory was sent; raise deadline_s");
+	if (atomic_load(&s->failed) && rc != -ECANCELED)
+		return err_set(err, rc, "%s: a further connection broke off", s->target);
+	return worker_link_error(s->w, rc, err);
+}
+
+/* Chunk after chunk of the round's bitmap, until there is no more. */
+static int send_share(struct sender *n, struct err *err)
+{
+	struct source *s = n->s;
+	int rc = 0;
+
+	for (;;) {
+		size_t from = atomic_fetch_add(&s->next_word, CHUNK_WORDS), to = from + CHUNK_WORDS;
+
+		if (from >= s->words)
+			return 0;
+		to = to < s->words ? to : s->words;
+		for (size_t i = from; i < to && rc == 0; i++) {
+			if (!s->todo[i])
+				continue;
+			rc = send_word(n, i * 64, s->todo[i]);
+			if (rc == 0 && n->main)
+				rc = between_batches(s);
+			if (rc == 0 && n->main && (rc = hear_target(s, err)) < 0)
+				return rc;
+			if (rc == 0 && !n->main)
+				rc = atomic_load(&s->failed);
+		}
+		if (rc < 0)
+			break;
+	}
+	return n->main ? explain_round(s, rc, err) : rc;
+}
+
+static void *share_thread(void *arg)
+{
+	struct sender *n = arg;
+	struct err ignored;
+	int rc = send_share(n, &ignored), none = 0;
+
+	if (rc == 0)
+		rc = page_source_flush(&n->pages);
+	if (rc < 0)
+		atomic_compare_exchange_strong(&n->s->failed, &none, rc);
+	return NULL;
+}
+
+/* Sends what `todo` names and ends the round on every connection. */
+static int send_round(struct source *s, uint64_t pages, struct err *err)
+{
+	unsigned threads = s->links > 1 && pages >= PARALLEL_PAGES ? s->links : 1, started;
+	int rc;
+
+	atomic_store(&s->next_word, 0);
+	for (started = 1; started < threads; started++)
+		if (pthread_create(&s->sender[started].thread, NULL, share_thread, &s->sender[started]) != 0)
+			break;
+	rc = send_share(&s->sender[0], err);
+	if (rc < 0) {
+		int none = 0;
+
+		atomic_compare_exchange_strong(&s->failed, &none, rc);
+	}
+	for (unsigned i = 1; i < started; i++)
+		pthread_join(s->sender[i].thread, NULL);
+	if (rc == 0 && atomic_load(&s->failed))
+		rc = err_set(err, atomic_load(&s->failed), "%s: a further connection broke off", s->target);
+	for (unsigned i = 0; i < s->links && rc == 0; i++) {
+		uint64_t bytes = s->sender[i].pages.bytes;
+
+		rc = page_source_round_end(&s->sender[i].pages, s->precopy.round - 1);
+		atomic_fetch_add(&s->done_bytes, s->sender[i].pages.bytes - bytes);
+		if (rc < 0)
+			rc = worker_link_error(s->w, rc, err);
+	}
+	if (rc == 0 && (rc = between_batches(s)) < 0)
+		rc = explain_round(s, rc, err);
+	return rc;
+}
+
+/* Round 0's bitmap: everything, less what the memory file never held, which goes as runs of zeros. */
+static int begin_with_everything(struct source *s, struct err *err)
+{
+	off_t end = (off_t)(s->frames * STREAM_PAGE), at = 0;
+	int rc = 0;
+
+	memset(s->todo, 0, s->words * 8);
+	while (at < end && rc == 0) {
+		off_t data = lseek(s->ram_fd, at, SEEK_DATA), hole;
+		uint64_t first, last;
+
+		if (data < 0 && errno != ENXIO)
+			data = at;                   /* no such knowledge: all of it is data */
+		else if (data < 0 || data > end)
+			data = end;
+		first = (uint64_t)data / STREAM_PAGE;
+		rc = page_source_zeros(&s->sender[0].pages, (uint64_t)at / STREAM_PAGE, first - (uint64_t)at / STREAM_PAGE);
+		hole = data < end ? lseek(s->ram_fd, data, SEEK_HOLE) : end;
+		hole = hole < 0 || hole > end ? end : hole;
+		last = ((uint64_t)hole + STREAM_PAGE - 1) / STREAM_PAGE;
+		for (uint64_t f = first; f < last; f++)
+			s->todo[f / 64] |= 1ull << (f % 64);
+		at = (off_t)(last * STREAM_PAGE);
+	}
+	return rc < 0 ? worker_link_error(s->w, rc, err) : 0;
+}
+
+static int read_log(struct source *s, uint64_t *ret_pages, struct err *err)
+{
+	int fd = -1, rc = channel_call(s, "dirty-round", NULL, &fd, LOCAL_MS, err);
+
+	if (rc == 0)
+		rc = read_bitmap(s, fd, s->snap, err);
+	if (rc == 0)
+		*ret_pages = bits_of(s->snap, s->words);
+	return rc;
+}
+
+static void swap_bitmaps(struct source *s)
+{
+	uint64_t *t = s->todo;
+
+	s->todo = s->snap;
+	s->snap = t;
+}
+
+/* Rounds until the guest may be stopped; todo then names the pages known to be left. */
+static int precopy_rounds(struct source *s, struct err *err)
+{
+	enum precopy_action action = PRECOPY_ROUND;
+	uint64_t dirty = 0;
+	int rc;
+
+	enter_phase(s, PHASE_PRECOPY);
+	precopy_init(&s->precopy, &s->cfg, s->frames, link_now_ns());
+	s->w->progress_arg = s;
+	s->w->progress = send_progress;
+	rc = channel_call(s, "dirty-start", NULL, NULL, LOCAL_MS, err);
+	if (rc == 0)
+		rc = begin_with_everything(s, err);
+	while (rc == 0 && action == PRECOPY_ROUND) {
+		uint64_t pages = bits_of(s->todo, s->words);
+
+		precopy_round_begin(&s->precopy, pages, link_now_ns());
+		rc = send_round(s, pages, err);
+		if (rc == 0)
+			rc = read_log(s, &dirty, err);
+		if (rc < 0)
+			break;
+		action = precopy_round_end(&s->precopy, dirty, link_now_ns());
+		log_debug("%s: round %u: %llu pages sent, %llu dirty after it, %.0f MB/s", s->uuid, s->precopy.round - 1,
+			  (unsigned long long)pages, (unsigned long long)dirty, (double)s->precopy.rate_bps / 1e6);
+		swap_bitmaps(s);
+	}
+	if (rc == 0 && action == PRECOPY_GIVE_UP)
+		rc = err_set(err, -ETIME, "%s", precopy_why(&s->precopy));
+	return rc;
+}
+
+/* --- the guest stands still ----------------------------------------------------------------------------------------------------- */
+
+static int pause_guest(struct source *s, struct err *err)
+{
+	uint64_t before = link_now_ns(), told;
+	json_t *reply = NULL;
+	int fd = -1, rc;
+
+	enter_phase(s, PHASE_LAST_PAGES);
+	rc = channel_call(s, "pause", &reply, &fd, PAUSE_MS, err);
+	if (rc < 0)
+		return rc;
+	s->paused = true;
+	told = (uint64_t)json_integer_value(json_object_get(reply, "pause_ns"));
+	s->pause_ns = told >= before && told <= link_now_ns() ? told : before;
+	s->pause_realtime_ns = (uint64_t)json_integer_value(json_object_get(reply, "pause_realtime_ns"));
+	json_decref(reply);
+	rc = read_bitmap(s, fd, s->snap, err);
+	for (size_t i = 0; rc == 0 && i < s->words; i++)
+		s->todo[i] |= s->snap[i];
+	return rc;
+}
+
+static int send_last_pages(struct source *s, struct err *err)
+{
+	uint64_t pages = bits_of(s->todo, s->words);
+
+	precopy_round_begin(&s->precopy, pages, link_now_ns());
+	return send_round(s, pages, err);
+}
+
+static int send_state(struct source *s, struct err *err)
+{
+	uint64_t at = s->pause_realtime_ns ? s->pause_realtime_ns + (uint64_t)s->clock_offset_ns : 0;
+	uint8_t le[8], *body = NULL;
+	int fd = -1, rc;
+	off_t size;
+
+	enter_phase(s, PHASE_STATE);
+	rc = channel_call(s, "state-save", NULL, &fd, LOCAL_MS, err);
+	if (rc < 0)
+		return rc;
+	size = lseek(fd, 0, SEEK_END);
+	if (size <= 0 || size > (off_t)STREAM_STATE_MAX)
+		rc = err_set(err, -EPROTO, "hv-domain: state-save: %lld bytes of state", (long long)size);
+	else if (!(body = malloc((size_t)size)))
+		rc = err_set(err, -ENOMEM, "out of memory");
+	else if (pread(fd, body, (size_t)size, 0) != (ssize_t)size)
+		rc = err_set(err, -EPROTO, "hv-domain: state-save: its memfd is short");
+	close(fd);
+	for (int i = 0; i < 8; i++)
+		le[i] = (uint8_t)(at >> (8 * i));
+	if (rc == 0)
+		rc = link_record(&s->w->link, STREAM_PAUSED, le, sizeof(le));
+	if (rc == 0)
+		rc = page_source_state(&s->sender[0].pages, body, (uint32_t)size);
+	/* the further connections' ends first: the target waits for them at the main one's */
+	for (unsigned i = s->links; rc == 0 && i-- > 0; )
+		rc = page_source_end(&s->sender[i].pages);
+	free(body);
+	return rc < 0 && !err->code ? worker_link_error(s->w, rc, err) : rc;
+}
+
+static int wait_ready(struct source *s, struct err *err)
+{
+	struct stream_header hdr;
+	uint64_t begin = link_now_ns();
+	int rc;
+
+	enter_phase(s, PHASE_READY);
+	rc = expect(s, STREAM_READY, &hdr, err);
+	if (rc == 0 && link_now_ns() - begin > READY_NS)
+		rc = err_set(err, -ETIMEDOUT, "%s: took too long to build the guest", s->target);
+	return rc;
+}
+
+static int stop_and_copy(struct source *s, struct err *err)
+{
+	int rc = pause_guest(s, err);
+
+	if (rc == 0)
+		rc = send_last_pages(s, err);
+	if (rc == 0)
+		rc = send_state(s, err);
+	return rc == 0 ? wait_ready(s, err) : rc;
+}
+
+/* --- the switch -------------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * A definite refusal leaves the copy paused, and closing the channel resumes it.  No answer at all may mean that it was marked: the
+ * reply then says "handed", and the copy's own state, which ha-agentd reads, is the truth.
+ */
+static int mark_handed(struct source *s, struct err *err)
+{
+	struct worker *w = s->w;
+	int rc;
+
+	rc = worker_tick(w, false);
+	if (rc == -ECANCELED)
+		return err_set(err, rc, "cancelled");
+	w->cancellable = false;
+	s->handed = true;
+	worker_send_control(w, json_pack("{s:b}", "handed", 1));
+	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I, s:s}", "op", "mark-handed", "domid", s->domid, "attempt", s->attempt,
+			 "target", s->target), NULL, 0, NULL, NULL, NULL, LOCAL_MS, err);
+	if (rc == -EPERM || rc == -EINVAL || rc == -ENOENT || rc == -EBUSY) {
+		s->handed = false;
+		worker_send_control(w, json_pack("{s:b}", "handed", 0));
+	}
+	return rc;
+}
+
+static int send_go(struct source *s, struct err *err)
+{
+	uint8_t le[8];
+	int rc;
+
+	for (int i = 0; i < 8; i++)
+		le[i] = (uint8_t)((uint64_t)s->attempt >> (8 * i));
+	s->go_ns = link_now_ns();
+	rc = link_record(&s->w->link, STREAM_GO, le, sizeof(le));
+	s->go_sent = rc == 0;
+	return rc < 0 ? worker_link_error(s->w, rc, err) : 0;
+}
+
+static int wait_done(struct source *s, struct err *err)
+{
+	struct stream_header hdr;
+	struct stream_done d;
+	uint8_t *body = NULL;
+	int rc;
+
+	enter_phase(s, PHASE_ACTIVATE);
+	rc = expect(s, STREAM_DONE, &hdr, err);
+	s->done_ns = link_now_ns();
+	if (rc == 0)
+		rc = worker_read_body(s->w, &hdr, &body, err);
+	if (rc < 0)
+		return rc;
+	rc = stream_done_decode(body, hdr.length, &d);
+	free(body);
+	if (rc < 0)
+		return err_set(err, rc, "%s: its DONE is malformed", s->target);
+	if (d.status)
+		return err_set(err, d.status < 4096 ? -(int)d.status : -EIO, "%s: could not let the guest run: %.600s", s->target, d.text);
+	s->run_ns = d.run_ns;
+	return 0;
+}
+
+static int hand_over(struct source *s, struct err *err)
+{
+	int rc;
+
+	enter_phase(s, PHASE_HANDOVER);
+	rc = mark_handed(s, err);
+	if (rc == 0)
+		rc = channel_call(s, "released", NULL, NULL, RELEASE_MS, err);
+	if (rc == 0)
+		rc = send_go(s, err);
+	return rc == 0 ? wait_done(s, err) : rc;
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Two plain hosts have nobody who counts RUNNING: the target's DONE is the word that the copy here is over. */
+static void end_standalone(struct source *s)
+{
+	struct err err = { 0 };
+
+	if (s->w->ha_agentd < 0 &&
+	    worker_call(s->w, s->w->hypervisord, json_pack("{s:s, s:I, s:s}", "op", "destroy", "domid", s->domid, "reason", "migrated"), NULL, 0,
+			NULL, NULL, NULL, LOCAL_MS, &err) < 0)
+		log_warn("%s: runs on %s, but its old copy here is not removed: %s", s->uuid, s->target, err.text);
+}
+
+/* From pause to running, by two clocks: what the round trip GO → DONE took beyond the target's own work is halved. */
+static double downtime_ms(const struct source *s)
+{
+	uint64_t trip = s->done_ns - s->go_ns, way = trip > s->run_ns ? (trip - s->run_ns) / 2 : 0;
+
+	return (double)(s->go_ns - s->pause_ns + s->run_ns + way) / 1e6;
+}
+
+static json_t *phases_json(const struct source *s)
+{
+	json_t *o = json_object();
+	char key[32];
+
+	for (int i = 0; i < PHASE_NR; i++) {
+		snprintf(key, sizeof(key), "%s_ms", phase_name[i]);
+		json_object_set_new(o, key, json_real((double)s->phase_ns[i] / 1e6));
+	}
+	return o;
+}
+
+static json_t *figures(struct source *s)
+{
+	uint64_t zero = 0, sent = 0, bytes = 0;
+
+	enter_phase(s, s->phase);
+	for (unsigned i = 0; i < s->links; i++) {
+		bytes += s->sender[i].link->bytes_out;
+		zero += s->sender[i].pages.zero_pages;
+		sent += s->sender[i].pages.sent_pages;
+	}
+	return json_pack("{s:b, s:s, s:f, s:i, s:I, s:I, s:I, s:f, s:i, s:s, s:o}", "ok", 1, "state", "running-there", "total_ms",
+			 (double)(link_now_ns() - s->begin_ns) / 1e6, "rounds", (int)s->precopy.round, "bytes_sent",
+			 (json_int_t)bytes, "pages_sent", (json_int_t)sent, "zero_pages", (json_int_t)zero, "downtime_vcpu_ms",
+			 downtime_ms(s), "connections", (int)s->links, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
+}
+
+static json_t *failure(const struct source *s, const struct err *err)
+{
+	json_t *o = json_pack("{s:b, s:s, s:s, s:s, s:s}", "ok", 0, "code", err_name(err->code), "error", err->text, "state",
+			      s->handed ? "handed" : "running-here", "phase", phase_name[s->phase]);
+
+	if (s->problems)
+		json_object_set(o, "problems", s->problems);
+	return o;
+}
+
+static void source_end(struct source *s)
+{
+	for (unsigned i = 0; i < s->links; i++) {
+		page_source_free(&s->sender[i].pages);
+		if (i > 0)
+			link_close(&s->sender[i].own, s->go_sent);
+	}
+	if (s->ram)
+		munmap(s->ram, s->frames * STREAM_PAGE);
+	if (s->ram_fd >= 0)
+		close(s->ram_fd);
+	free(s->todo);
+	free(s->snap);
+	json_decref(s->config);
+	json_decref(s->features);
+	json_decref(s->problems);
+}
+
+static int move(struct source *s, struct err *err)
+{
+	int rc = prepare(s, err);
+
+	if (rc == 0)
+		rc = precopy_rounds(s, err);
+	if (rc == 0)
+		rc = stop_and_copy(s, err);
+	return rc == 0 ? hand_over(s, err) : rc;
+}
+
+void move_source_run(struct worker *w, const json_t *request)
+{
+	struct source s = { .w = w, .request = request, .ram_fd = -1, .begin_ns = link_now_ns() };
+	struct err err = { 0 };
+	json_t *reply;
+	int rc;
+
+	s.phase_begin_ns = s.begin_ns;
+	rc = parse_request(&s, &err);
+	if (rc == 0)
+		rc = meet(&s, &err);
+	if (rc == 0 && !s.only_ask)
+		rc = move(&s, &err);
+	w->progress = NULL;
+	if (rc < 0) {
+		/* the channel first: a paused copy runs again before the failure is told */
+		if (w->channel >= 0)
+			close(w->channel);
+		w->channel = -1;
+		w->alive = w->link.ssl != NULL && SSL_is_init_finished(w->link.ssl) && !s.handed;
+		worker_send_abort(w, err.text);
+		log_warn("%s: not moved to %s: %s", s.uuid ? s.uuid : "?", s.target ? s.target : "?", err.text);
+		reply = failure(&s, &err);
+	} else if (s.only_ask) {
+		reply = json_pack("{s:b, s:O}", "ok", 1, "problems", s.problems);
+	} else {
+		reply = figures(&s);
+		log_info("%s: moved to %s in %.0f ms, down for %.1f ms", s.uuid, s.target, json_real_value(json_object_get(reply, "total_ms")),
+			 downtime_ms(&s));
+		end_standalone(&s);
+	}
+	worker_send_control(w, reply);
+	source_end(&s);
+}

@@ -1,0 +1,768 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * move_target.c - the receiving side of a move, in file order.
+ *
+ *	TLS → HELLO → checks → ANSWER → ha-agentd's leave → hypervisord's incoming copy → ACCEPT
+ *	    → pages … STATE, END → copy loaded → READY → GO → hypervisord activates → DONE
+ *
+ * Up to GO whatever goes wrong ends in the same way: the migration channel is closed, and hv-domain destroys the incoming copy.
+ */
+#include "config.h"
+#include "migrated/migrate_worker.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+
+#include "lib/log.h"
+#include "lib/msg.h"
+#include "migrated/move_check.h"
+#include "migrated/page_sink.h"
+
+#define LOCAL_MS 10000               /* a local daemon's ordinary answer */
+#define INCOMING_MS 30000            /* exec of hv-domain, iSCSI log-in */
+#define ACTIVATE_MS 120000           /* reservation pre-empted on slow storage */
+#define STATE_CHUNK (64u << 10)
+#define NS_PER_S 1000000000ull
+
+struct target;
+
+/* One further connection: a thread of its own. */
+struct further {
+	struct target *t;
+	unsigned index;                  /* 1 … */
+	struct tls_link link;
+	struct page_sink sink;
+	pthread_t thread;
+	bool started;
+	int rc;
+	bool ended;                      /* END came and its digest was right */
+};
+
+struct target {
+	struct worker *w;
+	json_t *hello;
+	uint64_t attempt;
+	long long domid;
+	char uuid[64];
+	uint64_t frames;
+	uint8_t *ram;
+	int ram_fd, state_fd;
+	uint32_t state_bytes;
+	uint64_t pause_realtime_ns;      /* the source's pause in this node's clock; 0: not told */
+	uint8_t token[STREAM_TOKEN_BYTES];
+	unsigned links;                  /* connections agreed on */
+	struct page_sink sink;
+	/* rounds over several connections: reached[i] counts the ROUND_ENDs of connection i */
+	pthread_mutex_t lock;
+	pthread_cond_t moved;
+	uint32_t reached[WORKER_LINKS_MAX];
+	bool failed;
+	struct further further[WORKER_LINKS_MAX];
+	unsigned nr_further;
+};
+
+/* --- HELLO, checks, ANSWER ------------------------------------------------------------------------------------------------ */
+
+static const char *hello_str(const struct target *t, const char *key)
+{
+	const char *s = json_string_value(json_object_get(t->hello, key));
+
+	return s ? s : "";
+}
+
+static bool speaks_version(const json_t *versions, unsigned version)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(versions, i, v)
+		if (json_is_integer(v) && json_integer_value(v) == (json_int_t)version)
+			return true;
+	return false;
+}
+
+static int hello_valid(struct target *t, struct err *err)
+{
+	struct worker *w = t->w;
+
+	if (!speaks_version(json_object_get(t->hello, "versions"), STREAM_VERSION))
+		return err_set(err, -EPROTONOSUPPORT, "%s speaks no version of the migration stream that %s (Haven %s) speaks; "
+			       "bring both to the same release", w->link.peer, w->own, PACKAGE_VERSION);
+	if (strcmp(hello_str(t, "source"), w->link.peer) != 0)
+		return err_set(err, -EACCES, "%s: says that it is %.63s", w->link.peer, hello_str(t, "source"));
+	if (strcmp(hello_str(t, "target"), w->own) != 0)
+		return err_set(err, -EINVAL, "this is %s, not %.63s; check the migration address", w->own, hello_str(t, "target"));
+	if (!json_is_object(json_object_get(t->hello, "config")) || strlen(hello_str(t, "uuid")) >= sizeof(t->uuid) || !*hello_str(t, "uuid") ||
+	    !json_is_integer(json_object_get(t->hello, "domid")) || !json_is_integer(json_object_get(t->hello, "attempt")) ||
+	    json_integer_value(json_object_get(t->hello, "attempt")) < 0)
+		return err_set(err, -EINVAL, "%s: its HELLO lacks a field", w->link.peer);
+	snprintf(t->uuid, sizeof(t->uuid), "%s", hello_str(t, "uuid"));
+	t->attempt = (uint64_t)json_integer_value(json_object_get(t->hello, "attempt"));
+	t->domid = json_integer_value(json_object_get(t->hello, "domid"));
+	return 0;
+}
+
+static int read_hello(struct target *t, struct err *err)
+{
+	struct stream_header hdr;
+	uint8_t *body = NULL;
+	json_error_t je;
+	int rc = worker_next_record(t->w, &hdr, err);
+
+	if (rc == 0 && hdr.type != STREAM_HELLO)
+		rc = err_set(err, -EBADMSG, "%s: HELLO expected, %s came", t->w->link.peer, stream_type_name(hdr.type));
+	if (rc == 0)
+		rc = worker_read_body(t->w, &hdr, &body, err);
+	if (rc < 0)
+		return rc;
+	t->hello = json_loadb((const char *)body, hdr.length, JSON_REJECT_DUPLICATES, &je);
+	free(body);
+	if (!json_is_object(t->hello))
+		return err_set(err, -EBADMSG, "%s: its HELLO is no JSON object", t->w->link.peer);
+	return hello_valid(t, err);
+}
+
+static int send_answer(struct target *t, json_t *problems, struct err *err)
+{
+	json_t *answer = json_pack("{s:i, s:O, s:s, s:s}", "version", STREAM_VERSION, "problems", problems, "node", t->w->own,
+				   "haven", PACKAGE_VERSION);
+	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+	int rc = text ? link_record(&t->w->link, STREAM_ANSWER, text, (uint32_t)strlen(text)) : -ENOMEM;
+
+	free(text);
+	json_decref(answer);
+	return rc < 0 ? worker_link_error(t->w, rc, err) : 0;
+}
+
+/* 1: go on; 0: it was a question only, or there are problems; -errno. */
+static int answer_hello(struct target *t, struct err *err)
+{
+	struct worker *w = t->w;
+	json_t *problems = json_array(), *info = NULL, *list = NULL;
+	bool only_asks = strcmp(hello_str(t, "mode"), "move") != 0;
+	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, LOCAL_MS, err);
+
+	if (rc == 0)
+		rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "list"), NULL, 0, &list, NULL, NULL, LOCAL_MS, err);
+	if (rc == 0) {
+		move_check(w, t->hello, info, list, problems);
+		rc = send_answer(t, problems, err);
+	}
+	if (rc == 0)
+		rc = only_asks || json_array_size(problems) ? 0 : 1;
+	json_decref(info);
+	json_decref(list);
+	json_decref(problems);
+	return rc;
+}
+
+/* --- leave, incoming copy, ACCEPT ------------------------------------------------------------------------------------------ */
+
+/* The cluster's word that this attempt may come here; *ret_grant has what it adds: config, domid, claim. */
+static int ask_leave(struct target *t, json_t **ret_grant, struct err *err)
+{
+	struct worker *w = t->w;
+
+	if (w->ha_agentd < 0) {
+		*ret_grant = json_object();
+		return *ret_grant ? 0 : -ENOMEM;
+	}
+	return worker_call(w, w->ha_agentd, json_pack("{s:s, s:s, s:I, s:s}", "op", "incoming-accept", "uuid", t->uuid, "attempt",
+			   (json_int_t)t->attempt, "from", w->link.peer), NULL, 0, ret_grant, NULL, NULL, LOCAL_MS, err);
+}
+
+static int make_copy(struct target *t, const json_t *grant, struct err *err)
+{
+	struct worker *w = t->w;
+	json_t *config = json_object_get(grant, "config"), *claim = json_object_get(grant, "claim"), *req;
+	int fds[MSG_MAX_FDS], nfds = 0, rc;
+
+	if (!json_is_object(config))
+		config = json_object_get(t->hello, "config");
+	if (json_is_integer(json_object_get(grant, "domid")))
+		t->domid = json_integer_value(json_object_get(grant, "domid"));
+	req = json_pack("{s:s, s:O, s:I, s:I, s:s}", "op", "incoming", "config", config, "domid", (json_int_t)t->domid, "attempt",
+			(json_int_t)t->attempt, "from", w->link.peer);
+	if (claim)
+		json_object_set(req, "claim", claim);
+	rc = worker_call(w, w->hypervisord, req, NULL, 0, NULL, fds, &nfds, INCOMING_MS, err);
+	if (rc < 0)
+		return rc;
+	if (nfds != 2) {
+		for (int i = 0; i < nfds; i++)
+			close(fds[i]);
+		return err_set(err, -EPROTO, "hypervisord: incoming: %d descriptors came, 2 expected", nfds);
+	}
+	w->channel = fds[0];
+	t->ram_fd = fds[1];
+	return 0;
+}
+
+/* The memory must be sealed: a file that shrinks under a mapping kills who reads it. */
+static int map_memory(struct target *t, struct err *err)
+{
+	json_t *info = NULL;
+	json_int_t ram, special;
+	int fds[MSG_MAX_FDS], nfds = 0, seals = fcntl(t->ram_fd, F_GET_SEALS);
+	off_t size = lseek(t->ram_fd, 0, SEEK_END);
+	int rc = worker_call(t->w, t->w->channel, json_pack("{s:s}", "op", "info"), NULL, 0, &info, fds, &nfds, LOCAL_MS, err);
+
+	for (int i = 0; i < nfds; i++)
+		close(fds[i]);
+	if (rc < 0)
+		return rc;
+	ram = json_integer_value(json_object_get(info, "ram_pages"));
+	special = json_integer_value(json_object_get(info, "special_pages"));
+	json_decref(info);
+	if (ram < 1 || special < 0 || ram > (json_int_t)WORKER_FRAMES_MAX || special > (json_int_t)WORKER_FRAMES_MAX)
+		return err_set(err, -EPROTO, "hv-domain: info: impossible page counts");
+	t->frames = (uint64_t)(ram + special);
+	if (json_is_integer(json_object_get(t->hello, "frames")) &&
+	    (uint64_t)json_integer_value(json_object_get(t->hello, "frames")) != t->frames)
+		return err_set(err, -EINVAL, "the guest has %lld frames on %s, but %llu here: its configuration differs",
+			       (long long)json_integer_value(json_object_get(t->hello, "frames")), t->w->link.peer,
+			       (unsigned long long)t->frames);
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || size < 0 || (uint64_t)size < t->frames * STREAM_PAGE)
+		return err_set(err, -EPROTO, "hypervisord: incoming: the memory is not sealed, or too small");
+	t->ram = mmap(NULL, t->frames * STREAM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, t->ram_fd, 0);
+	if (t->ram == MAP_FAILED) {
+		t->ram = NULL;
+		return err_set(err, -errno, "cannot map the guest's memory: %s", strerror(errno));
+	}
+	return 0;
+}
+
+static int send_accept(struct target *t, struct err *err)
+{
+	json_int_t want = json_integer_value(json_object_get(t->hello, "connections"));
+	struct stream_accept a = { .version = STREAM_VERSION, .frames = t->frames };
+	struct buf b = BUF_INIT(64);
+	int rc;
+
+	t->links = want < 1 ? 1 : want > WORKER_LINKS_MAX ? WORKER_LINKS_MAX : (unsigned)want;
+	a.connections = t->links;
+	memcpy(a.token, t->token, sizeof(a.token));
+	stream_accept_encode(&b, &a);
+	rc = buf_ok(&b) ? link_record(&t->w->link, STREAM_ACCEPT, b.data, (uint32_t)b.len) : -ENOMEM;
+	buf_free(&b);
+	return rc < 0 ? worker_link_error(t->w, rc, err) : 0;
+}
+
+/* --- rounds ----------------------------------------------------------------------------------------------------------------- */
+
+static void target_fail(struct target *t)
+{
+	pthread_mutex_lock(&t->lock);
+	t->failed = true;
+	pthread_cond_broadcast(&t->moved);
+	pthread_mutex_unlock(&t->lock);
+}
+
+static bool all_reached(const struct target *t, uint32_t count)
+{
+	for (unsigned i = 0; i < t->links; i++)
+		if (t->reached[i] < count)
+			return false;
+	return true;
+}
+
+/* A connection came to the end of round `round`: waits for the others.  The main thread (index 0) ticks meanwhile. */
+static int round_ended(struct target *t, unsigned index, uint32_t round)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&t->lock);
+	if (round != t->reached[index])
+		rc = -EBADMSG;
+	else
+		t->reached[index]++;
+	pthread_cond_broadcast(&t->moved);
+	while (rc == 0 && !t->failed && !all_reached(t, round + 1)) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += 100000000;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		pthread_cond_timedwait(&t->moved, &t->lock, &until);
+		if (index == 0) {
+			pthread_mutex_unlock(&t->lock);
+			rc = worker_tick(t->w, false);
+			pthread_mutex_lock(&t->lock);
+		}
+	}
+	if (t->failed && rc == 0)
+		rc = -ECONNABORTED;
+	pthread_mutex_unlock(&t->lock);
+	return rc;
+}
+
+/* --- further connections ------------------------------------------------------------------------------------------------------ */
+
+static int further_tick(void *arg, bool writing)
+{
+	struct further *f = arg;
+
+	return f->t->failed ? -ECONNABORTED : 0;
+}
+
+static int further_join(struct further *f)
+{
+	uint8_t h[STREAM_HEADER_BYTES], token[STREAM_TOKEN_BYTES];
+	struct stream_header hdr;
+	struct err err;
+	int rc = link_handshake(&f->link, f->t->w->tls, true, NULL, &err);
+
+	if (rc == 0 && strcmp(f->link.peer, f->t->w->link.peer) != 0)
+		rc = -EACCES;
+	if (rc == 0)
+		rc = link_read(&f->link, h, sizeof(h));
+	if (rc == 0)
+		rc = stream_header_decode(h, &hdr);
+	if (rc == 0 && hdr.type != STREAM_JOIN)
+		rc = -EBADMSG;
+	if (rc == 0)
+		rc = link_read(&f->link, token, sizeof(token));
+	if (rc == 0 && CRYPTO_memcmp(token, f->t->token, sizeof(token)) != 0)
+		rc = -EACCES;
+	return rc;
+}
+
+static int further_record(struct further *f)
+{
+	uint8_t h[STREAM_HEADER_BYTES], digest[STREAM_DIGEST_BYTES];
+	struct stream_header hdr;
+	uint32_t round = 0;
+	int rc;
+
+	/* between rounds it may be quiet here for long; the main link's heartbeat covers it */
+	f->link.silence_ns = 3600 * NS_PER_S;
+	rc = link_read(&f->link, h, sizeof(h));
+	if (rc == 0)
+		rc = stream_header_decode(h, &hdr);
+	if (rc < 0)
+		return rc;
+	if (hdr.type == STREAM_END) {
+		rc = link_read(&f->link, digest, sizeof(digest));
+		if (rc == 0)
+			rc = page_sink_verify(&f->sink, digest);
+		f->ended = rc == 0;
+		return rc;
+	}
+	rc = page_sink_record(&f->sink, &hdr, link_read_cb, &f->link, &round);
+	if (rc == 0 && hdr.type == STREAM_ROUND_END)
+		rc = round_ended(f->t, f->index, round);
+	return rc;
+}
+
+static void *further_run(void *arg)
+{
+	struct further *f = arg;
+	int rc = further_join(f);
+
+	while (rc == 0 && !f->ended)
+		rc = further_record(f);
+	pthread_mutex_lock(&f->t->lock);
+	f->rc = rc;
+	if (rc < 0)
+		f->t->failed = true;
+	pthread_cond_broadcast(&f->t->moved);
+	pthread_mutex_unlock(&f->t->lock);
+	return NULL;
+}
+
+/* Takes connections that migrated passed on, as many as were agreed. */
+static int start_further(struct target *t)
+{
+	struct worker *w = t->w;
+	int rc = 0;
+
+	while (rc == 0 && w->nr_waiting > 0) {
+		int fd = w->waiting_fd[--w->nr_waiting];
+		struct further *f = &t->further[t->nr_further + 1];
+
+		if (t->nr_further + 1 >= t->links) {
+			close(fd);
+			continue;
+		}
+		f->t = t;
+		f->index = ++t->nr_further;
+		link_init(&f->link);
+		f->link.tick = further_tick;
+		f->link.tick_arg = f;
+		rc = link_adopt(&f->link, fd);
+		if (rc < 0) {
+			close(fd);
+			break;
+		}
+		rc = page_sink_init(&f->sink, t->ram, t->frames, t->ram_fd);
+		if (rc == 0)
+			rc = -pthread_create(&f->thread, NULL, further_run, f);
+		f->started = rc == 0;
+	}
+	return rc;
+}
+
+static void stop_further(struct target *t)
+{
+	target_fail(t);
+	for (unsigned i = 1; i <= t->nr_further; i++) {
+		struct further *f = &t->further[i];
+
+		if (f->link.fd >= 0)
+			shutdown(f->link.fd, SHUT_RDWR);
+		if (f->started)
+			pthread_join(f->thread, NULL);
+		page_sink_free(&f->sink);
+		link_close(&f->link, false);
+	}
+	t->nr_further = 0;
+}
+
+/* All connections have ended well: waits for the slower ones. */
+static int wait_further(struct target *t)
+{
+	int rc = 0;
+
+	for (unsigned i = 1; i <= t->nr_further && rc == 0; i++) {
+		struct further *f = &t->further[i];
+		bool done = false;
+
+		while (!done && rc == 0) {
+			pthread_mutex_lock(&t->lock);
+			done = f->ended || f->rc < 0 || t->failed;
+			pthread_mutex_unlock(&t->lock);
+			if (!done)
+				usleep(200);
+			rc = worker_tick(t->w, false);
+		}
+		if (rc == 0 && !f->ended)
+			rc = f->rc < 0 ? f->rc : -ECONNABORTED;
+	}
+	return rc;
+}
+
+/* --- the data of the main link ------------------------------------------------------------------------------------------------ */
+
+/* STATE goes into a memfd in chunks: what a peer announces costs no more memory than what it sends. */
+static int take_state(struct target *t, const struct stream_header *hdr)
+{
+	static uint8_t chunk[STATE_CHUNK];
+	uint8_t h[STREAM_HEADER_BYTES];
+	uint32_t left = hdr->length;
+	int rc = t->state_bytes ? -EBADMSG : 0;
+
+	stream_header_encode(h, hdr->type, hdr->length);
+	if (rc == 0 && !EVP_DigestUpdate(t->sink.digest, h, sizeof(h)))
+		rc = -ENOMEM;
+	while (rc == 0 && left > 0) {
+		uint32_t n = left < STATE_CHUNK ? left : STATE_CHUNK;
+
+		rc = link_read(&t->w->link, chunk, n);
+		if (rc == 0 && (!EVP_DigestUpdate(t->sink.digest, chunk, n) || write(t->state_fd, chunk, n) != (ssize_t)n))
+			rc = -EIO;
+		left -= n;
+	}
+	if (rc == 0)
+		t->state_bytes = hdr->length;
+	return rc;
+}
+
+static int answer_ping(struct target *t)
+{
+	uint8_t body[16];
+	struct timespec ts;
+	struct buf b = BUF_INIT(16);
+	int rc = link_read(&t->w->link, body, 8);
+
+	if (rc < 0)
+		return rc;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	buf_bytes(&b, body, 8);
+	buf_u64(&b, (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec);
+	rc = buf_ok(&b) ? link_record(&t->w->link, STREAM_PONG, b.data, 16) : -ENOMEM;
+	buf_free(&b);
+	return rc;
+}
+
+static int take_paused(struct target *t)
+{
+	uint8_t body[8];
+	int rc = link_read(&t->w->link, body, sizeof(body));
+
+	return rc < 0 ? rc : stream_u64_decode(body, sizeof(body), &t->pause_realtime_ns);
+}
+
+static int take_end(struct target *t, bool *ret_ended)
+{
+	uint8_t digest[STREAM_DIGEST_BYTES];
+	int rc = link_read(&t->w->link, digest, sizeof(digest));
+
+	if (rc == 0)
+		rc = page_sink_verify(&t->sink, digest);
+	if (rc == 0)
+		rc = wait_further(t);
+	if (rc == 0 && t->state_bytes == 0)
+		rc = -EBADMSG;
+	*ret_ended = rc == 0;
+	return rc;
+}
+
+static int take_record(struct target *t, const struct stream_header *hdr, bool *ret_ended)
+{
+	uint32_t round = 0;
+	int rc;
+
+	switch (hdr->type) {
+	case STREAM_STATE:
+		return take_state(t, hdr);
+	case STREAM_PING:
+		return answer_ping(t);
+	case STREAM_PAUSED:
+		return take_paused(t);
+	case STREAM_END:
+		return take_end(t, ret_ended);
+	default:
+		rc = page_sink_record(&t->sink, hdr, link_read_cb, &t->w->link, &round);
+		if (rc == 0 && hdr->type == STREAM_ROUND_END)
+			rc = round_ended(t, 0, round);
+		return rc;
+	}
+}
+
+static int explain_data(struct target *t, const struct stream_header *hdr, int rc, struct err *err)
+{
+	const char *peer = t->w->link.peer, *what = stream_type_name(hdr->type);
+
+	switch (rc) {
+	case -ERANGE:
+		return err_set(err, rc, "%s: sent a frame that the guest does not have", peer);
+	case -EBADMSG:
+		return err_set(err, rc, "%s: sent a malformed or misplaced %s record", peer, what);
+	case -EILSEQ:
+		return err_set(err, rc, "%s: the stream's digest does not match: something was lost or changed on the way", peer);
+	default:
+		return worker_link_error(t->w, rc, err);
+	}
+}
+
+static int receive_data(struct target *t, struct err *err)
+{
+	bool ended = false;
+	int rc = 0;
+
+	while (rc == 0 && !ended) {
+		struct stream_header hdr;
+
+		rc = worker_next_record(t->w, &hdr, err);
+		if (rc < 0)
+			return rc;
+		rc = start_further(t);
+		if (rc == 0)
+			rc = take_record(t, &hdr, &ended);
+		if (rc < 0)
+			return explain_data(t, &hdr, rc, err);
+	}
+	return 0;
+}
+
+/* --- READY, GO, DONE ------------------------------------------------------------------------------------------------------------ */
+
+static int load_state(struct target *t, struct err *err)
+{
+	if (lseek(t->state_fd, 0, SEEK_SET) < 0)
+		return err_set(err, -errno, "state: %s", strerror(errno));
+	return worker_call(t->w, t->w->channel, json_pack("{s:s, s:I}", "op", "state-load", "pause_realtime_ns",
+			   (json_int_t)(t->pause_realtime_ns <= INT64_MAX ? t->pause_realtime_ns : 0)), &t->state_fd, 1, NULL, NULL, NULL, LOCAL_MS, err);
+}
+
+static int wait_go(struct target *t, struct err *err)
+{
+	struct stream_header hdr;
+	uint8_t body[8];
+	uint64_t attempt;
+	int rc = link_record(&t->w->link, STREAM_READY, NULL, 0);
+
+	if (rc < 0)
+		return worker_link_error(t->w, rc, err);
+	rc = worker_next_record(t->w, &hdr, err);
+	if (rc < 0)
+		return rc;
+	if (hdr.type != STREAM_GO)
+		return err_set(err, -EBADMSG, "%s: GO expected, %s came", t->w->link.peer, stream_type_name(hdr.type));
+	rc = link_read(&t->w->link, body, sizeof(body));
+	if (rc < 0)
+		return worker_link_error(t->w, rc, err);
+	rc = stream_u64_decode(body, sizeof(body), &attempt);
+	if (rc < 0 || attempt != t->attempt)
+		return err_set(err, -EBADMSG, "%s: GO for another attempt", t->w->link.peer);
+	return 0;
+}
+
+static void send_done(struct target *t, uint64_t run_ns, const struct err *err)
+{
+	struct stream_done d = { .run_ns = run_ns, .status = (uint32_t)-err->code };
+	struct buf b = BUF_INIT(4096);
+
+	snprintf(d.text, sizeof(d.text), "%s", err->text);
+	stream_done_encode(&b, &d);
+	if (buf_ok(&b))
+		link_record(&t->w->link, STREAM_DONE, b.data, (uint32_t)b.len);
+	buf_free(&b);
+}
+
+/* From here the link decides nothing: the guest is activated whether the source hears of it or not. */
+static int activate(struct target *t, uint64_t go_ns, struct err *err)
+{
+	struct worker *w = t->w;
+	json_t *reply = NULL;
+	uint64_t run_ns;
+	json_int_t told;
+	int rc;
+
+	w->cancellable = false;
+	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I}", "op", "activate", "domid", (json_int_t)t->domid, "attempt",
+			 (json_int_t)t->attempt), NULL, 0, &reply, NULL, NULL, ACTIVATE_MS, err);
+	run_ns = link_now_ns() - go_ns;
+	told = json_integer_value(json_object_get(reply, "run_ns"));
+	if (told > 0 && (uint64_t)told >= go_ns && (uint64_t)told - go_ns < run_ns)
+		run_ns = (uint64_t)told - go_ns;
+	json_decref(reply);
+	send_done(t, run_ns, err);
+	return rc;
+}
+
+static void tell_ha(struct target *t, const char *op)
+{
+	struct err ignored;
+
+	if (t->w->ha_agentd >= 0 && *t->uuid)
+		worker_call(t->w, t->w->ha_agentd, json_pack("{s:s, s:s, s:I}", "op", op, "uuid", t->uuid, "attempt", (json_int_t)t->attempt),
+			    NULL, 0, NULL, NULL, NULL, LOCAL_MS, &ignored);
+}
+
+/* --- the whole --------------------------------------------------------------------------------------------------------------------- */
+
+/* Secret between the two workers, known to migrated, which routes further connections by it. */
+static int make_token(struct target *t, struct err *err)
+{
+	char hex[2 * STREAM_TOKEN_BYTES + 1];
+
+	if (RAND_bytes(t->token, sizeof(t->token)) != 1)
+		return err_set(err, -EIO, "no random numbers");
+	for (unsigned i = 0; i < sizeof(t->token); i++)
+		snprintf(hex + 2 * i, 3, "%02x", t->token[i]);
+	worker_send_control(t->w, json_pack("{s:b, s:s, s:s}", "authenticated", 1, "token", hex, "peer", t->w->link.peer));
+	return 0;
+}
+
+static int target_meet(struct target *t, struct err *err)
+{
+	struct worker *w = t->w;
+	int rc = link_adopt(&w->link, WORKER_FD_TCP);
+
+	if (rc < 0)
+		return err_set(err, rc, "TCP connection: %s", strerror(-rc));
+	rc = worker_open(w, err);
+	if (rc == 0)
+		rc = worker_drop_root(w, err);
+	if (rc == 0)
+		rc = link_handshake(&w->link, w->tls, true, NULL, err);
+	if (rc == 0)
+		rc = make_token(t, err);
+	if (rc < 0)
+		return rc;
+	w->alive = true;
+	rc = read_hello(t, err);
+	return rc == 0 ? answer_hello(t, err) : rc;
+}
+
+static int target_prepare(struct target *t, struct err *err)
+{
+	json_t *grant = NULL;
+	int rc = ask_leave(t, &grant, err);
+
+	if (rc == 0)
+		rc = make_copy(t, grant, err);
+	json_decref(grant);
+	if (rc == 0)
+		rc = map_memory(t, err);
+	if (rc == 0 && page_sink_init(&t->sink, t->ram, t->frames, t->ram_fd) < 0)
+		rc = err_set(err, -ENOMEM, "out of memory");
+	t->state_fd = rc == 0 ? memfd_create("haven-state", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
+	if (rc == 0 && t->state_fd < 0)
+		rc = err_set(err, -errno, "memfd: %s", strerror(errno));
+	if (rc == 0)
+		rc = worker_close_doors(t->w, err);
+	return rc == 0 ? send_accept(t, err) : rc;
+}
+
+static int target_take(struct target *t, bool *ret_go, struct err *err)
+{
+	uint64_t go_ns;
+	int rc = receive_data(t, err);
+
+	if (rc == 0)
+		rc = load_state(t, err);
+	if (rc == 0)
+		rc = wait_go(t, err);
+	if (rc < 0)
+		return rc;
+	*ret_go = true;
+	go_ns = link_now_ns();
+	return activate(t, go_ns, err);
+}
+
+static void target_end(struct target *t)
+{
+	stop_further(t);
+	page_sink_free(&t->sink);
+	if (t->ram)
+		munmap(t->ram, t->frames * STREAM_PAGE);
+	if (t->ram_fd >= 0)
+		close(t->ram_fd);
+	if (t->state_fd >= 0)
+		close(t->state_fd);
+	json_decref(t->hello);
+}
+
+void move_target_run(struct worker *w)
+{
+	struct target t = { .w = w, .ram_fd = -1, .state_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER };
+	struct err err = { 0 };
+	bool go = false;
+	int rc = target_meet(&t, &err);
+
+	if (rc > 0) {
+		rc = target_prepare(&t, &err);
+		if (rc == 0)
+			rc = target_take(&t, &go, &err);
+		if (rc < 0 && !go)
+			worker_send_abort(w, err.text);
+		/* the copy goes with its channel; only then is there something to report */
+		if (rc < 0 && w->channel >= 0) {
+			close(w->channel);
+			w->channel = -1;
+		}
+		tell_ha(&t, rc < 0 ? "incoming-failed" : "activated");
+		if (rc == 0)
+			log_info("domain %lld (%s) came from %s, attempt %llu", t.domid, t.uuid, w->link.peer, (unsigned long long)t.attempt);
+		else
+			log_warn("domain %lld (%s) did not come from %s: %s", t.domid, t.uuid, w->link.peer, err.text);
+	} else if (rc < 0) {
+		worker_send_abort(w, err.text);
+		log_warn("migration connection refused: %s", err.text);
+	}
+	worker_send_control(w, rc < 0 ? json_pack("{s:b, s:s, s:s}", "ok", 0, "code", err_name(rc), "error", err.text) :
+			    json_pack("{s:b}", "ok", 1));
+	target_end(&t);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* page_sink.c - see page_sink.h. */
+#include "migrated/page_sink.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <openssl/crypto.h>
+
+int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd)
+{
+	s->ram = ram;
+	s->frames = frames;
+	s->ram_fd = ram_fd;
+	atomic_init(&s->pages, 0);
+	s->digest = EVP_MD_CTX_new();
+	return s->digest && EVP_DigestInit_ex(s->digest, EVP_sha256(), NULL) ? 0 : -ENOMEM;
+}
+
+void page_sink_free(struct page_sink *s)
+{
+	EVP_MD_CTX_free(s->digest);
+	s->digest = NULL;
+}
+
+static int digest_add(struct page_sink *s, const void *p, size_t n)
+{
+	return EVP_DigestUpdate(s->digest, p, n) ? 0 : -ENOMEM;
+}
+
+static int digest_header(struct page_sink *s, const struct stream_header *hdr)
+{
+	uint8_t h[STREAM_HEADER_BYTES];
+
+	stream_header_encode(h, hdr->type, hdr->length);
+	return digest_add(s, h, sizeof(h));
+}
+
+static int read_and_digest(struct page_sink *s, void *dst, size_t n, stream_read_fn read, void *arg)
+{
+	int rc = read(arg, dst, n);
+
+	return rc < 0 ? rc : digest_add(s, dst, n);
+}
+
+/* Neighbouring frames are neighbours in memory too: each stretch is one read. */
+static int take_pages(struct page_sink *s, const struct stream_header *hdr, stream_read_fn read, void *arg)
+{
+	uint64_t frame[STREAM_PAGES_MAX];
+	uint32_t count, run;
+	int rc = read_and_digest(s, s->table, 8, read, arg);
+
+	if (rc == 0)
+		rc = stream_pages_count(s->table, hdr->length, &count);
+	if (rc == 0)
+		rc = read_and_digest(s, s->table, (size_t)count * 8, read, arg);
+	if (rc == 0)
+		rc = stream_frames_decode(s->table, count, s->frames, frame);
+	for (uint32_t i = 0; rc == 0 && i < count; i += run) {
+		for (run = 1; i + run < count && frame[i + run] == frame[i] + run; run++)
+			;
+		rc = read_and_digest(s, s->ram + frame[i] * STREAM_PAGE, (size_t)run * STREAM_PAGE, read, arg);
+	}
+	if (rc == 0)
+		atomic_fetch_add_explicit(&s->pages, count, memory_order_relaxed);
+	return rc;
+}
+
+/* Zeroes what holds data only: a hole reads as zeros already, and touching it would cost the node a page. */
+static int zero_run(struct page_sink *s, const struct stream_run *run)
+{
+	off_t at = (off_t)(run->first * STREAM_PAGE), end = at + (off_t)(run->count * STREAM_PAGE);
+
+	if (s->ram_fd < 0) {
+		memset(s->ram + at, 0, (size_t)(end - at));
+		return 0;
+	}
+	while (at < end) {
+		off_t data = lseek(s->ram_fd, at, SEEK_DATA), hole;
+
+		if (data < 0 || data >= end)
+			return data < 0 && errno != ENXIO ? -errno : 0;
+		hole = lseek(s->ram_fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		hole = hole < end ? hole : end;
+		memset(s->ram + data, 0, (size_t)(hole - data));
+		at = hole;
+	}
+	return 0;
+}
+
+static int take_zeros(struct page_sink *s, const struct stream_header *hdr, stream_read_fn read, void *arg)
+{
+	struct stream_run run[STREAM_ZEROS_MAX];
+	uint32_t count;
+	int rc = hdr->length <= sizeof(s->table) ? read_and_digest(s, s->table, hdr->length, read, arg) : -EMSGSIZE;
+
+	if (rc == 0)
+		rc = stream_zeros_decode(s->table, hdr->length, s->frames, run, &count);
+	for (uint32_t i = 0; rc == 0 && i < count; i++)
+		rc = zero_run(s, &run[i]);
+	return rc;
+}
+
+static int take_round_end(struct page_sink *s, stream_read_fn read, void *arg, uint32_t *ret_round)
+{
+	struct reader r;
+	int rc = read_and_digest(s, s->table, 8, read, arg);
+
+	if (rc < 0)
+		return rc;
+	reader_init(&r, s->table, 8);
+	*ret_round = reader_u32(&r);
+	return reader_u32(&r) == 0 ? 0 : -EBADMSG;
+}
+
+int page_sink_record(struct page_sink *s, const struct stream_header *hdr, stream_read_fn read, void *arg, uint32_t *ret_round)
+{
+	int rc = digest_header(s, hdr);
+
+	if (rc < 0)
+		return rc;
+	switch (hdr->type) {
+	case STREAM_PAGES:
+		return take_pages(s, hdr, read, arg);
+	case STREAM_ZEROS:
+		return take_zeros(s, hdr, read, arg);
+	case STREAM_ROUND_END:
+		return take_round_end(s, read, arg, ret_round);
+	default:
+		return -EBADMSG;
+	}
+}
+
+int page_sink_digest(struct page_sink *s, const struct stream_header *hdr, const void *body)
+{
+	int rc = digest_header(s, hdr);
+
+	return rc < 0 ? rc : digest_add(s, body, hdr->length);
+}
+
+int page_sink_verify(struct page_sink *s, const uint8_t want[STREAM_DIGEST_BYTES])
+{
+	uint8_t have[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+
+	if (!EVP_DigestFinal_ex(s->digest, have, &n) || n != STREAM_DIGEST_BYTES)
+		return -ENOMEM;
+	return CRYPTO_memcmp(have, want, n) == 0 ? 0 : -EILSEQ;
+}

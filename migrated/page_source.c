@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* page_source.c - see page_source.h. */
+#include "migrated/page_source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAD_ROOM (STREAM_HEADER_BYTES + 8 + 8 * PAGE_BATCH)
+
+int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames, stream_write_fn write, void *write_arg)
+{
+	memset(s, 0, sizeof(*s));
+	s->ram = ram;
+	s->frames = frames;
+	s->write = write;
+	s->write_arg = write_arg;
+	s->batch = calloc(1, HEAD_ROOM + PAGE_BATCH * STREAM_PAGE);
+	s->digest = EVP_MD_CTX_new();
+	if (!s->batch || !s->digest || !EVP_DigestInit_ex(s->digest, EVP_sha256(), NULL)) {
+		page_source_free(s);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void page_source_free(struct page_source *s)
+{
+	free(s->batch);
+	EVP_MD_CTX_free(s->digest);
+	s->batch = NULL;
+	s->digest = NULL;
+}
+
+static void put_le(uint8_t *p, uint64_t v, int n)
+{
+	for (int i = 0; i < n; i++)
+		p[i] = (uint8_t)(v >> (8 * i));
+}
+
+/* A complete record, header included: digested and sent. */
+static int send_record(struct page_source *s, const uint8_t *record, size_t n)
+{
+	int rc;
+
+	if (!EVP_DigestUpdate(s->digest, record, n))
+		return -ENOMEM;
+	rc = s->write(s->write_arg, record, n);
+	if (rc == 0)
+		s->bytes += n;
+	return rc;
+}
+
+/* The table of frames is as long as the batch has pages, so the record begins that much before the first page. */
+static int flush_pages(struct page_source *s)
+{
+	uint8_t *record = s->batch + HEAD_ROOM - 8 * s->pages - 8 - STREAM_HEADER_BYTES;
+	uint32_t body = 8 + s->pages * (8 + STREAM_PAGE);
+
+	if (s->pages == 0)
+		return 0;
+	stream_header_encode(record, STREAM_PAGES, body);
+	put_le(record + STREAM_HEADER_BYTES, s->pages, 8);
+	for (uint32_t i = 0; i < s->pages; i++)
+		put_le(record + STREAM_HEADER_BYTES + 8 + 8 * i, s->frame[i], 8);
+	s->sent_pages += s->pages;
+	s->pages = 0;
+	return send_record(s, record, STREAM_HEADER_BYTES + body);
+}
+
+static int flush_zeros(struct page_source *s)
+{
+	uint8_t record[STREAM_HEADER_BYTES + 8 + 16 * STREAM_ZEROS_MAX];
+	uint32_t body = 8 + 16 * s->runs;
+
+	if (s->runs == 0)
+		return 0;
+	stream_header_encode(record, STREAM_ZEROS, body);
+	put_le(record + STREAM_HEADER_BYTES, s->runs, 8);
+	for (uint32_t i = 0; i < s->runs; i++) {
+		put_le(record + STREAM_HEADER_BYTES + 8 + 16 * i, s->run[i].first, 8);
+		put_le(record + STREAM_HEADER_BYTES + 16 + 16 * i, s->run[i].count, 8);
+	}
+	s->runs = 0;
+	return send_record(s, record, STREAM_HEADER_BYTES + body);
+}
+
+int page_source_zeros(struct page_source *s, uint64_t first, uint64_t count)
+{
+	struct stream_run *last = s->runs ? &s->run[s->runs - 1] : NULL;
+	int rc;
+
+	if (count == 0)
+		return 0;
+	if (first >= s->frames || count > s->frames - first)
+		return -ERANGE;
+	s->zero_pages += count;
+	if (last && last->first + last->count == first) {
+		last->count += count;
+		return 0;
+	}
+	if (s->runs == STREAM_ZEROS_MAX) {
+		rc = flush_zeros(s);
+		if (rc < 0)
+			return rc;
+	}
+	s->run[s->runs++] = (struct stream_run){ first, count };
+	return 0;
+}
+
+/* Most pages that are not zero show it in their first words; the others are read once. */
+static bool page_is_zero(const uint8_t *p)
+{
+	uint64_t v, any = 0;
+
+	for (size_t block = 0; block < STREAM_PAGE; block += 256) {
+		for (size_t i = 0; i < 256; i += 8) {
+			memcpy(&v, p + block + i, 8);
+			any |= v;
+		}
+		if (any)
+			return false;
+	}
+	return true;
+}
+
+int page_source_frame(struct page_source *s, uint64_t frame)
+{
+	uint8_t *copy = s->batch + HEAD_ROOM + s->pages * STREAM_PAGE;
+
+	if (frame >= s->frames)
+		return -ERANGE;
+	memcpy(copy, s->ram + frame * STREAM_PAGE, STREAM_PAGE);
+	if (page_is_zero(copy))
+		return page_source_zeros(s, frame, 1);
+	s->frame[s->pages++] = frame;
+	return s->pages == PAGE_BATCH ? flush_pages(s) : 0;
+}
+
+int page_source_flush(struct page_source *s)
+{
+	int rc = flush_pages(s);
+
+	return rc < 0 ? rc : flush_zeros(s);
+}
+
+int page_source_round_end(struct page_source *s, uint32_t round)
+{
+	uint8_t record[STREAM_HEADER_BYTES + 8];
+	int rc = page_source_flush(s);
+
+	stream_header_encode(record, STREAM_ROUND_END, 8);
+	put_le(record + STREAM_HEADER_BYTES, round, 8);
+	return rc < 0 ? rc : send_record(s, record, sizeof(record));
+}
+
+int page_source_state(struct page_source *s, const void *body, uint32_t n)
+{
+	uint8_t h[STREAM_HEADER_BYTES];
+	int rc;
+
+	stream_header_encode(h, STREAM_STATE, n);
+	rc = send_record(s, h, sizeof(h));
+	return rc < 0 ? rc : send_record(s, body, n);
+}
+
+int page_source_end(struct page_source *s)
+{
+	uint8_t record[STREAM_HEADER_BYTES + EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+
+	stream_header_encode(record, STREAM_END, STREAM_DIGEST_BYTES);
+	if (!EVP_DigestFinal_ex(s->digest, record + STREAM_HEADER_BYTES, &n) || n != STREAM_DIGEST_BYTES)
+		return -ENOMEM;
+	return s->write(s->write_arg, record, STREAM_HEADER_BYTES + STREAM_DIGEST_BYTES);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * page_source.h - the source's end of the pages: frames in, PAGES and ZEROS records and the running digest out.
+ *
+ * Each page is copied once, and what was copied is judged (zero?), digested and sent: the guest may write while we read.  All
+ * memory is taken at init, so that nothing is allocated while the guest stands still.
+ */
+#ifndef MIGRATED_PAGE_SOURCE_H
+#define MIGRATED_PAGE_SOURCE_H
+
+#include <openssl/evp.h>
+#include "migrated/stream.h"
+
+#define PAGE_BATCH 64u               /* pages a record: 256 KiB */
+
+/* Sends n octets: 0 or -errno. */
+typedef int (*stream_write_fn)(void *arg, const void *p, size_t n);
+
+struct page_source {
+	const uint8_t *ram;              /* frames * 4096 octets, borrowed */
+	uint64_t frames;
+	EVP_MD_CTX *digest;
+	stream_write_fn write;
+	void *write_arg;
+	uint8_t *batch;                  /* head room, then PAGE_BATCH pages */
+	uint64_t frame[PAGE_BATCH];
+	uint32_t pages;
+	struct stream_run run[STREAM_ZEROS_MAX];
+	uint32_t runs;
+	uint64_t bytes, sent_pages, zero_pages;   /* totals */
+};
+
+/* 0 or -ENOMEM. */
+int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames, stream_write_fn write, void *write_arg);
+void page_source_free(struct page_source *s);       /* idempotent after init or zeroing */
+/* One frame as it is now; sends when a batch is full.  0 or the writer's error. */
+int page_source_frame(struct page_source *s, uint64_t frame);
+/* A stretch that is known to be zero (a hole), without looking at it. */
+int page_source_zeros(struct page_source *s, uint64_t first, uint64_t count);
+/* Sends what is gathered. */
+int page_source_flush(struct page_source *s);
+int page_source_round_end(struct page_source *s, uint32_t round);    /* flushes first */
+/* A STATE record, digested; body is borrowed. */
+int page_source_state(struct page_source *s, const void *body, uint32_t n);
+/* The digest in an END record. */
+int page_source_end(struct page_source *s);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tls_link.h - one TLS connection of a move: blocking calls over a non-blocking socket, each with a bound on silence, and a tick
+ * that runs while they wait (heartbeats, progress, cancel).  A link is used by one thread at a time.
+ */
+#ifndef MIGRATED_TLS_LINK_H
+#define MIGRATED_TLS_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <openssl/ssl.h>
+#include "lib/err.h"
+#include "migrated/stream.h"
+
+#define LINK_NAME_MAX 64
+
+struct tls_link {
+	int fd;                       /* owned; -1: none */
+	SSL *ssl;
+	char peer[LINK_NAME_MAX];     /* node name in the peer's certificate, after the handshake */
+	uint64_t silence_ns;          /* longest wait without an octet of progress */
+	/* Called every 200 ms of waiting and when wake_fd (or -1) has something; non-zero (-errno) ends the wait with it. */
+	int (*tick)(void *arg, bool writing);
+	void *tick_arg;
+	int wake_fd;
+	uint64_t bytes_out, bytes_in;
+};
+
+void link_init(struct tls_link *l);
+/* TCP to address (name or number) and port; bounded by timeout_ms.  0 or -errno with err naming address and port. */
+int link_connect(struct tls_link *l, const char *address, int port, int timeout_ms, struct err *err);
+/* Options of every socket of a move: non-blocking, no delay, keepalive. */
+int link_adopt(struct tls_link *l, int fd);
+/*
+ * TLS handshake.  want: the node name the peer's certificate must have (NULL: any of this CA).  As client, TLS 1.3 lets this
+ * succeed before the server has judged our certificate: a refusal shows at the first read, see link_explain().
+ */
+int link_handshake(struct tls_link *l, SSL_CTX *ctx, bool server, const char *want, struct err *err);
+/* 0; -ETIMEDOUT (silence); -ENODATA (closed properly); -ECONNRESET (ended without close_notify); -EPROTO (TLS error); tick's. */
+int link_write(struct tls_link *l, const void *p, size_t n);
+int link_read(struct tls_link *l, void *p, size_t n);
+int link_read_cb(void *link, void *p, size_t n);      /* a stream_read_fn */
+/* A whole record in one write; bodies up to 4 KiB are gathered with their header. */
+int link_record(struct tls_link *l, uint16_t type, const void *body, uint32_t n);
+/* Is there something to read at once? */
+bool link_readable(struct tls_link *l);
+/* One line for a person: what the failed call's rc means on this link. */
+const char *link_explain(const struct tls_link *l, int rc, char *buf, size_t size);
+/* close_notify when graceful (best effort, does not wait), then closes.  Idempotent. */
+void link_close(struct tls_link *l, bool graceful);
+uint64_t link_now_ns(void);                           /* CLOCK_MONOTONIC */
+
+#endif

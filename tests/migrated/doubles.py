@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The far ends of migrated's sockets for tests/migrated/test-move: a hypervisord with one domain, an ha-agentd, and a proxy that
+cuts, stalls and garbles.  Real memory (a sealed memfd), real descriptors, docs/specs/messages.md; the guest is a thread that
+writes pages and marks them dirty."""
+import fcntl
+import hashlib
+import json
+import mmap
+import os
+import random
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+PAGE = 4096
+F_ADD_SEALS, SEALS = 1033, 2 | 4          # shrink, grow
+
+
+def send(sock, obj, fds=()):
+    socket.send_fds(sock, [json.dumps(obj).encode()], list(fds))
+
+
+def recv(sock):
+    data, fds, _, _ = socket.recv_fds(sock, 1 << 17, 8)
+    return (json.loads(data), list(fds)) if data else (None, list(fds))
+
+
+def memfd(data, name="double"):
+    fd = os.memfd_create(name)
+    os.write(fd, data)
+    return fd
+
+
+class Domain:
+    """One copy of a domain on one node."""
+
+    def __init__(self, node, config, domid, copy, ram_pages, special_pages=8):
+        self.node, self.config, self.domid, self.copy = node, config, domid, copy
+        self.ram, self.special = ram_pages, special_pages
+        self.frames = ram_pages + special_pages
+        self.fd = os.memfd_create("ram", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, self.frames * PAGE)
+        fcntl.fcntl(self.fd, F_ADD_SEALS, SEALS)
+        self.mm = mmap.mmap(self.fd, self.frames * PAGE)
+        self.lock = threading.RLock()
+        self.dirty = set()
+        self.attempt, self.counter, self.hot, self.pages_per_ms = 0, 0, range(64), 2
+        self.channel = None
+        self.loaded = None
+        self.seen = []                     # ops the channel got, in order
+        self.log = []                      # copy states, in order
+        self.fail = {}                     # op -> error text, or "hang", or "die", or a function to call first
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def set_copy(self, state):
+        self.copy = state
+        self.log.append(state)
+
+    def fill(self, seed=1, holes=0.3, zeros=0.1):
+        r = random.Random(seed)
+        block = r.randbytes(PAGE * 64)
+        for f in range(self.frames):
+            x = r.random()
+            if x < holes and f < self.ram:
+                continue
+            at = (f % 63) * PAGE
+            self.mm[f * PAGE:(f + 1) * PAGE] = bytes(PAGE) if x < holes + zeros else block[at:at + PAGE - 8] + struct.pack("<Q", f)
+
+    def run(self):
+        r = random.Random(7)
+        while self.copy != "destroyed":
+            with self.lock:
+                if self.copy == "running" and self.pages_per_ms:
+                    for _ in range(self.pages_per_ms):
+                        f = self.hot[r.randrange(len(self.hot))]
+                        self.counter += 1
+                        self.mm[f * PAGE:f * PAGE + 8] = struct.pack("<Q", self.counter)
+                        if self.counter % 50 == 0:      # a page that becomes zero must arrive as zero
+                            self.mm[f * PAGE:(f + 1) * PAGE] = bytes(PAGE)
+                        self.dirty.add(f)
+            time.sleep(0.001)
+
+    def digest(self):
+        return hashlib.sha256(self.mm[:]).hexdigest()
+
+    def bitmap(self, frames):
+        words = bytearray((self.frames + 63) // 64 * 8)
+        for f in frames:
+            words[f // 8] |= 1 << (f % 8)
+        return memfd(bytes(words), "bitmap")
+
+    def open_channel(self):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.channel = ours
+        threading.Thread(target=self.serve, args=(ours,), daemon=True).start()
+        return theirs
+
+    def serve(self, sock):
+        while True:
+            try:
+                req, fds = recv(sock)
+            except OSError:
+                req, fds = None, []
+            if req is None:
+                break
+            self.seen.append(req["op"])
+            what = self.fail.get(req["op"])
+            if callable(what):
+                what()
+                what = None
+            if what == "hang":
+                continue
+            if what == "die":
+                sock.close()
+                break
+            if what:
+                send(sock, {"ok": False, "code": "EIO", "error": what})
+            else:
+                reply, out = getattr(self, "ch_" + req["op"].replace("-", "_"))(req, fds)
+                try:
+                    send(sock, {"ok": True, **reply}, out)
+                except OSError:
+                    pass
+                for fd in out:
+                    os.close(fd)
+            for fd in fds:
+                os.close(fd)
+        self.end_of_channel()
+
+    def end_of_channel(self):
+        with self.lock:
+            self.channel = None
+            if self.copy == "paused":
+                self.set_copy("running")
+            elif self.copy in ("incoming", "ready"):
+                self.set_copy("destroyed")
+                self.node.domain = None
+
+    def ch_info(self, req, fds):
+        return {"ram_pages": self.ram, "special_pages": self.special, "page_size": PAGE, "vcpus": 1}, [self.bitmap(range(self.ram))]
+
+    def ch_dirty_start(self, req, fds):
+        with self.lock:
+            self.dirty = set()
+        return {}, []
+
+    def ch_dirty_round(self, req, fds):
+        with self.lock:
+            dirty, self.dirty = self.dirty, set()
+        return {"pages": len(dirty)}, [self.bitmap(dirty)]
+
+    def ch_pause(self, req, fds):
+        with self.lock:
+            self.set_copy("paused")
+            dirty, self.dirty = self.dirty, set()
+        return {"pause_ns": time.monotonic_ns(), "pause_realtime_ns": time.time_ns(), "pages": len(dirty)}, [self.bitmap(dirty)]
+
+    def ch_state_save(self, req, fds):
+        state = {"counter": self.counter, "digest": self.digest(), "pad": "x" * 200000}
+        return {}, [memfd(json.dumps(state).encode(), "state")]
+
+    def ch_dirty_stop(self, req, fds):
+        return {}, []
+
+    def ch_state_load(self, req, fds):
+        state = json.loads(os.pread(fds[0], 1 << 20, 0))
+        self.loaded = {"same": state["digest"] == self.digest(), "pause": req.get("pause_realtime_ns")}
+        self.counter = state["counter"]
+        self.set_copy("ready")
+        return {}, []
+
+    def ch_released(self, req, fds):
+        return {}, []
+
+
+class Daemon:
+    """A listener at PATH that answers requests by methods op_NAME."""
+
+    def __init__(self, path):
+        self.path, self.conns = path, []
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.bind(path)
+        self.sock.listen(16)
+        self.seen, self.fail = [], {}
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                c, _ = self.sock.accept()
+            except OSError:
+                return
+            self.conns.append(c)
+            threading.Thread(target=self.serve, args=(c,), daemon=True).start()
+
+    def serve(self, c):
+        while True:
+            try:
+                req, _ = recv(c)
+            except OSError:
+                return
+            if req is None:
+                c.close()
+                return
+            self.seen.append(req["op"])
+            what = self.fail.get(req["op"])
+            if callable(what):
+                what()
+                what = None
+            if what == "hang":
+                continue
+            if what == "die":
+                c.close()
+                return
+            if what:
+                reply, out = {"ok": False, "code": "EPERM", "error": what}, []
+            else:
+                reply, out = getattr(self, "op_" + req["op"].replace("-", "_"))(req)
+            try:
+                send(c, {"ok": True, **reply} if reply.get("ok", True) else reply, out)
+            except OSError:
+                return
+            for fd in out:
+                os.close(fd)
+
+    def close(self):
+        self.sock.close()
+        os.unlink(self.path)
+
+
+class Hypervisord(Daemon):
+    def __init__(self, node):
+        self.node = node
+        self.free_kib, self.features = 1 << 20, ["sse2", "avx2"]
+        super().__init__(f"{node.run}/hypervisord.sock")
+
+    def op_node_info(self, req):
+        return {"memory_free_kib": self.free_kib, "cpu_features": self.features}, []
+
+    def op_list(self, req):
+        d = self.node.domain
+        return {"domains": [] if d is None else [{"domid": d.domid, "uuid": d.config["uuid"], "name": d.config["name"], "copy": d.copy,
+                                                  "config": d.config}]}, []
+
+    def op_migrate_open(self, req):
+        d = self.node.domain
+        if d.channel:
+            return {"ok": False, "code": "EBUSY", "error": "a move is under way"}, []
+        d.attempt = req["attempt"]
+        return {}, [d.open_channel().detach(), os.dup(d.fd)]
+
+    def op_incoming(self, req):
+        if self.node.domain:
+            return {"ok": False, "code": "EEXIST", "error": "it is here"}, []
+        pages = req["config"]["memory_kib"] // 4
+        d = self.node.domain = Domain(self.node, req["config"], req["domid"], "incoming", pages)
+        d.attempt = req["attempt"]
+        d.mm[5 * PAGE:6 * PAGE] = b"\xee" * PAGE          # a fresh copy need not be zero everywhere
+        return {"domid": d.domid}, [d.open_channel().detach(), os.dup(d.fd)]
+
+    def op_mark_handed(self, req):
+        d = self.node.domain
+        with d.lock:
+            if d.copy != "paused" or req["attempt"] != d.attempt:
+                return {"ok": False, "code": "EPERM", "error": f"the copy is {d.copy}"}, []
+            d.set_copy("handed")
+        return {}, []
+
+    def op_activate(self, req):
+        d = self.node.domain
+        with d.lock:
+            if d.copy != "ready" or req["attempt"] != d.attempt:
+                return {"ok": False, "code": "EPERM", "error": f"the copy is {d.copy}"}, []
+            d.set_copy("running")
+        return {"run_ns": time.monotonic_ns()}, []
+
+    def op_destroy(self, req):
+        if self.node.domain:
+            self.node.domain.set_copy("destroyed")
+        self.node.domain = None
+        return {}, []
+
+
+class HaAgentd(Daemon):
+    def __init__(self, node):
+        super().__init__(f"{node.run}/ha-agentd.sock")
+
+    def op_incoming_accept(self, req):
+        return {"domid": 3, "claim": 7}, []
+
+    def op_incoming_failed(self, req):
+        return {}, []
+
+    def op_activated(self, req):
+        return {}, []
+
+
+class Node:
+    def __init__(self, base, name, port, build, pki, standalone=False, cluster=True):
+        self.name, self.port, self.build = name, port, build
+        self.dir = f"{base}/{name}"
+        self.run, self.conf = f"{self.dir}/run", f"{self.dir}/conf"
+        os.makedirs(self.run)
+        self.use_pki(pki)
+        with open(f"{self.conf}/haven.conf", "w", encoding="utf-8") as f:
+            f.write(f"migration_address = 127.0.0.1\nmigration_port = {port}\nmigration_silence_s = 2\n")
+            if standalone:
+                f.write("standalone = yes\n")
+        self.domain = None
+        self.hv = Hypervisord(self)
+        self.ha = HaAgentd(self) if cluster else None
+        self.log = open(f"{self.dir}/log", "wb")
+        self.start()
+
+    def use_pki(self, pki):
+        os.makedirs(f"{self.conf}/pki", exist_ok=True)
+        subprocess.run(["cp", "-a", f"{pki}/.", f"{self.conf}/pki/"], check=True)
+
+    def start(self):
+        env = dict(os.environ, HAVEN_RUN_DIR=self.run, HAVEN_CONF_DIR=self.conf, HAVEN_STATE_DIR=self.dir,
+                   HAVEN_LIBEXEC_DIR=f"{self.build}/migrated", HAVEN_LOG_STDERR="1", HAVEN_DEBUG="1")
+        self.proc = subprocess.Popen([f"{self.build}/migrated/migrated"], env=env, stderr=self.log, stdout=self.log,
+                                     stdin=subprocess.DEVNULL)
+        for _ in range(500):
+            try:
+                self.request({"op": "ping"})
+                return
+            except OSError:
+                time.sleep(0.01)
+        raise RuntimeError("migrated does not start; see " + self.dir + "/log")
+
+    def connect(self):
+        c = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        c.connect(f"{self.run}/migrated.sock")
+        return c
+
+    def request(self, req, progress=None, timeout=60):
+        with self.connect() as c:
+            c.settimeout(timeout)
+            send(c, req)
+            while True:
+                reply, _ = recv(c)
+                if reply is None:
+                    raise RuntimeError("migrated hung up")
+                if "progress" not in reply:
+                    return reply
+                if progress is not None:
+                    progress.append(reply["progress"])
+
+    def workers(self):
+        out = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(self.proc.pid)], capture_output=True, text=True, check=False).stdout
+        return [int(line.split()[0]) for line in out.splitlines() if "haven-migrate-worker" in line and "defunct" not in line]
+
+    def stop(self):
+        if self.proc.poll() is None:
+            self.proc.terminate()
+            try:
+                self.proc.wait(5)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                self.proc.wait()
+        self.hv.close()
+        if self.ha:
+            self.ha.close()
+        if self.domain:
+            self.domain.set_copy("destroyed")
+
+
+class Proxy:
+    """TCP from its port to a node's.  At octet `at` of direction out (source to target) or back: what is None or "rst": both ways end,
+    "rst" with a reset; "stall": no more octets pass; "flip": one bit of that octet changes."""
+
+    def __init__(self, to_port, direction="out", at=None, what=None):
+        self.to, self.direction, self.at, self.what = to_port, direction, at, what
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.listen(16)
+        self.port = self.sock.getsockname()[1]
+        self.count = {"out": 0, "back": 0}
+        self.done = False
+        self.pairs = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                a, _ = self.sock.accept()
+            except OSError:
+                return
+            b = socket.create_connection(("127.0.0.1", self.to))
+            for s in (a, b):
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.pairs.append((a, b))
+            threading.Thread(target=self.pump, args=(a, b, "out"), daemon=True).start()
+            threading.Thread(target=self.pump, args=(b, a, "back"), daemon=True).start()
+
+    def cut(self):
+        for pair in self.pairs:
+            self.end(*pair)
+
+    def end(self, *socks):
+        for s in socks:
+            try:
+                if self.what == "rst":
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                else:
+                    s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
+
+    def pump(self, a, b, way):
+        while True:
+            try:
+                data = a.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                try:
+                    b.shutdown(socket.SHUT_WR)
+                except OSError:
+                    pass
+                return
+            if way == self.direction and self.at is not None and not self.done and self.count[way] + len(data) > self.at:
+                keep = self.at - self.count[way]
+                self.done = True
+                if self.what == "flip":
+                    data = data[:keep] + bytes([data[keep] ^ 1]) + data[keep + 1:]
+                else:
+                    try:
+                        b.sendall(data[:keep])
+                    except OSError:
+                        pass
+                    if self.what == "stall":
+                        time.sleep(20)
+                    self.end(a, b)
+                    return
+            self.count[way] += len(data)
+            try:
+                b.sendall(data)
+            except OSError:
+                return
+
+    def close(self):
+        self.sock.close()
