@@ -1,1 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+# the ownership protocol: pure, shared with its tests
+noinst_LIBRARIES += ha-agent/libown.a
+ha_agent_libown_a_SOURCES = ha-agent/ownership.c ha-agent/ownership_rules.c ha-agent/ownership.h ha-agent/own_codec.c \
+	ha-agent/own_codec.h
+ha_agent_libown_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+
+sbin_PROGRAMS += ha-agent/ha-agentd
+ha_agent_ha_agentd_SOURCES = ha-agent/ha-agentd.c ha-agent/agentd.h ha-agent/agentd_ops.c ha-agent/agentd_wait.c \
+	ha-agent/agentd_move.c ha-agent/remote.c ha-agent/remote.h ha-agent/constraint.c ha-agent/constraint.h \
+	ha-agent/corosync_link.c ha-agent/corosync_link.h ha-agent/fence_watch.c ha-agent/fence_watch.h ha-agent/directory.c \
+	ha-agent/directory.h
+ha_agent_ha_agentd_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CPG_CFLAGS) $(QUORUM_CFLAGS) $(CMAP_CFLAGS) $(STONITH_CFLAGS) \
+	$(OPENSSL_CFLAGS)
+ha_agent_ha_agentd_LDADD = ha-agent/libown.a $(HAVEN_LIBS) $(CPG_LIBS) $(QUORUM_LIBS) $(CMAP_LIBS) $(STONITH_LIBS) $(OPENSSL_LIBS)

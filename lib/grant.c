@@ -5,18 +5,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/grant.h"
+#include "lib/paths.h"
 
 static const char *grant_dir(char *buf, size_t size)
 {
-	const char *run = getenv("HAVEN_RUN_DIR");
-
-	snprintf(buf, size, "%s/grant", run && *run ? run : "/run/haven");
+	snprintf(buf, size, "%s/grant", path_run());
 	return buf;
 }
 

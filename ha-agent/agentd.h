@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* agentd.h - what the files of ha-agentd share: the daemon's one state. */
+#ifndef HA_AGENT_AGENTD_H
+#define HA_AGENT_AGENTD_H
+
+#include <jansson.h>
+#include <qb/qbloop.h>
+
+#include "ha-agent/corosync_link.h"
+#include "ha-agent/directory.h"
+#include "ha-agent/fence_watch.h"
+#include "ha-agent/ownership.h"
+#include "ha-agent/remote.h"
+#include "lib/msg.h"
+
+enum wait_kind { WAIT_START, WAIT_STOP, WAIT_MIGRATE, WAIT_IN };
+
+/* A client waiting for something to be true of a domain. */
+struct wait {
+	struct wait *next;
+	enum wait_kind kind;
+	char uuid[OWN_UUID_LEN];
+	struct msg_call *call;
+	qb_loop_timer_handle timer;
+	bool paused;			/* start */
+	bool asked_guest, forced;	/* stop */
+	char target[OWN_NAME_LEN];	/* migrate */
+	json_t *options;
+};
+
+/* migrated's move of one of our domains. */
+struct move {
+	struct move *next;
+	struct agentd *a;
+	char uuid[OWN_UUID_LEN], target[OWN_NAME_LEN];
+	uint64_t attempt;
+	struct remote *remote;
+	qb_loop_timer_handle timer;
+	json_t *result;			/* migrated's figures */
+	uint64_t told_ns;		/* when progress was last told to the cluster */
+	bool over;			/* migrated answered, or was told to end */
+	bool cancelled;
+};
+
+/* A worker of ours that was let take a stream: its connection is its life. */
+struct accept { struct accept *next; struct msg_client *client; char uuid[OWN_UUID_LEN]; uint64_t attempt; };
+/* A `haven migrate` under way: with its connection end Haven's location constraint of that resource. */
+struct guard { struct guard *next; struct msg_client *client; char resource[OWN_NAME_LEN]; };
+
+struct agentd {
+	qb_loop_t *loop;
+	struct directory dir;
+	struct own *own;		/* NULL until the cluster told this node's id */
+	struct corolink *link;
+	struct fence_watch *fences;
+	struct msg_server *server;
+	struct msg_peer *hv;
+	struct corolink_node nodes[COROLINK_NODES]; int n_nodes;
+	uint64_t boots[OWN_NODES];	/* last boot told to fences */
+	uint64_t members;
+	char cluster[128];
+	bool settling, ending;
+	struct wait *waits;
+	struct move *moves;
+	struct accept *accepts;
+	struct guard *guards;
+	json_t *news;			/* uuid -> the last progress or result any node told */
+};
+
+extern const struct msg_op agentd_ops[];
+void agentd_client_gone(struct msg_client *client, void *daemon);
+
+/* --- ha-agentd.c --- */
+void agentd_settle_later(struct agentd *a);	/* look at waiting clients again, after the present input */
+void agentd_cluster_send(struct agentd *a, json_t *j);	/* steals; not a record: outside the protocol */
+const struct corolink_node *agentd_node(const struct agentd *a, const char *name);
+/* Asks hypervisord on the daemon's own connection; reply as msg_peer's. */
+int agentd_ask_hv(struct agentd *a, json_t *request, msg_peer_reply_fn reply, void *arg);
+
+/* --- agentd_wait.c --- */
+struct wait *wait_new(struct agentd *a, enum wait_kind kind, const char *uuid, struct msg_call *call, int64_t timeout_ms);
+void wait_job_done(struct agentd *a, struct own_dom *d, enum own_job job, int rc, const char *text);
+void wait_settle(struct agentd *a);
+struct wait *wait_find(struct agentd *a, enum wait_kind kind, const char *uuid);
+void wait_client_gone(struct agentd *a, struct msg_client *client);
+
+/* --- agentd_move.c --- */
+void move_start(struct agentd *a, struct own_dom *d, uint64_t attempt);
+struct move *move_find(struct agentd *a, const char *uuid);
+void move_forget(struct agentd *a, const char *uuid);
+/* Ends a move, or a start that waits, wherever its worker stands; after GO it completes all the same. */
+void move_cancel(struct agentd *a, const char *uuid, const char *why);
+
+#endif

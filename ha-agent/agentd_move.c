@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A move's worker as ha-agentd sees it: one request to migrated, its progress told to clients and to the cluster. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <qb/qbutil.h>
+
+#include "ha-agent/agentd.h"
+#include "lib/conf.h"
+#include "lib/log.h"
+
+#define TELL_NS (400 * QB_TIME_NS_IN_MSEC)
+/* migrated hears of a cancel by its socket's end; the copy is looked at only when it has had time to act on that */
+#define CANCEL_NS (500 * QB_TIME_NS_IN_MSEC)
+
+struct move *move_find(struct agentd *a, const char *uuid)
+{
+	struct move *m;
+
+	for (m = a->moves; m && strcmp(m->uuid, uuid); m = m->next)
+		;
+	return m;
+}
+
+void move_forget(struct agentd *a, const char *uuid)
+{
+	for (struct move **p = &a->moves; *p; p = &(*p)->next) {
+		struct move *m = *p;
+
+		if (strcmp(m->uuid, uuid))
+			continue;
+		*p = m->next;
+		remote_cancel(m->remote);
+		if (m->timer)
+			qb_loop_timer_del(a->loop, m->timer);
+		json_decref(m->result);
+		free(m);
+		return;
+	}
+}
+
+static void move_tell(struct move *m, const json_t *progress)
+{
+	struct wait *w = wait_find(m->a, WAIT_MIGRATE, m->uuid);
+	uint64_t now = qb_util_nano_current_get();
+
+	if (w)
+		msg_progress(w->call, json_deep_copy(progress));
+	if (now - m->told_ns < TELL_NS)
+		return;
+	m->told_ns = now;
+	agentd_cluster_send(m->a, json_pack("{s:s,s:s,s:I,s:s,s:O}", "type", "x-progress", "uuid", m->uuid,
+					    "attempt", (json_int_t)m->attempt, "target", m->target, "progress", progress));
+}
+
+static void move_progress(void *arg, const json_t *progress)
+{
+	struct move *m = arg;
+	json_t *copy = json_deep_copy(progress);
+
+	move_tell(m, copy);
+	json_decref(copy);
+}
+
+static void move_done(void *arg, int rc, const json_t *reply, const char *text)
+{
+	struct move *m = arg;
+
+	m->remote = NULL;
+	m->over = true;
+	m->result = reply ? json_deep_copy(reply) : NULL;
+	if (rc == -ENOTCONN)
+		text = "migrated does not run on this node; start it";
+	if (rc)
+		log_warn("move of %s to %s, attempt %llu: %s", m->uuid, m->target, (unsigned long long)m->attempt, text);
+	own_move_done(m->a->own, m->uuid, m->attempt, rc, text);
+	agentd_settle_later(m->a);
+}
+
+static void move_cancelled(void *arg)
+{
+	struct move *m = arg;
+
+	m->timer = 0;
+	own_move_done(m->a->own, m->uuid, m->attempt, -ECANCELED, "cancelled; the domain runs on where it was");
+	agentd_settle_later(m->a);
+}
+
+static json_t *move_request(struct agentd *a, const struct own_dom *d, const struct move *m, const struct wait *w)
+{
+	const struct corolink_node *n = agentd_node(a, m->target);
+	struct conf *conf = NULL;
+	json_t *j;
+	long long port;
+
+	(void)conf_load("haven.conf", &conf, NULL);
+	port = conf_get_int(conf, "migration_port", 8002);
+	conf_free(conf);
+	j = json_pack("{s:s,s:s,s:i,s:I,s:s,s:s,s:i}", "op", "move", "uuid", d->uuid, "domid", (int)d->copy_domid,
+		      "attempt", (json_int_t)m->attempt, "target", m->target, "address", n ? n->address : "", "port", (int)port);
+	if (w && w->options)
+		json_object_set(j, "options", w->options);
+	return j;
+}
+
+void move_start(struct agentd *a, struct own_dom *d, uint64_t attempt)
+{
+	struct move *m;
+
+	move_forget(a, d->uuid);
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return;		/* no worker: the client's time-out ends it, and the intent with it */
+	m->a = a;
+	m->attempt = attempt;
+	memcpy(m->uuid, d->uuid, sizeof(m->uuid));
+	strncpy(m->target, own_node_name(a->own, d->rec.to), sizeof(m->target) - 1);
+	m->next = a->moves;
+	a->moves = m;
+	log_info("moving %s (%s) to %s, attempt %llu", d->rec.name, d->uuid, m->target, (unsigned long long)attempt);
+	m->remote = remote_call(a->loop, "migrated.sock", move_request(a, d, m, wait_find(a, WAIT_MIGRATE, d->uuid)), move_progress,
+				move_done, m);
+}
+
+void move_cancel(struct agentd *a, const char *uuid, const char *why)
+{
+	struct move *m = move_find(a, uuid);
+
+	if (own_cancel(a->own, uuid, why) != -EBUSY || !m || m->over)
+		return;
+	remote_cancel(m->remote);
+	m->remote = NULL;
+	m->over = m->cancelled = true;
+	qb_loop_timer_add(a->loop, QB_LOOP_MED, CANCEL_NS, m, move_cancelled, &m->timer);
+}

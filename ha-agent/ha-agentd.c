@@ -1,0 +1,610 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ha-agentd - who owns which domain.
+ *
+ * Holds: the ownership directory (ownership.c, on disk below /var/lib/haven/directory), connections to Corosync (CPG, quorum,
+ * cmap), pacemaker-fenced, hypervisord and, per move, migrated.
+ * Hears: /run/haven/ha-agentd.sock (root; read-only ops anybody): the OCF agent, `haven`, xl, migrated's workers; the CPG group
+ * "haven"; hypervisord's events; fencing notices.
+ * May do: have hypervisord create, destroy, pause for quorum and resume handed copies of this node, make and take back grants
+ * (lib/grant.h), and end Haven's own location constraints. It never reads guest memory and opens no network socket.
+ * Its end disturbs nothing: copies keep their states in hv-domain, records are on disk.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <qb/qbutil.h>
+
+#include "ha-agent/agentd.h"
+#include "ha-agent/constraint.h"
+#include "ha-agent/own_codec.h"
+#include "lib/conf.h"
+#include "lib/grant.h"
+#include "lib/log.h"
+#include "lib/paths.h"
+
+#define TICK_NS (2 * QB_TIME_NS_IN_SEC)
+#define GOODBYE_NS (300 * QB_TIME_NS_IN_MSEC)
+#define BOOT_OF(incarnation) ((incarnation) >> 20)
+
+/* --- looking again --------------------------------------------------------------------------------------------------- */
+
+static void agentd_mark_boots(struct agentd *a)
+{
+	const struct own *o = a->own;
+
+	for (int i = 0; i < o->n_nodes; i++) {
+		uint64_t bit = UINT64_C(1) << i, boot = BOOT_OF(o->nodes[i].seen);
+
+		if (o->nodes[i].id == o->me)
+			continue;
+		if (a->boots[i] && boot != a->boots[i])
+			fence_watch_mark(a->fences, o->nodes[i].name, true);
+		else if ((o->members & bit) && !(a->members & bit))
+			fence_watch_mark(a->fences, o->nodes[i].name, false);
+		a->boots[i] = boot;
+	}
+	a->members = o->members;
+}
+
+static void agentd_settle(void *data)
+{
+	struct agentd *a = data;
+
+	a->settling = false;
+	if (!a->own)
+		return;
+	agentd_mark_boots(a);
+	wait_settle(a);
+}
+
+void agentd_settle_later(struct agentd *a)
+{
+	if (a->settling)
+		return;
+	a->settling = true;
+	qb_loop_job_add(a->loop, QB_LOOP_HIGH, a, agentd_settle);
+}
+
+/* --- hypervisord ----------------------------------------------------------------------------------------------------- */
+
+int agentd_ask_hv(struct agentd *a, json_t *request, msg_peer_reply_fn reply, void *arg)
+{
+	if (!a->hv || !msg_peer_connected(a->hv)) {
+		json_decref(request);
+		return -ENOTCONN;
+	}
+	return msg_peer_call(a->hv, request, NULL, 0, reply, arg);
+}
+
+/* A domain object of hypervisord's; false: it names no uuid. */
+static bool agentd_parse_local(const struct agentd *a, const json_t *j, struct own_local *l)
+{
+	const char *uuid = json_string_value(json_object_get(j, "uuid")), *name = json_string_value(json_object_get(j, "name"));
+	const char *target = json_string_value(json_object_get(j, "target"));
+	const struct own_node *n = target && *target ? own_node_by_name(a->own, target) : NULL;
+
+	memset(l, 0, sizeof(*l));
+	if (!uuid || strlen(uuid) >= sizeof(l->uuid))
+		return false;
+	memcpy(l->uuid, uuid, strlen(uuid) + 1);
+	l->copy = own_copy_from_name(json_string_value(json_object_get(j, "copy")));
+	l->attempt = (uint64_t)json_integer_value(json_object_get(j, "attempt"));
+	l->domid = (uint32_t)json_integer_value(json_object_get(j, "domid"));
+	l->target = n ? n->id : 0;
+	strncpy(l->name, name ? name : "", sizeof(l->name) - 1);
+	return true;
+}
+
+static void agentd_on_list(int rc, const json_t *reply, int *fds, int nfds, void *arg)
+{
+	struct agentd *a = arg;
+	const json_t *list = json_object_get(reply, "domains"), *v;
+	struct own_local *locals;
+	size_t i, n = 0;
+
+	if (rc || !json_is_array(list)) {
+		if (rc != -ECONNRESET)
+			log_err("hypervisord does not list its domains; nothing starts or moves here until it does");
+		return;
+	}
+	locals = calloc(json_array_size(list) + 1, sizeof(*locals));
+	if (!locals)
+		return;
+	json_array_foreach(list, i, v)
+		if (agentd_parse_local(a, v, &locals[n]))
+			n++;
+	own_locals(a->own, locals, n);
+	free(locals);
+	agentd_settle_later(a);
+}
+
+/*
+ * Grants of a former process end before the list is made, so that nothing can begin that is not in it. Within this
+ * process's life the grants it made stay: the protocol counts them as held.
+ */
+static void agentd_list_hv(struct agentd *a)
+{
+	int rc;
+
+	if (!a->own || !a->hv || !msg_peer_connected(a->hv))
+		return;
+	if (!a->own->known) {
+		rc = grant_revoke_all();
+		if (rc) {
+			log_err("%s/grant: cannot be emptied: %s", path_run(), strerror(-rc));
+			return;
+		}
+	}
+	(void)agentd_ask_hv(a, json_pack("{s:s}", "op", "list"), agentd_on_list, a);
+}
+
+static void agentd_hv_up(struct msg_peer *p, void *arg)
+{
+	struct agentd *a = arg;
+
+	(void)agentd_ask_hv(a, json_pack("{s:s}", "op", "subscribe"), NULL, NULL);
+	agentd_list_hv(a);
+}
+
+static void agentd_hv_down(struct msg_peer *p, void *arg)
+{
+	struct agentd *a = arg;
+
+	if (a->own)
+		own_hypervisor(a->own, false);
+}
+
+static void agentd_hv_event(struct msg_peer *p, const json_t *event, void *arg)
+{
+	struct agentd *a = arg;
+	const char *name = json_string_value(json_object_get(event, "event"));
+	const json_t *dom = json_object_get(event, "domain");
+	struct own_local l;
+
+	if (!a->own || !a->own->known || !name || !agentd_parse_local(a, json_is_object(dom) ? dom : event, &l))
+		return;
+	if (!strcmp(name, "domain-destroyed"))
+		l.copy = OWN_NONE;
+	else if (strcmp(name, "domain-created") && strcmp(name, "domain-changed"))
+		return;
+	own_local(a->own, &l);
+	agentd_settle_later(a);
+}
+
+/* --- actions --------------------------------------------------------------------------------------------------------- */
+
+struct act { struct agentd *a; char uuid[OWN_UUID_LEN]; enum own_action action; int rc; };
+
+static void act_end(struct act *t, int rc, uint64_t number, bool known, const char *text)
+{
+	own_action_done(t->a->own, t->uuid, t->action, rc, number, known, text);
+	agentd_settle_later(t->a);
+	free(t);
+}
+
+static void act_failed(void *data)
+{
+	struct act *t = data;
+
+	act_end(t, t->rc, 0, false, "hypervisord cannot be asked; start it");
+}
+
+static void act_fail_later(struct act *t, int rc)
+{
+	t->rc = rc == -ENOTCONN ? -ECONNRESET : rc;
+	qb_loop_job_add(t->a->loop, QB_LOOP_HIGH, t, act_failed);
+}
+
+static void act_refreshed(int rc, const json_t *reply, int *fds, int nfds, void *arg)
+{
+	struct act *t = arg;
+	struct own_local l;
+
+	if (rc == -ENOENT)
+		rc = 0;
+	else if (rc == 0 && !json_is_array(json_object_get(reply, "domains")))
+		rc = -EIO;
+	if (rc == 0) {
+		if (!agentd_parse_local(t->a, json_array_get(json_object_get(reply, "domains"), 0), &l)) {
+			memset(&l, 0, sizeof(l));
+			memcpy(l.uuid, t->uuid, sizeof(l.uuid));
+		}
+		own_local(t->a->own, &l);
+	}
+	act_end(t, rc, 0, false, "");
+}
+
+static void act_replied(int rc, const json_t *reply, int *fds, int nfds, void *arg)
+{
+	struct act *t = arg;
+	const json_t *known = json_object_get(reply, "known");
+
+	act_end(t, rc, (uint64_t)json_integer_value(json_object_get(reply, "attempt")), !json_is_false(known),
+		json_string_value(json_object_get(reply, "error")));
+}
+
+static void act_remote_done(void *arg, int rc, const json_t *reply, const char *text)
+{
+	act_end(arg, rc == -ENOTCONN ? -ECONNRESET : rc, 0, false, text);
+}
+
+static json_t *act_create(struct agentd *a, const struct own_dom *d, uint64_t claim)
+{
+	const struct wait *w = wait_find(a, WAIT_START, d->uuid);
+	json_t *config = d->config ? json_loads(d->config, 0, NULL) : NULL;
+
+	return json_pack("{s:s,s:o*,s:b,s:i,s:I}", "op", "create", "config", config, "paused", w && w->paused,
+			 "domid", (int)d->rec.domid, "claim", (json_int_t)claim);
+}
+
+static json_t *act_destroy(const struct own_dom *d, uint64_t states)
+{
+	json_t *j = json_pack("{s:s,s:i}", "op", "destroy", "domid", (int)d->copy_domid), *list = json_array();
+
+	for (int c = OWN_BUILDING; c <= OWN_DYING; c++)
+		if (states & OWN_BIT(c))
+			json_array_append_new(list, json_string(own_copy_name((enum own_copy)c)));
+	if (states)
+		json_object_set_new(j, "expect", list);
+	else
+		json_decref(list);
+	return j;
+}
+
+static json_t *act_request(struct agentd *a, const struct own_dom *d, enum own_action action, uint64_t number)
+{
+	static const char *const ops[] = { [OWN_DO_QPAUSE] = "quorum-pause", [OWN_DO_QRESUME] = "quorum-resume" };
+
+	switch (action) {
+	case OWN_DO_CREATE:
+		return act_create(a, d, number);
+	case OWN_DO_DESTROY:
+		return act_destroy(d, number);
+	case OWN_DO_RESUME_HANDED:
+		return json_pack("{s:s,s:i,s:I}", "op", "resume-handed", "domid", (int)d->copy_domid, "attempt", (json_int_t)number);
+	case OWN_DO_QPAUSE:
+	case OWN_DO_QRESUME:
+		return json_pack("{s:s,s:i}", "op", ops[action], "domid", (int)d->copy_domid);
+	case OWN_DO_ACTIVATED:
+		return json_pack("{s:s,s:s}", "op", "activated", "uuid", d->uuid);
+	default:
+		return json_pack("{s:s,s:s}", "op", "list", "uuid", d->uuid);
+	}
+}
+
+static void agentd_act(void *arg, struct own_dom *d, enum own_action action, uint64_t number)
+{
+	struct agentd *a = arg;
+	struct act *t;
+	json_t *request;
+	int rc = 0;
+
+	if (action == OWN_DO_MOVE) {
+		move_start(a, d, number);
+		return;
+	}
+	t = calloc(1, sizeof(*t));
+	request = act_request(a, d, action, number);
+	if (!t || !request)
+		abort();	/* out of memory with an action owed: a restart takes it up again */
+	t->a = a;
+	t->action = action;
+	memcpy(t->uuid, d->uuid, sizeof(t->uuid));
+	log_debug("%s: action %d, %llu", d->uuid, action, (unsigned long long)number);
+	if (action == OWN_DO_DESTROY)
+		log_info("destroying the copy of %s (%s) here, which is %s", d->rec.name, d->uuid, own_copy_name(d->copy));
+	else if (action == OWN_DO_RESUME_HANDED)
+		log_info("the target of %s (%s) never ran it: it runs on here", d->rec.name, d->uuid);
+	if (action == OWN_DO_CREATE || action == OWN_DO_DESTROY) {
+		if (!remote_call(a->loop, "hypervisord.sock", request, NULL, act_remote_done, t))
+			rc = -ENOMEM;
+	} else {
+		rc = agentd_ask_hv(a, request, action == OWN_DO_REFRESH ? act_refreshed : act_replied, t);
+	}
+	if (rc)
+		act_fail_later(t, rc);
+}
+
+/* --- the protocol's other outputs ------------------------------------------------------------------------------------- */
+
+static int agentd_persist(void *arg, const struct own_dom *d)
+{
+	log_debug("record of %s (%s): epoch %llu, owner %u, to %u, domid %u", d->rec.name, d->uuid, (unsigned long long)d->rec.epoch,
+		  d->rec.owner, d->rec.to, d->rec.domid);
+	return directory_save_domain(d);
+}
+
+static int agentd_persist_nodes(void *arg, const struct own *o)
+{
+	return directory_save_nodes(o);
+}
+
+static void agentd_send(void *arg, const struct own_msg *m)
+{
+	struct agentd *a = arg;
+	json_t *j = own_msg_encode(m);
+
+	log_debug("send %s %s epoch %llu", own_type_name(m->type), m->uuid, (unsigned long long)m->epoch);
+	corolink_send(a->link, j ? json_dumps(j, JSON_COMPACT) : NULL);
+	json_decref(j);
+}
+
+static int agentd_grant(void *arg, const char *uuid, uint64_t number)
+{
+	return grant_make(uuid, number);
+}
+
+static int agentd_revoke(void *arg, const char *uuid, uint64_t number)
+{
+	return grant_revoke(uuid, number);
+}
+
+static void agentd_job_done(void *arg, struct own_dom *d, enum own_job job, int rc, const char *text)
+{
+	wait_job_done(arg, d, job, rc, text);
+}
+
+static void agentd_changed(void *arg, struct own_dom *d)
+{
+	struct agentd *a = arg;
+
+	agentd_settle_later(a);
+	if (a->server)
+		msg_event(a->server, json_pack("{s:s,s:s,s:s,s:s,s:I,s:s,s:s}", "event", "domain", "uuid", d->uuid, "name", d->rec.name,
+					       "copy", own_copy_name(d->copy), "epoch", (json_int_t)d->rec.epoch,
+					       "owner", own_node_name(a->own, d->rec.owner), "intent", own_node_name(a->own, d->rec.to)));
+}
+
+static const struct own_ops agentd_own_ops = {
+	.persist = agentd_persist, .persist_nodes = agentd_persist_nodes, .send = agentd_send, .act = agentd_act,
+	.grant = agentd_grant, .revoke = agentd_revoke, .job_done = agentd_job_done, .changed = agentd_changed,
+};
+
+/* --- the cluster ------------------------------------------------------------------------------------------------------ */
+
+void agentd_cluster_send(struct agentd *a, json_t *j)
+{
+	corolink_send(a->link, j ? json_dumps(j, JSON_COMPACT) : NULL);
+	json_decref(j);
+}
+
+const struct corolink_node *agentd_node(const struct agentd *a, const char *name)
+{
+	for (int i = 0; i < a->n_nodes; i++)
+		if (!strcmp(a->nodes[i].name, name))
+			return &a->nodes[i];
+	return NULL;
+}
+
+static void agentd_fenced(void *arg, const char *node)
+{
+	struct agentd *a = arg;
+	const struct own_node *n = a->own ? own_node_by_name(a->own, node) : NULL;
+
+	log_info("%s was fenced", node);
+	if (n)
+		own_fenced(a->own, n->id);
+	agentd_settle_later(a);
+}
+
+static void agentd_begin(struct agentd *a, uint32_t me)
+{
+	char path[PATH_MAX];
+	struct err err;
+
+	a->own = own_new(me, directory_incarnation(&a->dir), &agentd_own_ops, a);
+	if (!a->own || directory_load(&a->dir, a->own, &err)) {
+		log_err("%s", a->own ? err.text : "out of memory");
+		exit(1);
+	}
+	if (path_join(path, sizeof(path), path_state(), "directory/fencings") == 0 &&
+	    fence_watch_start(a->loop, path, a->dir.boot_id, agentd_fenced, a, &a->fences))
+		log_err("fencings cannot be watched: domains of fenced nodes are not started until this process can");
+}
+
+static void agentd_on_nodes(void *arg, uint32_t me, const struct corolink_node *nodes, int n, const char *cluster)
+{
+	struct agentd *a = arg;
+	const char *names[COROLINK_NODES];
+	uint32_t ids[COROLINK_NODES];
+	bool first = !a->own;
+
+	memcpy(a->nodes, nodes, (size_t)n * sizeof(*nodes));
+	a->n_nodes = n;
+	strncpy(a->cluster, cluster, sizeof(a->cluster) - 1);
+	for (int i = 0; i < n; i++) {
+		ids[i] = a->nodes[i].id;
+		names[i] = a->nodes[i].name;
+	}
+	if (first)
+		agentd_begin(a, me);
+	if (a->own->me != me) {
+		log_err("this node's id changed from %u to %u; ha-agentd starts again", a->own->me, me);
+		exit(1);
+	}
+	own_set_nodes(a->own, ids, names, n);
+	if (first)
+		agentd_list_hv(a);
+}
+
+static void agentd_on_view(void *arg, uint64_t view, const uint32_t *members, int n)
+{
+	struct agentd *a = arg;
+	uint64_t before = a->own->members;
+
+	log_info("membership %016llx: %d of %d nodes", (unsigned long long)view, n, a->n_nodes);
+	own_view(a->own, view, members, n);
+	/* What a `haven migrate` on a node that went away left behind, its members take away; the first of them does it. */
+	for (int i = 0; i < a->own->n_nodes; i++)
+		if ((before & ~a->own->members) & (UINT64_C(1) << i) && n > 0 && members[0] == a->own->me)
+			constraint_clear_node(a->own->nodes[i].name);
+	agentd_settle_later(a);
+}
+
+static void agentd_on_quorum(void *arg, bool group, bool node)
+{
+	struct agentd *a = arg;
+
+	if (group != a->own->quorate)
+		log_info("%s", group ? "quorate" : "not quorate: nothing changes hands here");
+	own_quorum(a->own, group, node);
+	agentd_settle_later(a);
+}
+
+static void agentd_on_lost(void *arg)
+{
+	struct agentd *a = arg;
+
+	if (a->own)
+		own_view_lost(a->own);
+}
+
+/* Progress and results for whoever asks any node; cancels. None of it decides anything. */
+static void agentd_on_news(struct agentd *a, uint32_t from, const char *type, json_t *j)
+{
+	const char *uuid = json_string_value(json_object_get(j, "uuid"));
+
+	if (!uuid || !own_find(a->own, uuid))
+		return;
+	if (!strcmp(type, "x-cancel")) {
+		move_cancel(a, uuid, "cancelled");
+	} else {
+		json_object_set_new(j, "from", json_string(own_node_name(a->own, from)));
+		json_object_set(a->news, uuid, j);
+	}
+}
+
+static void agentd_on_message(void *arg, uint32_t from, const char *text)
+{
+	struct agentd *a = arg;
+	json_t *j = json_loads(text, 0, NULL);
+	const char *type = json_string_value(json_object_get(j, "type"));
+	struct own_msg m;
+
+	if (type && !strncmp(type, "x-", 2)) {
+		agentd_on_news(a, from, type, j);
+	} else if (own_msg_decode(j, &m) == 0) {
+		m.from = from;
+		log_debug("deliver %s of %u: %s epoch %llu", own_type_name(m.type), from, m.uuid, (unsigned long long)m.epoch);
+		own_deliver(a->own, &m);
+		own_msg_release(&m);
+	} else {
+		log_warn("node %u sent a message that is none of ours; is its Haven another version?", from);
+	}
+	json_decref(j);
+	agentd_settle_later(a);
+}
+
+static const struct corolink_ops agentd_link_ops = {
+	.nodes = agentd_on_nodes, .view = agentd_on_view, .quorum = agentd_on_quorum, .lost = agentd_on_lost,
+	.deliver = agentd_on_message,
+};
+
+/* --- life ------------------------------------------------------------------------------------------------------------- */
+
+static void agentd_tick(void *data)
+{
+	struct agentd *a = data;
+	qb_loop_timer_handle timer;
+
+	if (a->own && !a->ending)
+		own_tick(a->own);
+	agentd_settle_later(a);
+	qb_loop_timer_add(a->loop, QB_LOOP_LOW, TICK_NS, a, agentd_tick, &timer);
+}
+
+static void agentd_goodbye(void *data)
+{
+	struct agentd *a = data;
+
+	corolink_stop(a->link);
+	qb_loop_stop(a->loop);
+}
+
+/* A node that holds nothing says so as it goes: then it is in nobody's way while it is off. */
+static int32_t agentd_on_signal(int32_t sig, void *data)
+{
+	struct agentd *a = data;
+	qb_loop_timer_handle timer;
+
+	if (a->ending)
+		return 0;
+	a->ending = true;
+	if (a->own && own_leave(a->own) == 0)
+		qb_loop_timer_add(a->loop, QB_LOOP_HIGH, GOODBYE_NS, a, agentd_goodbye, &timer);
+	else
+		agentd_goodbye(a);
+	return 0;
+}
+
+static int agentd_link(struct agentd *a)
+{
+	char host[128] = "localhost";
+
+	if (conf_exists("cluster.conf") || access(SYSCONFDIR "/corosync/corosync.conf", F_OK) == 0)
+		return corolink_start(a->loop, &agentd_link_ops, a, &a->link);
+	gethostname(host, sizeof(host) - 1);
+	log_info("no cluster is configured: this node is alone");
+	return corolink_alone(a->loop, host, &agentd_link_ops, a, &a->link);
+}
+
+static int agentd_start(struct agentd *a, struct err *err)
+{
+	qb_loop_timer_handle timer;
+	int rc;
+
+	a->loop = qb_loop_create();
+	a->news = json_object();
+	if (!a->loop || !a->news)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = directory_open(&a->dir, err);
+	if (rc)
+		return rc;
+	rc = msg_server_start(a->loop, "ha-agentd.sock", agentd_ops, a, agentd_client_gone, "ha-agentd", &a->server, err);
+	if (rc)
+		return rc;
+	rc = msg_peer_new(a->loop, "hypervisord.sock", agentd_hv_up, agentd_hv_down, agentd_hv_event, a, &a->hv);
+	if (!rc)
+		rc = agentd_link(a);
+	if (rc)
+		return err_set(err, rc, "cannot begin: %s", strerror(-rc));
+	qb_loop_signal_add(a->loop, QB_LOOP_HIGH, SIGTERM, a, agentd_on_signal, NULL);
+	qb_loop_signal_add(a->loop, QB_LOOP_HIGH, SIGINT, a, agentd_on_signal, NULL);
+	qb_loop_timer_add(a->loop, QB_LOOP_LOW, TICK_NS, a, agentd_tick, &timer);
+	constraint_clear_own();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct agentd a;
+	struct err err = { 0 };
+
+	if (argc > 1) {
+		puts(!strcmp(argv[1], "--version") ? "ha-agentd (Haven) 0.1.0" :
+		     "Usage: ha-agentd\nKeeps who owns which domain in the cluster; see ha-agentd(8). HAVEN_DEBUG=1 logs every record.");
+		return strcmp(argv[1], "--version") && strcmp(argv[1], "--help") ? 2 : 0;
+	}
+	if (geteuid() != 0) {
+		fputs("ha-agentd: needs root\n", stderr);
+		return 1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	log_init("ha-agentd");
+	if (agentd_start(&a, &err)) {
+		log_err("%s", err.text);
+		fprintf(stderr, "ha-agentd: %s\n", err.text);
+		return 1;
+	}
+	qb_loop_run(a.loop);
+	msg_server_stop(a.server);
+	log_fini();
+	return 0;
+}

@@ -1,0 +1,823 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ownership_rules.c - the rules of docs/specs/ownership.md: each is a condition on the state and what follows from it. After every
+ * input all of them run until none applies. The requests of agents and operators are here too: a request only notes
+ * what is wanted (a job); a rule carries it out when it may.
+ *
+ *	start:    job START   -> CLAIM -> counts -> create -> runs            -> job_done
+ *	migrate:  job MIGRATE -> BEGIN -> counts -> move (migrated) -> handed -> RUNNING of the target counts -> destroy -> job_done
+ *	stop:     job STOP    -> destroy -> RELEASE                           -> job_done
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ha-agent/ownership.h"
+
+static bool own_runs(const struct own_dom *d)
+{
+	return d->copy == OWN_RUN || d->copy == OWN_QPAUSE;
+}
+
+static bool own_idle(const struct own *o, const struct own_dom *d)
+{
+	const struct own_out *out = &d->outs[o->self];
+
+	return out->type == OWN_M_NONE || out->done;
+}
+
+static void own_out_clear(const struct own *o, struct own_dom *d)
+{
+	d->outs[o->self] = (struct own_out){ .type = OWN_M_NONE };
+}
+
+/* May hypervisord be asked for this domain now? */
+static bool own_can_act(const struct own *o, const struct own_dom *d)
+{
+	return o->hv_up && o->known && !d->busy && !d->unsure && !d->backoff;
+}
+
+static void own_act(struct own *o, struct own_dom *d, enum own_action a, uint64_t number)
+{
+	d->busy = a;
+	d->fresh = false;
+	o->ops->act(o->arg, d, a, number);
+}
+
+static bool own_refresh(struct own *o, struct own_dom *d)
+{
+	if (d->fresh || d->busy || !o->hv_up || !o->known)
+		return false;
+	own_act(o, d, OWN_DO_REFRESH, 0);
+	return true;
+}
+
+static void own_record_send(struct own *o, struct own_dom *d, enum own_type type, uint64_t epoch, const struct own_record *rec,
+			    const char *config)
+{
+	struct own_msg m = { .type = type, .epoch = epoch, .config = config };
+
+	memcpy(m.uuid, d->uuid, sizeof(m.uuid));
+	m.rec = *rec;
+	if (type != OWN_M_ABORT)	/* an ABORT waits for nobody */
+		d->outs[o->self] = (struct own_out){ .type = type, .epoch = epoch };
+	own_send(o, &m);
+}
+
+/* --- reporting ----------------------------------------------------------------------------------------------------- */
+
+static bool rule_report_all(struct own *o)
+{
+	if (!o->view || (o->told_full && o->told_known == o->known))
+		return false;
+	own_send_report(o, NULL);
+	return true;
+}
+
+/*
+ * "I hold nothing" is said after the disk was read: it is the target's promise, or its word that the copy ran here.
+ * While a claim is outstanding the claim itself is what was told.
+ */
+static bool rule_report_one(struct own *o, struct own_dom *d)
+{
+	const struct own_out *out = &d->outs[o->self];
+	bool holds = own_holds(d);
+
+	if (!o->view || !o->told_full || (d->told && d->told_holds == holds && d->told_copy == d->copy))
+		return false;
+	if (d->told && d->told_holds && !holds && out->type == OWN_M_CLAIM && !out->done)
+		return false;
+	if (!holds && !d->act_fresh) {
+		if (!own_can_act(o, d))
+			return false;
+		own_act(o, d, OWN_DO_ACTIVATED, 0);
+		return true;
+	}
+	own_send_report(o, d);
+	return true;
+}
+
+static bool rule_want_config(struct own *o, struct own_dom *d)
+{
+	struct own_msg m = { .type = OWN_M_WANT };
+
+	if (!o->view || d->wanted || d->config || !*d->rec.hash)
+		return false;
+	d->wanted = true;
+	memcpy(m.uuid, d->uuid, sizeof(m.uuid));
+	own_send(o, &m);
+	return true;
+}
+
+/* --- looking again ------------------------------------------------------------------------------------------------- */
+
+static bool rule_look(struct own *o, struct own_dom *d)
+{
+	if (!d->unsure || d->busy || !o->hv_up || !o->known)
+		return false;
+	own_act(o, d, OWN_DO_REFRESH, 0);
+	return true;
+}
+
+static bool rule_move_over(struct own *o, struct own_dom *d)
+{
+	if (!d->move_over || d->unsure)
+		return false;
+	if (!d->fresh)
+		return own_refresh(o, d);
+	d->worker = false;
+	d->move_over = false;
+	if (d->job != OWN_J_MIGRATE)
+		d->job_attempt = 0;
+	return true;
+}
+
+/* --- records that count -------------------------------------------------------------------------------------------- */
+
+static bool rule_begin_counts(struct own *o, struct own_dom *d)
+{
+	struct own_out *out = &d->outs[o->self];
+
+	if (out->type != OWN_M_BEGIN || out->done)
+		return false;
+	if (d->rec.epoch > out->epoch) {	/* something else came first: it will not count */
+		own_out_clear(o, d);
+		return true;
+	}
+	if (!own_counts(o, out) || d->rec.epoch != out->epoch)
+		return false;
+	if (d->job != OWN_J_MIGRATE || d->copy != OWN_RUN || d->rec.owner != o->me || d->rec.to != d->job_to) {
+		own_out_clear(o, d);
+		return true;
+	}
+	if (d->busy || d->unsure)
+		return false;
+	out->done = true;
+	d->worker = true;
+	d->job_attempt = d->rec.epoch;
+	o->ops->act(o->arg, d, OWN_DO_MOVE, d->rec.epoch);
+	return true;
+}
+
+static bool rule_claim_counts(struct own *o, struct own_dom *d)
+{
+	struct own_out *out = &d->outs[o->self];
+
+	if (out->type != OWN_M_CLAIM || out->done || !own_counts(o, out))
+		return false;
+	if (d->copy == OWN_NONE && d->job == OWN_J_START && d->rec.epoch == out->epoch && d->rec.owner == o->me) {
+		if (!own_can_act(o, d))
+			return false;
+		out->done = true;
+		if (o->ops->grant(o->arg, d->uuid, out->epoch)) {
+			own_job_end(o, d, -EIO, "cannot write the grant below the run directory");
+			return true;
+		}
+		d->creating = out->epoch;
+		own_act(o, d, OWN_DO_CREATE, out->epoch);
+		return true;
+	}
+	out->done = true;	/* nobody wants it any more; the report says that nothing is held */
+	return true;
+}
+
+static bool rule_other_counts(struct own *o, struct own_dom *d)
+{
+	struct own_out *out = &d->outs[o->self];
+
+	if ((out->type != OWN_M_RUNNING && out->type != OWN_M_RELEASE) || out->done || !own_counts(o, out))
+		return false;
+	out->done = true;
+	return true;
+}
+
+/* --- the owner's records ------------------------------------------------------------------------------------------- */
+
+/* The owner runs, an intent stands, no worker: the move is off. */
+static bool rule_abort(struct own *o, struct own_dom *d)
+{
+	if (!own_runs(d) || d->rec.owner != o->me || !d->rec.to || d->worker || !own_idle(o, d) || !own_synced(o))
+		return false;
+	if (d->abort_sent == d->rec.epoch || d->unsure)
+		return false;
+	if (!d->fresh)
+		return own_refresh(o, d);
+	d->abort_sent = d->rec.epoch;
+	own_record_send(o, d, OWN_M_ABORT, d->rec.epoch, &d->rec, NULL);
+	return true;
+}
+
+/* Whoever runs and is not what the record says announces it, one epoch higher. */
+static bool rule_announce(struct own *o, struct own_dom *d)
+{
+	struct own_record rec = d->rec;
+
+	if (!own_runs(d) || d->worker || !own_idle(o, d) || !own_synced(o) || d->unsure)
+		return false;
+	if (d->rec.owner == o->me && !d->contradicted)
+		return false;
+	if (!d->fresh)
+		return own_refresh(o, d);
+	rec.owner = o->me;
+	rec.to = 0;
+	rec.domid = d->copy_domid;
+	own_record_send(o, d, OWN_M_RUNNING, d->rec.epoch + 1, &rec, NULL);
+	return true;
+}
+
+/* The recorded owner holds nothing: the domain stopped. */
+static bool rule_release(struct own *o, struct own_dom *d)
+{
+	struct own_record rec = d->rec;
+
+	if (d->rec.owner != o->me || d->rec.to || own_holds(d) || d->busy || d->unsure || !o->known)
+		return false;
+	if (!own_idle(o, d) || !own_synced(o) || !o->quorate || d->job == OWN_J_START)
+		return false;
+	rec.owner = 0;
+	own_record_send(o, d, OWN_M_RELEASE, d->rec.epoch + 1, &rec, NULL);
+	return true;
+}
+
+/* --- a handed copy ------------------------------------------------------------------------------------------------- */
+
+static bool own_target_running_counts(const struct own *o, const struct own_dom *d)
+{
+	int t = own_index(o, d->copy_target);
+	const struct own_out *out = t < 0 ? NULL : &d->outs[t];
+
+	return out && out->type == OWN_M_RUNNING && out->epoch > d->copy_attempt && own_counts(o, out);
+}
+
+static bool own_target_running_open(const struct own *o, const struct own_dom *d)
+{
+	int t = own_index(o, d->copy_target);
+	const struct own_out *out = t < 0 ? NULL : &d->outs[t];
+
+	return out && own_member(o, d->copy_target) && out->type == OWN_M_RUNNING && !own_counts(o, out);
+}
+
+static bool own_moved_on(const struct own *o, const struct own_dom *d)
+{
+	return d->rec.epoch > d->copy_attempt && d->rec.owner != o->me && own_synced(o) && o->quorate &&
+	       !own_target_running_open(o, d);
+}
+
+static bool rule_handed(struct own *o, struct own_dom *d)
+{
+	struct own_msg ask = { .type = OWN_M_ASK, .epoch = d->copy_attempt, .whom = d->copy_target };
+
+	if (d->copy != OWN_HANDED)
+		return false;
+	if (!d->verdict_drop && (own_target_running_counts(o, d) || own_moved_on(o, d) || own_is_fenced(o, d->copy_target)))
+		d->verdict_drop = true;
+	if (d->verdict_drop || d->verdict_resume) {
+		if (!own_can_act(o, d))
+			return false;
+		if (d->verdict_drop)
+			own_act(o, d, OWN_DO_DESTROY, OWN_BIT(OWN_HANDED));
+		else
+			own_act(o, d, OWN_DO_RESUME_HANDED, d->copy_attempt);
+		return true;
+	}
+	if (d->asked || !o->view || !own_member(o, d->copy_target) || !o->told_full)
+		return false;
+	d->asked = true;
+	memcpy(ask.uuid, d->uuid, sizeof(ask.uuid));
+	own_send(o, &ask);
+	return true;
+}
+
+/* --- the target ---------------------------------------------------------------------------------------------------- */
+
+static bool own_record_is(const struct own *o, const struct own_dom *d, uint64_t attempt)
+{
+	return d->rec.epoch == attempt && d->rec.to == o->me;
+}
+
+/* Link and worker: hv-domain sees their end itself. Here: the source left the membership, or the record moved on. */
+static bool own_hopeless(const struct own *o, const struct own_dom *d, uint64_t attempt)
+{
+	if (!o->view)
+		return false;
+	if (own_synced(o) && !own_record_is(o, d, attempt))
+		return true;
+	return own_record_is(o, d, attempt) && !own_member(o, d->rec.owner);
+}
+
+static bool rule_give_up(struct own *o, struct own_dom *d)
+{
+	if (d->copy != OWN_INCOMING && d->copy != OWN_READY)
+		return false;
+	if (!own_can_act(o, d) || !own_hopeless(o, d, d->copy_attempt))
+		return false;
+	own_act(o, d, OWN_DO_DESTROY, OWN_BIT(OWN_INCOMING) | OWN_BIT(OWN_READY));
+	return true;
+}
+
+static bool rule_take_back(struct own *o, struct own_dom *d)
+{
+	if (!d->accepted || d->accepted_over || !own_hopeless(o, d, d->accepted))
+		return false;
+	own_accept_gone(o, d->uuid, d->accepted);
+	return !d->accepted || d->accepted_over;
+}
+
+/* --- courtesy ------------------------------------------------------------------------------------------------------ */
+
+static bool rule_quorum_pause(struct own *o, struct own_dom *d)
+{
+	if (!o->view || !own_can_act(o, d))
+		return false;
+	if (o->pause_wanted && d->copy == OWN_RUN)
+		own_act(o, d, OWN_DO_QPAUSE, 0);
+	else if (!o->pause_wanted && d->copy == OWN_QPAUSE)
+		own_act(o, d, OWN_DO_QRESUME, 0);
+	else
+		return false;
+	return true;
+}
+
+/* --- jobs ---------------------------------------------------------------------------------------------------------- */
+
+void own_job_end(struct own *o, struct own_dom *d, int rc, const char *text)
+{
+	enum own_job job = d->job;
+	char *config = d->job_config;
+
+	d->job = OWN_J_NONE;
+	d->job_config = NULL;
+	d->job_to = 0;
+	if (!d->worker)
+		d->job_attempt = 0;
+	if (job != OWN_J_NONE)
+		o->ops->job_done(o->arg, d, job, rc, text);
+	free(config);
+}
+
+bool own_free_for(const struct own *o, const struct own_dom *d, int j)
+{
+	const struct own_node *n = &o->nodes[j];
+	uint64_t bit = UINT64_C(1) << j;
+
+	if (o->members & bit)
+		return (o->reported & bit) && !((d->hold | o->unknown) & bit);
+	return n->fenced >= n->seen || n->left >= n->seen;
+}
+
+static bool own_free_all(const struct own *o, const struct own_dom *d)
+{
+	for (int j = 0; j < o->n_nodes; j++)
+		if (o->nodes[j].configured && !own_free_for(o, d, j))
+			return false;
+	return true;
+}
+
+/* One above all that were ever given out, else the lowest hole; 0: none is left. */
+static uint32_t own_pick_domid(const struct own *o, const struct own_dom *d)
+{
+	bool used[OWN_DOMID_MAX + 1] = { false };
+	uint32_t max = 0;
+
+	for (const struct own_dom *e = o->doms; e; e = e->next) {
+		bool live = e != d && (e->rec.owner || e->hold || own_holds(e));
+
+		if (e->rec.domid > OWN_DOMID_MAX)
+			continue;
+		if (live)
+			used[e->rec.domid] = true;
+		if (live && e->copy_domid <= OWN_DOMID_MAX)
+			used[e->copy_domid] = true;
+		if (e->rec.domid > max)
+			max = e->rec.domid;
+		if (live && e->copy_domid > max && e->copy_domid <= OWN_DOMID_MAX)
+			max = e->copy_domid;
+	}
+	if (max < OWN_DOMID_MAX)
+		return max + 1;
+	for (uint32_t id = 1; id <= OWN_DOMID_MAX; id++)
+		if (!used[id])
+			return id;
+	return 0;
+}
+
+static bool rule_start(struct own *o, struct own_dom *d)
+{
+	struct own_record rec = d->job_rec;
+
+	if (d->job != OWN_J_START || d->unsure || d->busy)
+		return false;
+	if (own_runs(d) || d->copy == OWN_PAUSED) {
+		own_job_end(o, d, 0, "");
+		return true;
+	}
+	if (own_holds(d) || !own_idle(o, d) || d->backoff)
+		return false;
+	if (!o->known || !o->hv_up || !o->quorate || !own_synced(o) || !own_free_all(o, d))
+		return false;
+	rec.owner = o->me;
+	rec.to = 0;
+	rec.domid = own_pick_domid(o, d);
+	own_record_send(o, d, OWN_M_CLAIM, d->rec.epoch + 1, &rec, d->job_config);
+	return true;
+}
+
+/* A running move is ended by its worker first (own_cancel); a copy that has left its hands is destroyed like any other. */
+static bool rule_stop(struct own *o, struct own_dom *d)
+{
+	if (d->job != OWN_J_STOP || !own_can_act(o, d))
+		return false;
+	if (d->accepted && !d->accepted_over) {
+		own_accept_gone(o, d->uuid, d->accepted);
+		return true;
+	}
+	if (d->copy != OWN_NONE) {
+		own_act(o, d, OWN_DO_DESTROY, 0);
+		return true;
+	}
+	if (own_holds(d))
+		return false;
+	/* Gone is gone: the release is the record's matter and needs a quorum. */
+	if (d->rec.owner == o->me && !d->rec.to && o->quorate && own_synced(o))
+		return false;
+	own_job_end(o, d, 0, "");
+	return true;
+}
+
+static bool rule_migrate(struct own *o, struct own_dom *d)
+{
+	struct own_record rec = d->rec;
+
+	if (d->job != OWN_J_MIGRATE || d->job_attempt || d->worker)
+		return false;
+	if (!own_runs(d) && d->copy != OWN_PAUSED) {
+		own_job_end(o, d, -ENOENT, "the domain no longer runs here");
+		return true;
+	}
+	if (!o->view)
+		return false;
+	if (!own_member(o, d->job_to)) {
+		own_job_end(o, d, -EHOSTDOWN, "the target left the cluster");
+		return true;
+	}
+	if (d->copy != OWN_RUN || rec.owner != o->me || rec.to || !own_idle(o, d) || !o->quorate || !own_synced(o))
+		return false;
+	if (d->unsure || d->busy || d->contradicted)
+		return false;
+	rec.to = d->job_to;
+	own_record_send(o, d, OWN_M_BEGIN, d->rec.epoch + 1, &rec, NULL);
+	return true;
+}
+
+static bool rule_migrate_ends(struct own *o, struct own_dom *d)
+{
+	uint32_t to = d->job_to;
+
+	if (d->job != OWN_J_MIGRATE || !d->job_attempt || d->worker || d->busy || d->unsure)
+		return false;
+	if (own_runs(d)) {
+		own_job_end(o, d, d->job_rc ? d->job_rc : -EIO,
+			    *d->job_text ? d->job_text : "the target gave the domain back; it runs here");
+		return true;
+	}
+	if (d->copy != OWN_NONE)
+		return false;
+	if (d->rec.epoch > d->job_attempt && d->rec.owner == to)
+		own_job_end(o, d, 0, "");
+	else if (own_is_fenced(o, to))
+		own_job_end(o, d, -EHOSTDOWN, "the target was fenced after it had taken over; the cluster starts the domain afresh");
+	else if (d->rec.epoch > d->job_attempt && d->rec.owner != o->me)
+		own_job_end(o, d, -ESTALE, "the domain moved on to another node meanwhile");
+	else
+		return false;
+	return true;
+}
+
+/* --- the loop ------------------------------------------------------------------------------------------------------ */
+
+static bool (*const own_rules[])(struct own *, struct own_dom *) = {
+	rule_look, rule_move_over, rule_take_back, rule_begin_counts, rule_claim_counts, rule_other_counts, rule_handed,
+	rule_give_up, rule_stop, rule_migrate_ends, rule_abort, rule_announce, rule_start, rule_migrate,
+	rule_quorum_pause, rule_release, rule_report_one, rule_want_config,
+};
+
+bool own_run_domain(struct own *o, struct own_dom *d)
+{
+	for (size_t i = 0; i < sizeof(own_rules) / sizeof(own_rules[0]); i++)
+		if (own_rules[i](o, d))
+			return true;
+	return false;
+}
+
+static bool own_pass(struct own *o)
+{
+	bool moved = rule_report_all(o);
+
+	for (struct own_dom *d = o->doms; d; d = d->next)
+		moved |= own_run_domain(o, d);
+	return moved;
+}
+
+/* Rules end by themselves: each either waits for an input or makes its own condition false. The bound is for our bugs. */
+void own_run(struct own *o)
+{
+	int left = 10000;
+
+	if (o->running) {
+		o->again = true;
+		return;
+	}
+	if (o->leaving)
+		return;
+	o->running = true;
+	do {
+		o->again = false;
+		while (own_pass(o))
+			assert(--left > 0);
+	} while (o->again);
+	o->running = false;
+	own_assert_state(o);
+}
+
+/* --- inputs that answer actions ------------------------------------------------------------------------------------- */
+
+static void own_created(struct own *o, struct own_dom *d, uint64_t claim, int rc, const char *text)
+{
+	int r;
+
+	if (rc == 0) {
+		d->unsure = true;	/* counts as held until the copy was seen */
+		own_job_end(o, d, 0, "");
+		return;
+	}
+	r = o->ops->revoke(o->arg, d->uuid, claim);
+	if (rc == -ECONNRESET && r == -ENOENT) {
+		d->unsure = true;	/* it may have begun: the list will tell */
+		return;
+	}
+	d->creating = 0;
+	d->act_fresh = false;
+	if (rc == -ECONNRESET)
+		rc = -EAGAIN;
+	own_job_end(o, d, rc, text && *text ? text : "hypervisord went away before it began; start it and try again");
+}
+
+void own_action_done(struct own *o, const char *uuid, enum own_action a, int rc, uint64_t number, bool known, const char *text)
+{
+	struct own_dom *d = own_find(o, uuid);
+
+	if (!d || d->busy != a || a == OWN_DO_NONE)
+		return;
+	d->busy = OWN_DO_NONE;
+	if (a == OWN_DO_CREATE) {
+		own_created(o, d, d->creating, rc, text);
+	} else if (rc == -ECONNRESET || rc == -ENOTCONN) {
+		d->unsure = true;
+	} else if (a == OWN_DO_ACTIVATED) {
+		d->act_fresh = rc == 0 && !d->unsure;
+		d->act_known = known;
+		d->activated = number;
+		d->backoff = rc != 0;
+	} else if (a == OWN_DO_REFRESH) {
+		d->fresh = rc == 0;
+		d->unsure = rc != 0;
+		if (rc == 0)
+			own_settle_pending(d);
+	} else {
+		d->unsure = true;	/* destroyed, resumed or paused: the copy itself says so */
+		d->backoff = rc != 0 && rc != -EBUSY && rc != -ENOENT;
+	}
+	own_run(o);
+}
+
+void own_move_done(struct own *o, const char *uuid, uint64_t attempt, int rc, const char *text)
+{
+	struct own_dom *d = own_find(o, uuid);
+
+	if (!d || !d->worker || d->job_attempt != attempt)
+		return;
+	d->move_over = true;
+	d->fresh = false;
+	d->job_rc = rc;
+	snprintf(d->job_text, sizeof(d->job_text), "%s", text ? text : "");
+	own_run(o);
+}
+
+void own_accept_gone(struct own *o, const char *uuid, uint64_t attempt)
+{
+	struct own_dom *d = own_find(o, uuid);
+	int rc;
+
+	if (!d || !d->accepted || d->accepted != attempt)
+		return;
+	rc = o->ops->revoke(o->arg, d->uuid, attempt);
+	if (rc == 0) {
+		d->accepted = 0;
+		d->act_fresh = false;
+	} else if (rc == -ENOENT) {
+		d->accepted_over = true;
+		d->unsure = true;
+	}
+	own_run(o);
+}
+
+void own_nudge(struct own *o, const char *uuid)
+{
+	struct own_dom *d = own_find(o, uuid);
+
+	if (d)
+		d->unsure = true;
+	own_run(o);
+}
+
+void own_tick(struct own *o)
+{
+	for (struct own_dom *d = o->doms; d; d = d->next) {
+		d->backoff = false;
+		d->asked = false;
+		d->abort_sent = 0;
+		d->wanted = false;
+	}
+	own_run(o);
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------------ */
+
+void own_obstacle(const struct own *o, const struct own_dom *d, char *text)
+{
+	*text = '\0';
+	if (!o->known || !o->hv_up)
+		snprintf(text, OWN_TEXT_LEN, "hypervisord does not answer on this node; start it");
+	else if (!o->view)
+		snprintf(text, OWN_TEXT_LEN, "this node is in no cluster membership; start corosync");
+	else if (!o->quorate)
+		snprintf(text, OWN_TEXT_LEN, "this part of the cluster is not quorate");
+	else if (!own_synced(o))
+		snprintf(text, OWN_TEXT_LEN, "not every member has reported what it holds yet");
+	for (int j = 0; !*text && j < o->n_nodes; j++) {
+		const struct own_node *n = &o->nodes[j];
+		uint64_t bit = UINT64_C(1) << j;
+
+		if (!n->configured || own_free_for(o, d, j))
+			continue;
+		if (!(o->members & bit))
+			snprintf(text, OWN_TEXT_LEN, "%s is out of the cluster and not known to be fenced since it was last seen; "
+				 "fence it, or if it is off for good: haven resolve --node %s", n->name, n->name);
+		else if (o->unknown & bit)
+			snprintf(text, OWN_TEXT_LEN, "%s cannot ask its hypervisord what it holds; start hypervisord there", n->name);
+		else
+			snprintf(text, OWN_TEXT_LEN, "%s holds a copy (%s)", n->name, own_copy_name(d->remote[j]));
+	}
+}
+
+int own_start(struct own *o, const char *uuid, const struct own_record *rec, const char *config, char *text)
+{
+	struct own_dom *d = own_find_or_add(o, uuid);
+	struct own_dom *named = own_find_name(o, rec->name);
+
+	*text = '\0';
+	if (!d)
+		return snprintf(text, OWN_TEXT_LEN, "%s: not a uuid, or the directory is full", uuid), -EINVAL;
+	if (own_runs(d) && d->job == OWN_J_NONE)
+		return -EALREADY;
+	if (named && named != d && (named->rec.owner || named->hold || own_holds(named)))
+		return snprintf(text, OWN_TEXT_LEN, "the name %.60s belongs to domain %s on %.60s; choose another name= or stop that one",
+				rec->name, named->uuid, own_node_name(o, named->rec.owner)), -EEXIST;
+	if (d->job != OWN_J_NONE && d->job != OWN_J_START)
+		return snprintf(text, OWN_TEXT_LEN, "%s is being %s; wait for that", rec->name,
+				d->job == OWN_J_STOP ? "stopped" : "moved"), -EBUSY;
+	if (d->job == OWN_J_START)
+		return 0;
+	d->job_config = strdup(config);
+	if (!d->job_config)
+		return -ENOMEM;
+	d->job_rec = *rec;
+	d->job = OWN_J_START;
+	own_run(o);
+	return 0;
+}
+
+int own_stop(struct own *o, const char *uuid, char *text)
+{
+	struct own_dom *d = own_find(o, uuid);
+
+	*text = '\0';
+	if (!d || (!own_holds(d) && d->rec.owner != o->me))
+		return -ENOENT;
+	if (d->job == OWN_J_STOP)
+		return 0;
+	if (d->job != OWN_J_NONE)
+		own_job_end(o, d, -ECANCELED, "the domain is being stopped");
+	d->job = OWN_J_STOP;
+	own_run(o);
+	return 0;
+}
+
+static int own_migrate_refusal(const struct own *o, const struct own_dom *d, uint32_t to, char *text)
+{
+	const struct own_node *n = own_node(o, to);
+
+	if (!own_runs(d) && d->copy != OWN_PAUSED)
+		return snprintf(text, OWN_TEXT_LEN, "%s does not run on this node", d->rec.name), -ENOENT;
+	if (!n || !n->configured)
+		return snprintf(text, OWN_TEXT_LEN, "no node of the cluster has id %u", to), -ENOENT;
+	if (to == o->me)
+		return snprintf(text, OWN_TEXT_LEN, "%s runs on %s already", d->rec.name, n->name), -EINVAL;
+	if (!own_member(o, to))
+		return snprintf(text, OWN_TEXT_LEN, "%s is not in the cluster now; start it, or choose another node", n->name), -EHOSTDOWN;
+	if (!o->quorate)
+		return snprintf(text, OWN_TEXT_LEN, "this part of the cluster is not quorate: nothing may move"), -EPERM;
+	if (d->job != OWN_J_NONE || d->worker)
+		return snprintf(text, OWN_TEXT_LEN, "%s is being started, stopped or moved already; wait for that", d->rec.name), -EBUSY;
+	return 0;
+}
+
+int own_migrate(struct own *o, const char *uuid, uint32_t to, char *text)
+{
+	struct own_dom *d = own_find(o, uuid);
+	int rc;
+
+	*text = '\0';
+	if (!d)
+		return snprintf(text, OWN_TEXT_LEN, "%s: no such domain", uuid), -ENOENT;
+	rc = own_migrate_refusal(o, d, to, text);
+	if (rc)
+		return rc;
+	d->job = OWN_J_MIGRATE;
+	d->job_to = to;
+	d->job_attempt = 0;
+	d->job_rc = 0;
+	d->job_text[0] = '\0';
+	own_run(o);
+	return 0;
+}
+
+int own_cancel(struct own *o, const char *uuid, const char *text)
+{
+	struct own_dom *d = own_find(o, uuid);
+
+	if (!d || (d->job != OWN_J_START && d->job != OWN_J_MIGRATE))
+		return -ENOENT;
+	if (d->worker || d->creating || d->job_attempt)
+		return -EBUSY;
+	own_job_end(o, d, -ECANCELED, text);
+	own_run(o);
+	return 0;
+}
+
+int own_accept(struct own *o, const char *uuid, uint64_t attempt, uint32_t from, const struct own_dom **ret, char *text)
+{
+	struct own_dom *d = own_find(o, uuid);
+
+	*text = '\0';
+	if (!d || d->bgn != attempt || !attempt || d->bgn_used >= attempt || !own_record_is(o, d, attempt) || d->rec.owner != from)
+		return snprintf(text, OWN_TEXT_LEN, "no move of %s with attempt %llu was agreed on in this membership", uuid,
+				(unsigned long long)attempt), -ESTALE;
+	if (own_holds(d))
+		return snprintf(text, OWN_TEXT_LEN, "%s already holds a copy of %s (%s)", own_node_name(o, o->me), d->rec.name,
+				own_copy_name(d->copy)), -EEXIST;
+	if (!o->known || !o->hv_up || o->leaving || d->unsure || d->busy == OWN_DO_DESTROY || d->job != OWN_J_NONE)
+		return snprintf(text, OWN_TEXT_LEN, "%s is not ready for %s", own_node_name(o, o->me), d->rec.name), -EAGAIN;
+	if (!own_member(o, from))
+		return snprintf(text, OWN_TEXT_LEN, "the source left the cluster"), -EHOSTDOWN;
+	if (!d->config)
+		return snprintf(text, OWN_TEXT_LEN, "the config of %s has not arrived here yet", d->rec.name), -EAGAIN;
+	if (o->ops->grant(o->arg, uuid, attempt))
+		return snprintf(text, OWN_TEXT_LEN, "cannot write the grant below the run directory"), -EIO;
+	d->bgn_used = attempt;
+	d->accepted = attempt;
+	d->accepted_from = from;
+	d->accepted_over = false;
+	*ret = d;
+	own_run(o);
+	return 0;
+}
+
+int own_resolve(struct own *o, const char *uuid, bool keep, char *text)
+{
+	struct own_dom *d = own_find(o, uuid);
+
+	*text = '\0';
+	if (!d || d->copy != OWN_HANDED)
+		return snprintf(text, OWN_TEXT_LEN, "%s: no copy here waits for a decision", d ? d->rec.name : uuid), -ENOENT;
+	d->verdict_resume = keep;
+	d->verdict_drop = !keep;
+	own_run(o);
+	return 0;
+}
+
+int own_leave(struct own *o)
+{
+	struct own_msg m = { .type = OWN_M_LEAVE, .epoch = o->incarnation };
+
+	for (const struct own_dom *d = o->doms; d; d = d->next)
+		if (own_holds(d) || d->busy || d->unsure || d->job != OWN_J_NONE)
+			return -EBUSY;
+	if (!o->view || !o->known)
+		return -EBUSY;
+	o->leaving = true;
+	own_send(o, &m);
+	return 0;
+}
