@@ -110,42 +110,38 @@ void blk_remote_destroy(struct blk_remote *b)
 	free(b);
 }
 
-static int bounce_map(struct blk_remote *b, int fd, size_t size)
+static int bounce_map(struct blk_remote *b, int fd)
 {
 	struct stat st;
+	size_t size;
 	void *p;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if ((uint64_t)st.st_size < size)
+	size = (size_t)st.st_size;
+	if (!size || size % HV_DISK_REGION || size > (size_t)HV_DISK_REGION * HV_DISK_MAX)
 		return -EINVAL;
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
-	if (b->bounce)
-		munmap(b->bounce, b->bounce_size);
 	b->bounce = p;
 	b->bounce_size = size;
 	return 0;
 }
 
 /* A new hv-disk may come with a new memfd: what was to be written is copied over before the requests are sent again. */
-static int bounce_replace(struct blk_remote *b, int fd, size_t size)
+static int bounce_replace(struct blk_remote *b, int fd)
 {
 	uint8_t *old = b->bounce;
 	size_t old_size = b->bounce_size;
-	int rc;
+	int rc = bounce_map(b, fd);
 
-	b->bounce = NULL;
-	rc = bounce_map(b, fd, size);
-	if (rc < 0) {
-		b->bounce = old;
+	if (rc < 0)
 		return rc;
-	}
 	for (struct remote_req *q = b->head; q && old; q = q->next) {
 		size_t at = (size_t)q->wire.disk * HV_DISK_REGION + q->wire.slot_offset, n = (size_t)q->wire.sectors * 512;
 
-		if (q->wire.op == HV_DISK_WRITE && at + n <= size && at + n <= old_size)
+		if (q->wire.op == HV_DISK_WRITE && at + n <= b->bounce_size && at + n <= old_size)
 			memcpy(b->bounce + at, old + at, n);
 	}
 	if (old)
@@ -153,9 +149,9 @@ static int bounce_replace(struct blk_remote *b, int fd, size_t size)
 	return 0;
 }
 
-int blk_remote_set_channel(struct blk_remote *b, int fd, int bounce_fd, unsigned nr_disks)
+int blk_remote_set_channel(struct blk_remote *b, int fd, int bounce_fd)
 {
-	int rc = bounce_replace(b, bounce_fd, (size_t)HV_DISK_REGION * nr_disks);
+	int rc = bounce_replace(b, bounce_fd);
 
 	close(bounce_fd);
 	if (rc == 0 && b->fd >= 0)

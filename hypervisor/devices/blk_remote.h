@@ -19,8 +19,8 @@ struct remote_req {
 struct blk_remote;
 struct blk_remote *blk_remote_create(struct io_loop *l);
 void blk_remote_destroy(struct blk_remote *b);
-/* Takes both over.  Requests without an answer are sent again.  0 or -errno (-EINVAL: the memfd is too small for nr_disks). */
-int blk_remote_set_channel(struct blk_remote *b, int fd, int bounce_fd, unsigned nr_disks);
+/* Takes both over.  Requests without an answer are sent again.  0 or -errno (-EINVAL: the memfd's size is no whole number of regions). */
+int blk_remote_set_channel(struct blk_remote *b, int fd, int bounce_fd);
 /* HV_DISK_SLOT_SIZE octets, or NULL while there is no bounce buffer. */
 void *blk_remote_slot(struct blk_remote *b, unsigned disk, unsigned slot);
 void blk_remote_submit(struct blk_remote *b, struct remote_req *q);

@@ -201,15 +201,6 @@ int devices_add_vif(struct devices *ds, const struct device_vif *c)
 
 /* ---- channels ---- */
 
-static unsigned nr_iscsi(const struct devices *ds)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < ds->nr_vbd; i++)
-		n += vbd_is_iscsi(ds->vbd[i]);
-	return n;
-}
-
 static void serve_all(struct devices *ds)
 {
 	if (ds->store)
@@ -266,7 +257,7 @@ int devices_set_channel(struct devices *ds, const char *kind, int fd, int fd2)
 	int rc;
 
 	if (!strcmp(kind, "iscsi") && fd2 >= 0) {
-		rc = blk_remote_set_channel(ds->remote, fd, fd2, nr_iscsi(ds));
+		rc = blk_remote_set_channel(ds->remote, fd, fd2);
 		serve_all(ds);
 		return rc;
 	}

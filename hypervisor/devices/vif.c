@@ -521,15 +521,16 @@ static bool flag(const char *value)
 	return xb_number(value, UINT32_MAX, &n) && n;
 }
 
+/* The tap comes with all offloads on; a front end without some has them switched off, or large frames would be lost. */
 static void tap_offloads(const struct vif *v)
 {
-	unsigned long f = TUN_F_CSUM;
+	unsigned long all = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN, f = TUN_F_CSUM;
 
 	if (v->features & FE_SG && v->features & FE_GSO4)
 		f |= TUN_F_TSO4 | TUN_F_TSO_ECN;
 	if (v->features & FE_SG && v->features & FE_GSO6)
 		f |= TUN_F_TSO6;
-	if (v->conf.tap_fd >= 0 && ioctl(v->conf.tap_fd, TUNSETOFFLOAD, f) < 0)
+	if (v->conf.tap_fd >= 0 && f != all && ioctl(v->conf.tap_fd, TUNSETOFFLOAD, f) < 0)
 		log_warn("domain %u: vif %u: tap offloads: %s", v->x.ds->d->domid, v->conf.devid, strerror(errno));
 }
 
