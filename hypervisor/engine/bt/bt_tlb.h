@@ -18,7 +18,7 @@
 #define BT_TLB_BITS 10
 #define BT_TLB_ENTRIES (1U << BT_TLB_BITS)
 #define BT_TLB_INVALID 0x8000000000000000ULL
-#define BT_TLB_LOG 256                     /* entries of the lower half filled since their last flush, before we scan */
+#define BT_TLB_LOG 256                     /* entries to drop at a change of CR3, before we scan for them */
 
 struct bt_tlb {
 	uint64_t ntag_r[BT_TLB_ENTRIES];
@@ -72,7 +72,7 @@ static inline void bt_tlb_fill(struct vcpu *v, enum bt_bank bank, uint64_t va, u
 	t->ntag_r[i] = ntag;
 	t->ntag_w[i] = writable ? ntag : BT_TLB_INVALID;
 	t->page[i] = (uint64_t)(uintptr_t)(d->ram + (frame << PAGE_SHIFT_HV));
-	if (!(va >> 63)) {
+	if (!(va >> 63) || bank == BT_USER) {
 		if (t->nr_log < BT_TLB_LOG)
 			t->log[t->nr_log++] = (uint16_t)i;
 		else
@@ -82,7 +82,7 @@ static inline void bt_tlb_fill(struct vcpu *v, enum bt_bank bank, uint64_t va, u
 		domain_mark_dirty(d, mfn);
 }
 
-/* Forget one page, every page of the lower half, every page. */
+/* Forget one page, every page. */
 static inline void bt_tlb_flush_page(struct bt_tlb *t, uint64_t va)
 {
 	unsigned i = bt_tlb_index(va);
@@ -98,15 +98,16 @@ static inline void bt_tlb_flush_all(struct bt_tlb *t)
 	t->nr_log = 0;
 }
 
-static inline void bt_tlb_flush_lower(struct bt_tlb *t)
+/* What a change of CR3 drops: of the kernel's bank the lower half, of the user's everything. */
+static inline void bt_tlb_flush_cr3(struct bt_tlb *t, enum bt_bank bank)
 {
 	if (t->nr_log <= BT_TLB_LOG) {
 		for (unsigned n = 0; n < t->nr_log; n++)
-			if ((-t->ntag_r[t->log[n]]) >> 63 == 0)
+			if (bank == BT_USER || (-t->ntag_r[t->log[n]]) >> 63 == 0)
 				bt_tlb_drop(t, t->log[n]);
 	} else {
 		for (unsigned i = 0; i < BT_TLB_ENTRIES; i++)
-			if ((-t->ntag_r[i]) >> 63 == 0)
+			if (bank == BT_USER || (-t->ntag_r[i]) >> 63 == 0)
 				bt_tlb_drop(t, i);
 	}
 	t->nr_log = 0;

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bt_engine.c - the bt engine as engine.h sees it: set-up, kicks, shoot-downs, the dirty log.
+ */
+#include "hypervisor/engine/bt/bt_int.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ARCH_SET_GS 0x1001
+
+/* pext is one fast instruction on Intel and from Zen 3 on; before, AMD's is microcode. */
+static bool pext_is_fast(void)
+{
+	unsigned a, b, c, d, family;
+
+	if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_BMI2))
+		return false;
+	__cpuid(0, a, b, c, d);
+	if (b != signature_AMD_ebx)
+		return true;
+	__cpuid(1, a, b, c, d);
+	family = ((a >> 8) & 15) + ((a >> 20) & 255);
+	return family >= 0x19;
+}
+
+static int bt_domain_init(struct domain *d, size_t code_cache_bytes)
+{
+	struct bt_domain *bt = calloc(1, sizeof(*bt));
+	const char *trace = getenv("HV_BT_TRACE");
+	int rc;
+
+	if (!bt)
+		return -ENOMEM;
+	bt->d = d;
+	bt_decode_init();
+	pthread_mutex_init(&bt->lock, NULL);
+	pthread_mutex_init(&bt->stop_lock, NULL);
+	pthread_mutex_init(&bt->split_lock, NULL);
+	bt->use_pext = pext_is_fast();
+	bt->trace_exec = trace && strstr(trace, "exec");
+	bt->trace_blocks = trace && strstr(trace, "block");
+	rc = bt_cache_init(bt, code_cache_bytes);
+	if (!rc)
+		rc = bt_signals_install();
+	if (rc) {
+		if (bt->rw)
+			bt_cache_fini(bt);
+		free(bt);
+		return rc;
+	}
+	d->bt = bt;
+	return 0;
+}
+
+static void bt_domain_destroy(struct domain *d)
+{
+	if (!d->bt)
+		return;
+	bt_cache_fini(d->bt);
+	free(d->bt);
+	d->bt = NULL;
+}
+
+static void jump_cache_reset(struct bt_vcpu *bv)
+{
+	for (int b = 0; b < BT_NR_BANKS; b++)
+		for (unsigned i = 0; i < BT_JC_ENTRIES; i++)
+			bv->jc[b][i] = bt_host(bv->bt, bv->bt->stub_ijmp);
+	memset(bv->cvalid, 0, sizeof(bv->cvalid));
+	bv->nr_page_log[0] = bv->nr_page_log[1] = bv->nr_page_log[2] = 0;
+}
+
+/* An xsave area of a processor just reset. */
+static void xsave_reset(struct vcpu *v)
+{
+	static const uint16_t fcw = 0x37f;
+	static const uint32_t mxcsr = 0x1f80;
+
+	memset(v->xsave, 0, sizeof(v->xsave));
+	memcpy(v->xsave, &fcw, sizeof(fcw));
+	memcpy(v->xsave + 24, &mxcsr, sizeof(mxcsr));
+}
+
+static int bt_vcpu_init(struct vcpu *v)
+{
+	struct bt_vcpu *bv = mmap(NULL, sizeof(*bv), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (bv == MAP_FAILED)
+		return -ENOMEM;
+	bv->v = v;
+	bv->bt = v->d->bt;
+	bv->self = bv;
+	bv->fn_cold = bt_cold;
+	bv->index_mask = (uint64_t)(BT_TLB_ENTRIES - 1) << PAGE_SHIFT_HV;
+	jump_cache_reset(bv);
+	for (int b = 0; b < BT_NR_BANKS; b++)
+		bt_tlb_flush_all(&bv->tlb.bank[b]);
+	xsave_reset(v);
+	v->engine_private = bv;
+	return 0;
+}
+
+static void bt_vcpu_destroy(struct vcpu *v)
+{
+	struct bt_vcpu *bv = bt_of(v);
+
+	if (!bv)
+		return;
+	if (bv->altstack)
+		munmap(bv->altstack, 128 * 1024);
+	munmap(bv, sizeof(*bv));
+	v->engine_private = NULL;
+}
+
+static int bt_vcpu_enter_thread(struct vcpu *v)
+{
+	struct bt_vcpu *bv = bt_of(v);
+	int rc = bt_signals_thread(bv);
+
+	if (rc)
+		return rc;
+	return syscall(SYS_arch_prctl, ARCH_SET_GS, bv) ? -errno : 0;
+}
+
+static void bt_kick(struct vcpu *v)
+{
+	atomic_store(&v->kick, true);
+	if (atomic_load(&v->in_guest))
+		bt_attention(bt_of(v));
+}
+
+/* Puts a request to the vCPUs in mask, self excepted, and waits until none of them can act without having served it. */
+void bt_request(struct domain *d, struct vcpu *self, uint64_t mask, uint32_t req, uint64_t va)
+{
+	struct bt_vcpu *me = self ? bt_of(self) : NULL;
+	uint64_t waiting = 0;
+
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		struct vcpu *v = d->vcpu[i];
+		uint32_t r = req;
+
+		if (v == self || !v || !(mask & 1UL << i) || !bt_of(v))
+			continue;
+		if (r == BT_REQ_INVLPG) {
+			if (atomic_load(&bt_of(v)->req) & BT_REQ_INVLPG)
+				r = BT_REQ_FLUSH;
+			else
+				atomic_store(&bt_of(v)->req_va, va);
+		}
+		atomic_fetch_or(&bt_of(v)->req, r);
+		if (atomic_load(&v->in_guest)) {
+			bt_attention(bt_of(v));
+			waiting |= 1UL << i;
+		}
+	}
+	while (waiting) {
+		for (unsigned i = 0; i < d->nr_vcpus; i++)
+			if ((waiting & 1UL << i) &&
+			    (!atomic_load(&bt_of(d->vcpu[i])->req) || !atomic_load(&d->vcpu[i]->in_guest)))
+				waiting &= ~(1UL << i);
+		if (me)
+			bt_serve(me);
+		if (waiting)
+			sched_yield();
+	}
+}
+
+/* The cache is full: stop every vCPU outside it and start afresh. */
+void bt_world_flush(struct bt_vcpu *bv)
+{
+	struct bt_domain *bt = bv->bt;
+	struct domain *d = bt->d;
+	uint64_t gen = bt->flushes;
+
+	pthread_mutex_lock(&bt->stop_lock);
+	if (gen != bt->flushes) {
+		pthread_mutex_unlock(&bt->stop_lock);
+		return;
+	}
+	atomic_store(&bt->stopping, true);
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		struct bt_vcpu *other = d->vcpu[i] ? bt_of(d->vcpu[i]) : NULL;
+
+		if (!other || other == bv)
+			continue;
+		if (atomic_load(&other->in_code))
+			bt_attention(other);
+		while (atomic_load(&other->in_code)) {
+			bt_serve(bv);
+			sched_yield();
+		}
+	}
+	pthread_mutex_lock(&bt->lock);
+	bt_cache_reset(bt);
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
+		if (d->vcpu[i] && bt_of(d->vcpu[i]))
+			jump_cache_reset(bt_of(d->vcpu[i]));
+	pthread_mutex_unlock(&bt->lock);
+	atomic_store(&bt->stopping, false);
+	pthread_mutex_unlock(&bt->stop_lock);
+}
+
+static void bt_tlb_shootdown(struct vcpu *self, uint64_t mask, uint64_t va, bool all)
+{
+	if (mask & 1UL << self->id) {
+		if (all)
+			bt_flush_local(self);
+		else
+			bt_invlpg_local(self, va);
+	}
+	bt_request(self->d, self, mask, all ? BT_REQ_FLUSH : BT_REQ_INVLPG, va);
+}
+
+static void bt_cr3_changed(struct vcpu *v, bool kernel)
+{
+	struct bt_vcpu *bv = bt_of(v);
+	enum bt_bank bank = kernel ? BT_KERNEL : BT_USER;
+
+	bt_tlb_flush_cr3(&bv->tlb.bank[bank], bank);
+	bt_pages_forget(bv, kernel ? 1 : 2);
+}
+
+static void bt_mode_changed(struct vcpu *v)
+{
+	/* the mode is baked into translations and run() picks them by it */
+}
+
+static void bt_engine_frame_written(struct domain *d, uint64_t mfn) { bt_frame_written(d, mfn, 0, PAGE_SIZE_HV); }
+
+static int bt_dirty_log(struct domain *d, enum dirty_op op)
+{
+	atomic_store(&d->dirty_logging, op == DIRTY_LOG_ON);
+	if (op == DIRTY_LOG_ON)
+		bt_request(d, NULL, ~0UL, BT_REQ_WTAGS, 0);
+	return 0;
+}
+
+/*
+ * The bitmap is taken before the tags: a page written through an old tag in between was marked before and is in `out`,
+ * and its contents are read by the caller after we return.
+ */
+static int bt_dirty_sync(struct domain *d, uint64_t *out)
+{
+	uint64_t words = (domain_nr_frames(d) + 63) / 64;
+
+	for (uint64_t i = 0; i < words; i++)
+		out[i] = atomic_exchange(&d->dirty[i], 0);
+	bt_request(d, NULL, ~0UL, BT_REQ_WTAGS, 0);
+	return 0;
+}
+
+static void bt_sync_state(struct vcpu *v)
+{
+	/* run() leaves regs and xsave complete */
+}
+
+const struct engine_ops engine_bt = {
+	.name = "bt",
+	.domain_init = bt_domain_init,
+	.domain_destroy = bt_domain_destroy,
+	.vcpu_init = bt_vcpu_init,
+	.vcpu_destroy = bt_vcpu_destroy,
+	.vcpu_enter_thread = bt_vcpu_enter_thread,
+	.run = bt_run,
+	.kick = bt_kick,
+	.tlb_flush_local = bt_flush_local,
+	.tlb_invlpg_local = bt_invlpg_local,
+	.tlb_shootdown = bt_tlb_shootdown,
+	.cr3_changed = bt_cr3_changed,
+	.mode_changed = bt_mode_changed,
+	.frame_written = bt_engine_frame_written,
+	.dirty_log = bt_dirty_log,
+	.dirty_sync = bt_dirty_sync,
+	.copy_from = mmu_copy_from,
+	.copy_to = mmu_copy_to,
+	.sync_state = bt_sync_state,
+};

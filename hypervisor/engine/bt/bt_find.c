@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bt_find.c - making translations: finds the guest's bytes, sees to it that nobody has a write tag for their frame,
+ * and calls the translator.  The vector state has been saved (bt_vec_save).
+ */
+#include "hypervisor/engine/bt/bt_int.h"
+
+#include <stdio.h>
+#include <inttypes.h>
+
+/* The frame is about to hold translations: from here on no vCPU gets, and after this none has, a write tag for it. */
+static void claim_frame(struct bt_vcpu *bv, uint64_t frame)
+{
+	struct bt_domain *bt = bv->bt;
+	uint8_t old = atomic_fetch_or(&bt->frames.flags[frame], BT_FRAME_CODE);
+
+	if (!(old & BT_FRAME_WTAG))
+		return;
+	for (int b = 0; b < BT_NR_BANKS; b++)
+		bt_tlb_revoke_writes(&bv->tlb.bank[b], (uint64_t)(uintptr_t)(bt->d->ram + (frame << PAGE_SHIFT_HV)));
+	bt_request(bt->d, bv->v, ~0UL, BT_REQ_WTAGS, 0);
+	atomic_fetch_and(&bt->frames.flags[frame], (uint8_t)~BT_FRAME_WTAG);
+}
+
+static bool claimed(const struct bt_domain *bt, uint64_t frame)
+{
+	return atomic_load(&bt->frames.flags[frame]) & BT_FRAME_CODE;
+}
+
+static void trace_block(const struct bt_block *b)
+{
+	fprintf(stderr, "bt: block %016" PRIx64 " %s frame %" PRIx64 " len %u insns %u host %u bytes\n", b->va,
+		b->page->bank == BT_USER ? "user" : "kernel", b->page->frame, b->len, b->nr, b->end - b->start);
+}
+
+/* Translates the block at va.  0, or -1 with v->exc filled; the caller looks it up again. */
+int bt_make(struct bt_vcpu *bv, uint64_t va)
+{
+	struct bt_domain *bt = bv->bt;
+	struct domain *d = bt->d;
+	enum bt_bank bank = bt_bank_of(bv->v);
+	uint64_t mfn, frame, frame2 = 0;
+	bool need_next = false;
+
+	for (;;) {
+		const uint8_t *next = NULL;
+		struct bt_page *pg, *pg2 = NULL;
+		struct bt_block *b;
+
+		if (mmu_translate(bv->v, va, MMU_EXEC, &mfn))
+			return -1;
+		frame = domain_frame_index(d, mfn);
+		claim_frame(bv, frame);
+		if (need_next) {
+			if (mmu_translate(bv->v, (va | (PAGE_SIZE_HV - 1)) + 1, MMU_EXEC, &mfn))
+				return -1;
+			frame2 = domain_frame_index(d, mfn);
+			claim_frame(bv, frame2);
+			next = d->ram + (frame2 << PAGE_SHIFT_HV);
+		}
+		pthread_mutex_lock(&bt->lock);
+		if (!bt_room(bt)) {
+			pthread_mutex_unlock(&bt->lock);
+			bt_world_flush(bv);
+			continue;
+		}
+		if (!claimed(bt, frame) || (need_next && !claimed(bt, frame2))) {
+			pthread_mutex_unlock(&bt->lock);
+			continue;
+		}
+		pg = bt_page_get(bt, va, frame, bank);
+		if (need_next)
+			pg2 = bt_page_get(bt, (va | (PAGE_SIZE_HV - 1)) + 1, frame2, bank);
+		b = bt_block_find(bt, pg, va);
+		if (!b) {
+			b = bt_translate(bt, pg, pg2, va, d->ram + (frame << PAGE_SHIFT_HV), next, &need_next);
+			if (b)
+				bt_block_publish(bt, b);
+		}
+		if (b && bt->trace_blocks)
+			trace_block(b);
+		pthread_mutex_unlock(&bt->lock);
+		if (b)
+			return 0;
+	}
+}
+
+/* The thunk of the access in bv->slow.  0; -1: the tables changed; 1: it cannot be done so. */
+int bt_thunk_make(struct bt_vcpu *bv)
+{
+	struct bt_domain *bt = bv->bt;
+	struct bt_site *s;
+	uint8_t code[30];
+	size_t n;
+	int rc = -1;
+
+	pthread_mutex_lock(&bt->lock);
+	if (bv->slow_gen != bt->flushes)
+		goto out;
+	rc = 1;
+	s = &bt->site[bv->slow_id];
+	if (!s->thunk && bt_room(bt)) {
+		uint64_t off = bv->rip & (PAGE_SIZE_HV - 1);
+
+		n = s->len;
+		for (size_t i = 0; i < n; i++) {
+			const struct bt_page *pg = off + i < PAGE_SIZE_HV ? s->block->page : s->block->page2;
+
+			if (!pg)
+				goto out;
+			code[i] = bt->d->ram[(pg->frame << PAGE_SHIFT_HV) + ((off + i) & (PAGE_SIZE_HV - 1))];
+		}
+		if (!s->block->dead)
+			bt_thunk_emit(bt, s, code, n, bv->rip);
+	}
+	if (s->thunk) {
+		bv->slow.thunk = s->thunk;
+		rc = 0;
+	}
+out:
+	pthread_mutex_unlock(&bt->lock);
+	return rc;
+}
+
+/* One line for each block entered, when HV_BT_TRACE has "exec". */
+void bt_trace(struct bt_vcpu *bv)
+{
+	fprintf(stderr, "bt: v%u %c rip %016" PRIx64 " rsp %016" PRIx64 " rax %" PRIx64 " rdi %" PRIx64 " rsi %" PRIx64
+		" rdx %" PRIx64 " rcx %" PRIx64 " fl %04x\n", bv->v->id, bv->v->regs.kernel_mode ? 'k' : 'u', bv->rip,
+		bv->gpr[REG_RSP], bv->gpr[REG_RAX], bv->gpr[REG_RDI], bv->gpr[REG_RSI], bv->gpr[REG_RDX],
+		bv->gpr[REG_RCX], bv->fl);
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bt_int.h - what the translator's own files share: the state block behind %gs, the code cache and its tables.
+ *
+ * Registers while translated code runs: every guest general register is in the host register of the same name, except
+ * those that a block has spilled to bt_vcpu.gpr[] to have scratch registers.  Status flags are in the host's flags or
+ * in bt_vcpu.fl (lahf/seto format); which of both, and which registers are spilled, is recorded for every guest
+ * instruction (struct bt_irec) and every slow path (struct bt_site), so that the precise state of an instruction's
+ * start can always be had.  DF is always 0 in translated code: with DF set the emulator runs.
+ *
+ * Locks: bt_domain.lock guards pages, blocks, exits, sites, the allocation of code and the patching of it.  It nests
+ * inside nothing and nothing is called with it that waits for another vCPU.
+ */
+#ifndef HV_BT_INT_H
+#define HV_BT_INT_H
+
+#include "hypervisor/engine/bt/bt_tlb.h"
+#include "hypervisor/engine/bt/bt_decode.h"
+
+#define BT_JC_ENTRIES 8192                  /* jump cache, a bank; indexed by the low bits of the address */
+#define BT_MAX_PAGES 65536                  /* code pages (va page, frame, mode) before a full flush */
+#define BT_MAX_INSNS 48                     /* guest instructions a block */
+#define BT_PAGE_LOG 1024
+
+/* Status flags as lahf and seto %al leave them in %ax. */
+#define BT_RFLAGS_STATUS 0x8d5ULL           /* CF PF AF ZF SF OF */
+static inline uint64_t bt_fl_to_rflags(uint16_t fl) { return ((fl >> 8) & 0xd5) | ((fl & 1) ? 0x800 : 0); }
+static inline uint16_t bt_rflags_to_fl(uint64_t r) { return (uint16_t)(((r & 0xd5) << 8) | 0x200 | ((r >> 11) & 1)); }
+
+enum bt_exit_kind {
+	BX_LINK,            /* a direct jump not yet chained */
+	BX_SELF,            /* a block found that it is invalid, or its page not known to be mapped */
+	BX_EMULATE, BX_STRING, BX_SYSCALL,
+	BX_BOUNCE,          /* end of a bounce thunk */
+};
+
+/* Values of bt_vcpu.exit_id that are no index. */
+#define BT_EXIT_IJMP 0xffffffffU            /* indirect jump, bt_vcpu.rip says where */
+#define BT_EXIT_RECOVERED 0xfffffffeU       /* state was rebuilt at an instruction's start; bt_vcpu.why says why */
+
+enum bt_why { BW_KICK, BW_EXCEPTION, BW_SLOW, BW_INTERNAL };
+
+struct bt_block;
+
+struct bt_exit {
+	struct bt_block *from, *to;
+	struct bt_exit *next_in;            /* in to->in */
+	uint64_t target;                    /* guest address */
+	uint32_t patch;                     /* offset of the rel32 in the cache; 0: not patchable */
+	uint32_t stub;                      /* offset of the code that leaves through this exit */
+	uint8_t kind;
+	bool no_flags;                      /* status flags are not provided */
+};
+
+struct bt_site {                            /* one memory access's slow path */
+	uint32_t resume;                    /* offset of the retry label */
+	uint32_t thunk;                     /* offset of the bounce thunk; 0: none yet */
+	struct bt_block *block;
+	uint16_t mask;                      /* registers that are in their slots */
+	uint16_t insn;
+	uint8_t a, i;                       /* address and index register; i == BT_NO_REG: constant address */
+	uint8_t size, len;                  /* of the access; of the instruction */
+	bool write, flags_in_slot, stack, simple; /* simple: BC_MEM, a thunk can do it */
+};
+
+struct bt_irec {                            /* one guest instruction of a block */
+	uint16_t hoff, goff;                /* where it starts: host, guest, from the block's */
+	uint16_t mask, op_mask;             /* spilled registers at its start, and at the instruction that may fault */
+	bool fl_slot, op_fl_slot;
+};
+
+struct bt_page {                            /* code page: (va page, frame, bank) */
+	uint64_t va, frame;
+	struct bt_page *next_hash, *next_frame;
+	struct bt_block *blocks, *blocks2;  /* that start here; that end here and start on the page before */
+	uint32_t id;
+	uint8_t bank;
+};
+
+struct bt_block {
+	struct bt_page *page, *page2;       /* page2: of the second page, for an instruction that straddles */
+	struct bt_block *next_page, *next_page2, *next_hash;
+	struct bt_exit *in, *self;
+	struct bt_irec *irec;
+	uint64_t va;
+	uint32_t entry, xentry, ientry;     /* offsets in the cache: plain; checks its page; checks its address too */
+	uint32_t start, body_end, end;      /* start == entry */
+	uint16_t len, dep_lo, dep_hi;       /* guest bytes; range of the page's bytes that it depends on */
+	uint16_t nr;
+	bool dead, fl_live;                 /* fl_live: needs the status flags at entry */
+};
+
+struct bt_vcpu {
+	struct bt_vcpu_tlb tlb;             /* first: see bt_tlb.h */
+	uint64_t gpr[NR_GPR];               /* slots; complete after an exit */
+	uint64_t host[NR_GPR];              /* host registers while a slow path runs */
+	uint64_t rip;
+	uint64_t fs_base, gs_base;
+	uint64_t index_mask;                /* for pext: the address bits that index the TLB */
+	uint64_t host_rsp, resume, target, bounce_addr;
+	struct bt_vcpu *self;
+	int (*fn_cold)(struct bt_vcpu *bv);
+	uint32_t exit_id, site;
+	volatile uint32_t attention;        /* set by the signal handler: look around before entering */
+	uint16_t fl;
+	uint64_t jc[BT_NR_BANKS][BT_JC_ENTRIES];   /* host addresses of ientry, or of the miss stub */
+	uint8_t cvalid[BT_MAX_PAGES];       /* per bt_page.id: the vCPU's tables map that page's va to its frame */
+
+	/* from here on only C looks */
+	struct vcpu *v;
+	struct bt_domain *bt;
+	volatile int why;
+	struct bt_site slow;                /* BW_SLOW: the access, its address and instruction */
+	uint32_t slow_id;
+	uint64_t slow_va, slow_gen;
+	unsigned slow_len;
+	volatile uint32_t in_thunk;         /* a bounce thunk runs: faults are its instruction's */
+	bool vec_live;                      /* guest vector state is in the registers */
+	_Atomic uint32_t req;               /* BT_REQ_* */
+	_Atomic uint64_t req_va;
+	atomic_bool in_code;                /* may hold addresses of the code cache */
+	uint32_t page_log[3][BT_PAGE_LOG];  /* valid pages: kernel upper half, kernel lower half, user */
+	uint32_t nr_page_log[3];
+	pid_t tid;
+	void *altstack;
+	uint8_t bounce[4096 + 192] __attribute__((aligned(64)));
+};
+
+#define BT_REQ_FLUSH 1U
+#define BT_REQ_INVLPG 2U
+#define BT_REQ_WTAGS 4U
+
+struct bt_domain {
+	struct bt_domain_frames frames;     /* first: see bt_tlb.h */
+	struct domain *d;
+	pthread_mutex_t lock;
+	uint8_t *rw, *rx;                   /* the cache's two mappings */
+	size_t size, used, first;           /* first: where blocks start, behind the stubs */
+	uint32_t stub_exit, stub_ijmp, stub_cold, stub_leave;
+	void (*enter_jc[BT_NR_BANKS])(struct bt_vcpu *bv);
+	void (*enter_direct)(struct bt_vcpu *bv);
+
+	struct bt_block *block; uint32_t nr_blocks, max_blocks;
+	struct bt_exit *exit; uint32_t nr_exits, max_exits;
+	struct bt_site *site; uint32_t nr_sites, max_sites;
+	struct bt_page *page; uint32_t nr_pages;
+	struct bt_irec *irec; uint32_t nr_irecs, max_irecs;
+	struct bt_page **page_hash;         /* BT_HASH entries each */
+	struct bt_block **block_hash;
+	struct bt_page **frame_pages;       /* per frame */
+
+	pthread_mutex_t stop_lock;          /* one full flush at a time */
+	atomic_bool stopping;
+	pthread_mutex_t split_lock;         /* locked accesses through a bounce buffer */
+	uint64_t flushes;
+	bool trace_exec, trace_blocks, use_pext;
+};
+
+#define BT_HASH 65536U
+
+static inline struct bt_vcpu *bt_of(struct vcpu *v) { return v->engine_private; }
+static inline uint64_t bt_host(const struct bt_domain *bt, uint32_t off) { return (uint64_t)(uintptr_t)bt->rx + off; }
+
+/* bt_stubs.c: fills the cache's start. */
+void bt_stubs_emit(struct bt_domain *bt);
+
+/*
+ * bt_xlat.c: translate the block at va, whose page is `code` (4096 bytes) and, for a first instruction that straddles,
+ * whose next page is `next`.  NULL when a straddling first instruction needs `next` and it is NULL: *need_next is set.
+ * With the lock; there is room (bt_room).  Context full (it runs Zydis).
+ */
+struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct bt_page *pg2, uint64_t va,
+			      const uint8_t *code, const uint8_t *next, bool *need_next);
+/* Emit the bounce thunk of a site.  With the lock.  Context full. */
+void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes, size_t n, uint64_t va);
+
+/* bt_cache.c */
+bool bt_room(const struct bt_domain *bt);
+struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank);
+struct bt_page *bt_page_get(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank);
+struct bt_block *bt_block_find(struct bt_domain *bt, const struct bt_page *pg, uint64_t va);
+void bt_block_publish(struct bt_domain *bt, struct bt_block *b);
+void bt_block_kill(struct bt_domain *bt, struct bt_block *b);
+void bt_link(struct bt_domain *bt, struct bt_exit *x, struct bt_block *to);
+struct bt_block *bt_block_at_host(struct bt_domain *bt, uint32_t off);
+void bt_cache_reset(struct bt_domain *bt);
+int bt_cache_init(struct bt_domain *bt, size_t bytes);
+void bt_cache_fini(struct bt_domain *bt);
+
+/* bt_run.c (fast) */
+#define BT_NO_EXIT 0xffffffffU
+enum engine_exit bt_run(struct vcpu *v);
+int bt_cold(struct bt_vcpu *bv);
+void bt_recover(struct bt_vcpu *bv, const uint64_t *regs, uint16_t fl, uint16_t mask, bool fl_slot, uint64_t rip);
+void bt_serve(struct bt_vcpu *bv);
+void bt_vec_save(struct bt_vcpu *bv);
+void bt_vec_load(struct bt_vcpu *bv);
+int bt_step(struct bt_vcpu *bv);
+void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg);
+void bt_pages_forget(struct bt_vcpu *bv, int log);
+void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b);
+
+/* bt_slow.c (fast): accesses that cross pages or may not have a write tag; rep movs and stos */
+int bt_slow_access(struct bt_vcpu *bv);
+int bt_string(struct bt_vcpu *bv, const uint8_t *code, size_t n);
+
+/* The scratch register of a thunk. */
+unsigned bt_thunk_scratch(const struct bt_domain *bt, uint32_t thunk);
+
+/* bt_find.c (full): translate what bt_run.c did not find.  0, or -1 with v->exc filled. */
+int bt_make(struct bt_vcpu *bv, uint64_t va);
+int bt_thunk_make(struct bt_vcpu *bv);
+void bt_trace(struct bt_vcpu *bv);
+
+/* bt_signal.c */
+int bt_signals_install(void);
+int bt_signals_thread(struct bt_vcpu *bv);
+void bt_attention(struct bt_vcpu *bv);
+
+/* bt_engine.c */
+void bt_request(struct domain *d, struct vcpu *self, uint64_t mask, uint32_t req, uint64_t va);
+void bt_world_flush(struct bt_vcpu *bv);
+
+#endif

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bt_run.c - the loop around translated code, and the slow path of its memory accesses.
+ *
+ * Built -mgeneral-regs-only: the guest's vector registers stay in the host's while this runs, and are saved to
+ * vcpu.xsave only when something else is to be called (bt_vec_save) and when run() returns.
+ *
+ * How a kick is not lost: whoever wants attention stores its request (vcpu.kick, bt_vcpu.req), then signals the thread
+ * if it is in run().  The handler sets bt_vcpu.attention.  The loop clears attention before it looks at the requests;
+ * the stubs look at attention as they enter the code cache; and a signal that finds the program counter in the cache
+ * steps to the next guest instruction and leaves there (bt_signal.c).
+ */
+#include "hypervisor/engine/bt/bt_int.h"
+
+/* x87, SSE, AVX, and the AVX-512 components where the host has them; never PKRU or AMX. */
+#define XSAVE_MASK_LO 0xe7
+
+void bt_vec_save(struct bt_vcpu *bv)
+{
+	static const uint32_t mxcsr = 0x1f80;
+
+	if (!bv->vec_live)
+		return;
+	bv->vec_live = false;
+	__asm__ volatile("xsave64 %0" : "=m"(bv->v->xsave) : "a"(XSAVE_MASK_LO), "d"(0) : "memory");
+	__asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
+}
+
+void bt_vec_load(struct bt_vcpu *bv)
+{
+	if (bv->vec_live)
+		return;
+	bv->vec_live = true;
+	__asm__ volatile("xrstor64 %0" : : "m"(bv->v->xsave), "a"(XSAVE_MASK_LO), "d"(0) : "memory");
+}
+
+static void regs_in(struct bt_vcpu *bv)
+{
+	const struct cpu_regs *r = &bv->v->regs;
+
+	for (unsigned i = 0; i < NR_GPR; i++)
+		bv->gpr[i] = r->gpr[i];
+	bv->rip = r->rip;
+	bv->fl = bt_rflags_to_fl(r->rflags);
+	bv->fs_base = r->fs_base;
+	bv->gs_base = r->gs_base;
+}
+
+static void regs_out(struct bt_vcpu *bv)
+{
+	struct cpu_regs *r = &bv->v->regs;
+
+	for (unsigned i = 0; i < NR_GPR; i++)
+		r->gpr[i] = bv->gpr[i];
+	r->rip = bv->rip;
+	r->rflags = (r->rflags & ~BT_RFLAGS_STATUS) | bt_fl_to_rflags(bv->fl);
+}
+
+/* ---- requests of other vCPUs ---- */
+
+void bt_pages_forget(struct bt_vcpu *bv, int log)
+{
+	uint32_t n = bv->nr_page_log[log];
+
+	if (n > BT_PAGE_LOG) {
+		for (unsigned i = 0; i < BT_MAX_PAGES; i += 8)
+			*(uint64_t *)(void *)(bv->cvalid + i) = 0;
+		bv->nr_page_log[0] = bv->nr_page_log[1] = bv->nr_page_log[2] = 0;
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		bv->cvalid[bv->page_log[log][i]] = 0;
+	bv->nr_page_log[log] = 0;
+}
+
+void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg)
+{
+	int log = pg->bank == BT_USER ? 2 : pg->va >> 63 ? 0 : 1;
+
+	if (bv->cvalid[pg->id])
+		return;
+	bv->cvalid[pg->id] = 1;
+	if (bv->nr_page_log[log] < BT_PAGE_LOG)
+		bv->page_log[log][bv->nr_page_log[log]++] = pg->id;
+	else
+		bv->nr_page_log[log] = BT_PAGE_LOG + 1;
+}
+
+void bt_flush_local(struct vcpu *v)
+{
+	struct bt_vcpu *bv = bt_of(v);
+
+	for (int b = 0; b < BT_NR_BANKS; b++)
+		bt_tlb_flush_all(&bv->tlb.bank[b]);
+	for (int l = 0; l < 3; l++)
+		bt_pages_forget(bv, l);
+}
+
+void bt_invlpg_local(struct vcpu *v, uint64_t va)
+{
+	struct bt_vcpu *bv = bt_of(v);
+
+	for (int b = 0; b < BT_NR_BANKS; b++)
+		bt_tlb_flush_page(&bv->tlb.bank[b], va);
+	for (int l = 0; l < 3; l++) {
+		uint32_t n = bv->nr_page_log[l];
+
+		if (n > BT_PAGE_LOG) {
+			bt_pages_forget(bv, l);
+			continue;
+		}
+		for (uint32_t i = 0; i < n; i++)
+			if ((bv->bt->page[bv->page_log[l][i]].va ^ va) < PAGE_SIZE_HV) {
+				bv->cvalid[bv->page_log[l][i]] = 0;
+				bv->page_log[l][i--] = bv->page_log[l][--n];
+			}
+		bv->nr_page_log[l] = n;
+	}
+}
+
+/* Serves what was asked of this vCPU; on its own thread, outside translated code. */
+void bt_serve(struct bt_vcpu *bv)
+{
+	uint32_t req = atomic_load(&bv->req);
+
+	while (req) {
+		if (req & BT_REQ_FLUSH)
+			bt_flush_local(bv->v);
+		else if (req & BT_REQ_INVLPG)
+			bt_invlpg_local(bv->v, atomic_load(&bv->req_va));
+		if (req & BT_REQ_WTAGS)
+			for (int b = 0; b < BT_NR_BANKS; b++)
+				bt_tlb_revoke_writes(&bv->tlb.bank[b], 0);
+		if (atomic_compare_exchange_strong(&bv->req, &req, 0))
+			break;
+	}
+}
+
+/* ---- slow path of a memory access ---- */
+
+/*
+ * Rebuild the state at a guest instruction's start from the host registers: those in mask are in their slots already.
+ * The caller leaves translated code then.
+ */
+void bt_recover(struct bt_vcpu *bv, const uint64_t *regs, uint16_t fl, uint16_t mask, bool fl_slot, uint64_t rip)
+{
+	for (unsigned r = 0; r < NR_GPR; r++)
+		if (!(mask & 1U << r))
+			bv->gpr[r] = regs[r];
+	if (!fl_slot)
+		bv->fl = fl;
+	bv->rip = rip;
+	bv->exit_id = BT_EXIT_RECOVERED;
+}
+
+static int cold_leave(struct bt_vcpu *bv, const struct bt_site *s, enum bt_why why)
+{
+	uint64_t rip = s->block->va + s->block->irec[s->insn].goff;
+
+	bt_recover(bv, bv->host, bv->fl, s->mask, true, rip);
+	bv->why = why;
+	return 1;
+}
+
+/*
+ * Called by stub_cold: the access at bv->site found no tag.  0: resume at bv->resume, bv->host[] loaded; else leave.
+ */
+int bt_cold(struct bt_vcpu *bv)
+{
+	struct bt_domain *bt = bv->bt;
+	struct bt_site *s = &bt->site[bv->site];
+	enum bt_bank bank = bt_bank_of(bv->v);
+	struct bt_tlb *t = &bv->tlb.bank[bank];
+	uint64_t va;
+	unsigned idx;
+
+	if (bv->attention)
+		return cold_leave(bv, s, BW_KICK);
+	va = bv->host[s->a];
+	if (s->i != BT_NO_REG) {
+		const uint64_t *tag = s->write ? t->ntag_w : t->ntag_r;
+
+		va -= tag[bv->host[s->i] & (BT_TLB_ENTRIES - 1)];
+		bv->host[s->a] = va;
+	}
+	idx = bt_tlb_index(va);
+	if (t->ntag_r[idx] != -(va & ~(PAGE_SIZE_HV - 1)) || s->write) {
+		if (mmu_fill(bv->v, va, s->write ? MMU_WRITE : MMU_READ)) {
+			if (s->stack && bv->v->exc.vector == 13)
+				bv->v->exc.vector = 12;
+			return cold_leave(bv, s, BW_EXCEPTION);
+		}
+	}
+	if ((va & (PAGE_SIZE_HV - 1)) + s->size > PAGE_SIZE_HV || (s->write && t->ntag_w[idx] == BT_TLB_INVALID)) {
+		bv->slow = *s;
+		bv->slow_id = bv->site;
+		bv->slow_va = va;
+		bv->slow_gen = bt->flushes;
+		bv->slow_len = s->len;
+		return cold_leave(bv, s, BW_SLOW);
+	}
+	bv->resume = bt_host(bt, s->resume);
+	return 0;
+}
+
+/* ---- finding code ---- */
+
+void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b)
+{
+	bv->jc[b->page->bank][b->va & (BT_JC_ENTRIES - 1)] = bt_host(bv->bt, b->ientry);
+}
+
+/*
+ * Make bv->rip enterable through the jump cache; link the exit it was reached by, if its table is still the one of
+ * generation gen.  0, or -1 with v->exc filled.
+ */
+static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen)
+{
+	struct bt_domain *bt = bv->bt;
+	uint64_t va = bv->rip, mfn, frame;
+	enum bt_bank bank = bt_bank_of(bv->v);
+	struct bt_block *b = NULL;
+	struct bt_page *pg;
+
+	for (int try = 0; try < 2; try++) {
+		if (mmu_translate(bv->v, va, MMU_EXEC, &mfn))
+			return -1;
+		frame = domain_frame_index(bv->v->d, mfn);
+		pthread_mutex_lock(&bt->lock);
+		pg = bt_page_find(bt, va, frame, bank);
+		b = pg ? bt_block_find(bt, pg, va) : NULL;
+		if (b)
+			break;
+		pthread_mutex_unlock(&bt->lock);
+		bt_vec_save(bv);
+		if (bt_make(bv, va))
+			return -1;
+	}
+	if (!b)
+		return 0;                 /* killed again meanwhile: the caller comes back */
+	bt_page_validate(bv, pg);
+	if (b->page2) {
+		uint64_t va2 = pg->va + PAGE_SIZE_HV;
+
+		if (mmu_translate(bv->v, va2, MMU_EXEC, &mfn)) {
+			pthread_mutex_unlock(&bt->lock);
+			return -1;
+		}
+		if (domain_frame_index(bv->v->d, mfn) == b->page2->frame)
+			bt_page_validate(bv, b->page2);
+		else
+			bt_block_kill(bt, b);
+	}
+	if (!b->dead) {
+		bt_jc_set(bv, b);
+		if (exit_id != BT_NO_EXIT && gen == bt->flushes && !bt->trace_exec) {
+			struct bt_exit *x = &bt->exit[exit_id];
+
+			if (x->no_flags && b->fl_live)
+				bt_block_kill(bt, x->from);
+			else if (x->target == va)
+				bt_link(bt, x, b);
+		}
+		bv->target = bt_host(bt, b->entry);
+	}
+	pthread_mutex_unlock(&bt->lock);
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+int bt_step(struct bt_vcpu *bv)
+{
+	bool tf = bv->v->regs.rflags & 0x100;
+	int rc;
+
+	regs_out(bv);
+	bt_vec_save(bv);
+	rc = emu_step(bv->v);
+	if (rc == EMU_DONE && tf) {
+		bv->v->exc = (struct guest_exception){ .vector = 1 };
+		bv->v->dr[6] |= 0x4000;           /* DR6.BS */
+		rc = EXIT_EXCEPTION;
+	}
+	regs_in(bv);
+	return rc;
+}
+
+/* What a return from translated code asks for.  EMU_DONE: go on; else what run() returns. */
+static int handle_exit(struct bt_vcpu *bv)
+{
+	struct bt_domain *bt = bv->bt;
+	uint32_t id = bv->exit_id;
+	struct bt_exit x;
+	uint64_t gen;
+	uint8_t code[16];
+	size_t n = 0;
+
+	if (id == BT_EXIT_IJMP) {
+		atomic_store(&bv->in_code, false);
+		return find(bv, BT_NO_EXIT, 0) ? EXIT_EXCEPTION : EMU_DONE;
+	}
+	if (id == BT_EXIT_RECOVERED) {
+		int why = bv->why;
+
+		bv->why = BW_KICK;
+		atomic_store(&bv->in_code, false);
+		switch (why) {
+		case BW_KICK:
+			return EMU_DONE;
+		case BW_EXCEPTION:
+			return EXIT_EXCEPTION;
+		case BW_SLOW:
+			return bt_slow_access(bv);
+		default:
+			return EXIT_HALT;
+		}
+	}
+	x = bt->exit[id];
+	gen = bt->flushes;
+	bv->rip = x.target;
+	if (x.kind == BX_STRING) {
+		uint64_t off = x.target & (PAGE_SIZE_HV - 1);
+		const uint8_t *p = bt->d->ram + (x.from->page->frame << PAGE_SHIFT_HV) + off;
+
+		for (; n < 15 && off + n < PAGE_SIZE_HV; n++)
+			code[n] = p[n];
+	}
+	atomic_store_explicit(&bv->in_code, false, memory_order_release);
+	switch ((enum bt_exit_kind)x.kind) {
+	case BX_LINK:
+		return find(bv, id, gen) ? EXIT_EXCEPTION : EMU_DONE;
+	case BX_SELF:
+		return find(bv, BT_NO_EXIT, 0) ? EXIT_EXCEPTION : EMU_DONE;
+	case BX_EMULATE:
+		return bt_step(bv);
+	case BX_STRING: {
+		int rc = bt_string(bv, code, n);
+
+		return rc == -2 ? bt_step(bv) : rc;
+	}
+	case BX_SYSCALL:
+		return bv->v->regs.kernel_mode ? EXIT_HYPERCALL : EXIT_SYSCALL;
+	case BX_BOUNCE:
+		break;
+	}
+	return EXIT_HALT;
+}
+
+static void wait_for_flush(struct bt_domain *bt)
+{
+	pthread_mutex_lock(&bt->stop_lock);
+	pthread_mutex_unlock(&bt->stop_lock);
+}
+
+enum engine_exit bt_run(struct vcpu *v)
+{
+	struct bt_vcpu *bv = bt_of(v);
+	struct bt_domain *bt = bv->bt;
+	int rc = EMU_DONE;
+
+	atomic_store(&v->in_guest, true);
+	regs_in(bv);
+	while (rc == EMU_DONE) {
+		bv->attention = 0;
+		atomic_signal_fence(memory_order_seq_cst);
+		if (atomic_load(&bv->req))
+			bt_serve(bv);
+		if (atomic_load(&v->kick)) {
+			atomic_store(&v->kick, false);
+			rc = EXIT_KICK;
+			break;
+		}
+		if ((v->regs.rflags & 0x500) || v->regs.code32) {     /* TF, DF */
+			rc = bt_step(bv);
+			continue;
+		}
+		atomic_store(&bv->in_code, true);
+		if (atomic_load(&bt->stopping)) {
+			atomic_store(&bv->in_code, false);
+			wait_for_flush(bt);
+			continue;
+		}
+		bt_vec_load(bv);
+		bv->exit_id = BT_EXIT_RECOVERED;
+		bv->why = BW_KICK;
+		if (bt->trace_exec) {
+			atomic_store(&bv->in_code, false);
+			if (find(bv, BT_NO_EXIT, 0)) {
+				rc = EXIT_EXCEPTION;
+				continue;
+			}
+			bt_vec_save(bv);
+			bt_trace(bv);
+			bt_vec_load(bv);
+			atomic_store(&bv->in_code, true);
+			bt->enter_direct(bv);
+		} else {
+			bt->enter_jc[bt_bank_of(v)](bv);
+		}
+		rc = handle_exit(bv);
+	}
+	regs_out(bv);
+	bt_vec_save(bv);
+	atomic_store(&v->in_guest, false);
+	return (enum engine_exit)rc;
+}
