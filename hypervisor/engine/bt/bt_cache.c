@@ -4,7 +4,6 @@
  * (bt_world_flush), so an address in the cache stays harmless until then: a block that died has its entry patched to
  * a jump that leaves.  The cache is one memfd with two mappings, one writable and one executable.
  */
-#define _GNU_SOURCE
 #include "hypervisor/engine/bt/bt_int.h"
 #include "hypervisor/engine/bt/bt_emit.h"
 
@@ -203,11 +202,18 @@ static void list_remove(struct bt_block **head, struct bt_block *b, size_t next)
 		*p = *(struct bt_block **)(void *)((uint8_t *)b + next);
 }
 
+/* Overwrite an 8-aligned instruction of five bytes or more with a jump. */
+static void jump_store(struct bt_domain *bt, uint32_t at, uint32_t to)
+{
+	uint64_t *p = (uint64_t *)(void *)(bt->rw + at);
+	uint64_t jump = (*p & ~0xffffffffffULL) | 0xe9 | (uint64_t)(uint32_t)(to - (at + 5)) << 8;
+
+	__atomic_store_n(p, jump, __ATOMIC_RELEASE);
+}
+
 /* Out of every table; whoever runs in it goes on to its end, whoever jumps to it leaves through b->self. */
 void bt_block_kill(struct bt_domain *bt, struct bt_block *b)
 {
-	uint64_t jump;
-
 	if (b->dead)
 		return;
 	b->dead = true;
@@ -222,9 +228,8 @@ void bt_block_kill(struct bt_domain *bt, struct bt_block *b)
 		x->next_in = NULL;
 	}
 	b->in = NULL;
-	memcpy(&jump, bt->rw + b->entry, 8);
-	jump = (jump & ~0xffffffffffULL) | 0xe9 | (uint64_t)(uint32_t)(b->self->stub - (b->entry + 5)) << 8;
-	__atomic_store_n((uint64_t *)(void *)(bt->rw + b->entry), jump, __ATOMIC_RELEASE);
+	jump_store(bt, b->ientry, bt->stub_ijmp);
+	jump_store(bt, b->entry, b->self->stub);
 }
 
 /* Drop the blocks that depend on bytes [lo, hi) of a frame; the frame has none any more: so be it. */

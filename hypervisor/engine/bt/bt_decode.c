@@ -217,6 +217,16 @@ static uint8_t tail_offset(const struct bt_insn *in)
 	return (uint8_t)at;
 }
 
+static bool is_prefix(uint8_t b)
+{
+	switch (b) {
+	case 0x66: case 0x67: case 0xf0: case 0xf2: case 0xf3: case 0x2e: case 0x36: case 0x3e: case 0x26: case 0x64: case 0x65:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void note_encoding(struct bt_insn *in, const ZydisDecodedInstruction *zi)
 {
 	unsigned i = 0;
@@ -224,14 +234,15 @@ static void note_encoding(struct bt_insn *in, const ZydisDecodedInstruction *zi)
 	in->encoding = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? BE_VEX : BE_LEGACY;
 	in->modrm_off = zi->raw.modrm.offset;
 	in->tail_off = tail_offset(in);
-	while (i < in->len && (in->bytes[i] == 0x66 || in->bytes[i] == 0x67 || in->bytes[i] == 0xf0 ||
-			       in->bytes[i] == 0xf2 || in->bytes[i] == 0xf3 || in->bytes[i] == 0x2e ||
-			       in->bytes[i] == 0x36 || in->bytes[i] == 0x3e || in->bytes[i] == 0x26 ||
-			       in->bytes[i] == 0x64 || in->bytes[i] == 0x65))
-		i++;
-	in->pfx_len = (uint8_t)i;
-	if (in->encoding == BE_LEGACY && i < in->len && (in->bytes[i] & 0xf0) == 0x40)
-		in->rex = in->bytes[i++];
+	for (; i < in->len; i++) {
+		if (is_prefix(in->bytes[i]))
+			in->rex = 0;              /* a REX that another prefix follows is ignored */
+		else if (in->encoding == BE_LEGACY && (in->bytes[i] & 0xf0) == 0x40)
+			in->rex = in->bytes[i];
+		else
+			break;
+	}
+	in->pfx_len = (uint8_t)(in->rex ? i - 1 : i);
 	in->op_off = (uint8_t)i;
 }
 
@@ -239,8 +250,10 @@ static void note_encoding(struct bt_insn *in, const ZydisDecodedInstruction *zi)
 static enum bt_class classify_control(struct bt_insn *in, const ZydisDecodedInstruction *zi,
 				      const ZydisDecodedOperand *op)
 {
-	bool rel = op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && op[0].imm.is_relative;
-	bool reg = op[0].type == ZYDIS_OPERAND_TYPE_REGISTER, mem = op[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+	bool seen = zi->operand_count_visible > 0;
+	bool rel = seen && op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && op[0].imm.is_relative;
+	bool reg = seen && op[0].type == ZYDIS_OPERAND_TYPE_REGISTER;
+	bool mem = seen && op[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
 
 	if (rel)
 		in->target = in->va + in->len + (uint64_t)op[0].imm.value.s;

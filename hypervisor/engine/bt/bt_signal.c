@@ -11,6 +11,10 @@
  * The handlers run on an alternate stack (the stack pointer is the guest's), disarmed while in use: a guest stack
  * pointer that happens to lie inside it must not be taken for it.
  */
+/* With _GNU_SOURCE <sys/ucontext.h> names registers as vcpu.h does. */
+#undef _GNU_SOURCE
+#define _DEFAULT_SOURCE
+#define _XOPEN_SOURCE 700
 #include "hypervisor/engine/bt/bt_int.h"
 
 #include <errno.h>
@@ -26,7 +30,7 @@
 #define ALTSTACK_SIZE (128 * 1024)
 #define EFLAGS_TF 0x100
 
-/* Indices into gregs, which <sys/ucontext.h> names as vcpu.h names the guest's registers. */
+/* Indices into mcontext_t.gregs. */
 enum { UC_R8, UC_R9, UC_R10, UC_R11, UC_R12, UC_R13, UC_R14, UC_R15, UC_RDI, UC_RSI, UC_RBP, UC_RBX, UC_RDX, UC_RAX, UC_RCX,
        UC_RSP, UC_RIP, UC_EFL, UC_TRAPNO = 20 };
 

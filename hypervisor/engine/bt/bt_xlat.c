@@ -808,15 +808,27 @@ static void flags_liveness(struct xl *x)
 	}
 }
 
+/* cmpb $0, %gs:cvalid of the page: zero when the page is not known to be mapped as it was translated */
+static void emit_page_check(struct emit *e, const struct bt_page *pg)
+{
+	e8(e, 0x65);
+	e8(e, 0x80);
+	e8(e, 0x3c);
+	e8(e, 0x25);
+	e32(e, GS_OFF(cvalid) + pg->id);
+	e8(e, 0);
+}
+
 /*
- * The entries, before the body: ientry compares the address it was called for (rax) with its own, restores rax, rcx
- * and flags; xentry makes sure that the page is mapped as it was translated.
+ * ientry, right before the body: compares the address it was called for (rax) with the block's, and the page; restores
+ * rax, rcx and the flags.  As long as it may miss, the flags stay in bt_vcpu.fl, for a block that does want them.
+ * bt_block_kill() overwrites its first instruction.
  */
-static void emit_entries(struct xl *x)
+static void emit_ientry(struct xl *x)
 {
 	struct emit *e = &x->e;
 	struct bt_block *b = x->b;
-	uint32_t va_at, miss, ok, valid = GS_OFF(cvalid) + b->page->id, stub;
+	uint32_t va_at;
 
 	e_align(e, 0, 8);
 	va_at = e->p;
@@ -824,70 +836,73 @@ static void emit_entries(struct xl *x)
 	b->ientry = e->p;
 	e8(e, 0x48); e8(e, 0x3b); e8(e, 0x05); e32(e, va_at - (e->p + 4));            /* cmp va(%rip), rax */
 	e8(e, 0x0f); e8(e, 0x85); e32(e, x->bt->stub_ijmp - (e->p + 4));              /* jne */
+	emit_page_check(e, b->page);
+	e8(e, 0x0f); e8(e, 0x84); e32(e, x->bt->stub_ijmp - (e->p + 4));              /* je */
 	e_load_gs(e, REG_RCX, GS_GPR(REG_RCX));
+	if (b->fl_live)
+		emit_flags_load(e);
+	e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
+	e_align(e, 0, 8);
+}
+
+static void emit_flags_push(struct emit *e)
+{
+	e_store_gs(e, REG_RAX, GS_GPR(REG_RAX));
+	e8(e, 0x9f);
+	e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);
+	e8(e, 0x66);
+	e_gs(e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
+}
+
+static void emit_flags_pop(struct emit *e)
+{
+	emit_flags_load(e);
+	e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
+}
+
+/* xentry, for direct jumps from other pages, out of line; and the way out of a block that cannot be entered. */
+static void emit_xentry(struct xl *x)
+{
+	struct emit *e = &x->e;
+	struct bt_block *b = x->b;
+	uint32_t ok;
+
+	b->xentry = e->p;
+	if (b->fl_live)
+		emit_flags_push(e);
+	emit_page_check(e, b->page);
 	if (b->fl_live) {
-		e8(e, 0x65); e8(e, 0x80); e8(e, 0x3c); e8(e, 0x25); e32(e, valid); e8(e, 0);  /* cmpb $0, %gs:cvalid */
-		e8(e, 0x0f); e8(e, 0x84); e32(e, x->bt->stub_ijmp - (e->p + 4));
-		emit_flags_load(e);
-		e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
-		ok = e->p + 1;
-		e8(e, 0xe9); e32(e, 0);
-		b->xentry = e->p;
-		e_store_gs(e, REG_RAX, GS_GPR(REG_RAX));
-		e8(e, 0x9f); e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);
-		e8(e, 0x66);
-		e_gs(e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
-		e8(e, 0x65); e8(e, 0x80); e8(e, 0x3c); e8(e, 0x25); e32(e, valid); e8(e, 0);
-		miss = e_jcc_fwd(e, CC_E);
-		emit_flags_load(e);
-		e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
-		stub = e->p + 1;
-		e8(e, 0xe9); e32(e, 0);
-		e_patch(e, miss, e->p);
-		emit_flags_load(e);
-		e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
+		ok = e_jcc_fwd(e, CC_NE);
+		emit_flags_pop(e);
 		emit_exit_stub(x, b->self);
-		e_align(e, 0, 8);
 		e_patch(e, ok, e->p);
-		e_patch(e, stub, e->p);
+		emit_flags_pop(e);
+		e_jmp_to(e, b->entry);
 	} else {
-		e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
-		b->xentry = e->p;
-		e8(e, 0x65); e8(e, 0x80); e8(e, 0x3c); e8(e, 0x25); e32(e, valid); e8(e, 0);
-		miss = e_jcc_fwd(e, CC_NE);
+		e_patch(e, e_jcc_fwd(e, CC_NE), b->entry);
 		emit_exit_stub(x, b->self);
-		e_align(e, 0, 8);
-		e_patch(e, miss, e->p);
 	}
 }
 
-/* A block of a straddling instruction checks its second page at each entry. */
-static void emit_page2(struct xl *x)
+/* A block of a straddling instruction checks its second page at each entry.  Returns what to point at the way out. */
+static uint32_t emit_page2(struct xl *x)
 {
 	struct emit *e = &x->e;
-	uint32_t miss, done, valid = GS_OFF(cvalid) + x->b->page2->id;
+	uint32_t ok, miss;
 
-	if (x->b->fl_live) {
-		e_store_gs(e, REG_RAX, GS_GPR(REG_RAX));
-		e8(e, 0x9f); e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);
-		e8(e, 0x66);
-		e_gs(e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
-	}
-	e8(e, 0x65); e8(e, 0x80); e8(e, 0x3c); e8(e, 0x25); e32(e, valid); e8(e, 0);
-	miss = e_jcc_fwd(e, CC_E);
-	if (x->b->fl_live) {
-		emit_flags_load(e);
-		e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
-	}
-	done = e->p + 1;
-	e8(e, 0xe9); e32(e, 0);
-	e_patch(e, miss, e->p);
-	if (x->b->fl_live) {
-		emit_flags_load(e);
-		e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
-	}
-	e_jmp_to(e, x->b->self->stub);
-	e_patch(e, done, e->p);
+	if (x->b->fl_live)
+		emit_flags_push(e);
+	emit_page_check(e, x->b->page2);
+	ok = e_jcc_fwd(e, CC_NE);
+	if (x->b->fl_live)
+		emit_flags_pop(e);
+	e8(e, 0xe9);
+	e32(e, 0);
+	miss = e->p - 4;
+	e_patch(e, ok, e->p);
+	if (x->b->fl_live)
+		emit_flags_pop(e);
+	return miss;
 }
 
 static void emit_cold_paths(struct xl *x)
@@ -919,6 +934,7 @@ struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct b
 	static struct xl xl;                     /* under bt->lock; one domain a process */
 	struct xl *x = &xl;
 	struct bt_block *b = &bt->block[bt->nr_blocks];
+	uint32_t miss = 0;
 
 	memset(b, 0, sizeof(*b));
 	x->bt = bt;
@@ -947,11 +963,11 @@ struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct b
 	b->irec = x->irec = &bt->irec[bt->nr_irecs];
 	bt->nr_irecs += x->n;
 	b->self = exit_new(x, BX_SELF, va, false);
-	emit_entries(x);
+	emit_ientry(x);
 	b->entry = b->start = x->e.p;
 	e8(&x->e, 0x0f); e8(&x->e, 0x1f); e8(&x->e, 0x44); e8(&x->e, 0); e8(&x->e, 0);  /* room for the jump of bt_block_kill */
 	if (b->page2)
-		emit_page2(x);
+		miss = emit_page2(x);
 	for (x->i = 0; x->i < x->n; x->i++) {
 		record_start(x);
 		if (xl_insn(x))
@@ -962,6 +978,9 @@ struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct b
 		leave_direct(x, va + b->len);
 	}
 	b->body_end = x->e.p;
+	emit_xentry(x);
+	if (b->page2)
+		e_patch(&x->e, miss, b->self->stub);
 	emit_cold_paths(x);
 	b->end = x->e.p;
 	bt->used = (x->e.p + 15) & ~15UL;

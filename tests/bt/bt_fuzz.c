@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bt_fuzz.c - the translator against the host CPU: random programs run natively (bt_native.c) and in the real engine
+ * must agree in registers, flags, vector state, memory, and in the fault that ended them.
+ *
+ *	bt_fuzz [seconds [seed]]
+ */
+#include <time.h>
+#include <Zydis/Zydis.h>
+
+#include "tests/bt/bt_guest.h"
+
+#define MAX_PROG 3500
+#define PTRS (1U << REG_RBX | 1U << REG_RBP | 1U << REG_RSI | 1U << REG_RDI | 1U << REG_R12 | 1U << REG_R13)
+#define IDXS (1U << REG_R8 | 1U << REG_R14)
+#define KEEP (PTRS | IDXS | 1U << REG_RSP)
+
+static struct btn_shared *nat;
+static struct btg *guest;
+static uint64_t rng;
+static ZydisDecoder zd;
+static unsigned long programs, instructions, faults;
+
+static uint64_t rnd(void)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng * 0x2545f4914f6cdd1dULL >> 16;
+}
+
+static unsigned below(unsigned n) { return (unsigned)(rnd() % n); }
+
+/* ---- programs ---- */
+
+static uint8_t prog[MAX_PROG + 64];
+static unsigned len;
+
+static void p8(unsigned b) { prog[len++] = (uint8_t)b; }
+static void p32(uint32_t v) { memcpy(prog + len, &v, 4); len += 4; }
+
+static bool refused(const ZydisDecodedInstruction *zi)
+{
+	switch (zi->mnemonic) {
+	case ZYDIS_MNEMONIC_FNSTENV: case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_FLDENV: case ZYDIS_MNEMONIC_FRSTOR:
+	case ZYDIS_MNEMONIC_RDRAND: case ZYDIS_MNEMONIC_RDSEED: case ZYDIS_MNEMONIC_MOVNTDQA:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* One random instruction with plain operands, of at most `room` bytes; its length. */
+static unsigned random_insn(uint8_t *out)
+{
+	for (;;) {
+		uint8_t b[16];
+		unsigned n = 0, kind = below(16), modrm_at;
+		ZydisDecodedInstruction zi;
+		struct bt_insn in;
+
+		for (unsigned i = 0; i < 16; i++)
+			b[i] = (uint8_t)rnd();
+		if (below(4) == 0)
+			b[n++] = 0x66;
+		if (below(6) == 0)
+			b[n++] = below(2) ? 0xf2 : 0xf3;
+		if (below(20) == 0)
+			b[n++] = 0xf0;
+		if (below(40) == 0)
+			b[n++] = 0x67;
+		if (kind < 3) {
+			b[n++] = 0xc4;                         /* VEX */
+			b[n] = (uint8_t)((b[n] & 0xe0) | (1 + below(3)));
+			n += 3;
+		} else {
+			if (below(2))
+				b[n++] = (uint8_t)(0x40 | below(16));
+			if (kind < 9) {
+				b[n++] = 0x0f;
+				if (below(6) == 0)
+					b[n++] = below(2) ? 0x38 : 0x3a;
+			}
+			n++;
+		}
+		modrm_at = n;
+		if (below(3))
+			b[modrm_at] = (uint8_t)((b[modrm_at] & 0x3f) | below(3) << 6);
+		memset(&in, 0, sizeof(in));
+		if (bt_decode(&in, BTN_CODE_VA, b, 15) || (in.cls != BC_VERBATIM && in.cls != BC_MEM))
+			continue;
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&zd, NULL, b, 15, &zi)) || refused(&zi))
+			continue;
+		if (in.wr & KEEP)
+			continue;
+		if (in.cls == BC_MEM) {
+			if (in.base == BT_RIP) {
+				int32_t to = (int32_t)(BTN_DATA_VA + 0x800 + below(0xc000) - 0);
+
+				memcpy(b + zi.raw.disp.offset, &to, 4);        /* made relative in place_insn() */
+			} else {
+				if (in.base == BT_NO_REG || !(1U << in.base & (PTRS | 1U << REG_RSP)))
+					continue;
+				if (in.index != BT_NO_REG && !(1U << in.index & IDXS))
+					continue;
+				if (in.seg || (in.addr32 && in.base == REG_RSP))
+					continue;
+				if (zi.raw.disp.size == 32) {
+					int32_t d = (int32_t)below(0x2000) - 0x1000;
+
+					memcpy(b + zi.raw.disp.offset, &d, 4);
+				}
+			}
+		}
+		memcpy(out, b, in.len);
+		return in.len;
+	}
+}
+
+static void place_insn(void)
+{
+	uint8_t b[16];
+	unsigned n = random_insn(b);
+	struct bt_insn in;
+
+	bt_decode(&in, BTN_CODE_VA, b, n);
+	if (in.cls == BC_MEM && in.base == BT_RIP) {
+		unsigned at = in.modrm_off + 1U;
+		int32_t abs, rel;
+
+		memcpy(&abs, b + at, 4);
+		rel = (int32_t)((uint64_t)(uint32_t)abs - (BTN_CODE_VA + len + n));
+		memcpy(b + at, &rel, 4);
+	}
+	memcpy(prog + len, b, n);
+	len += n;
+	instructions++;
+}
+
+static const uint8_t plain_regs[] = { REG_RAX, REG_RCX, REG_RDX, REG_R9, REG_R10, REG_R11, REG_R15 };
+
+static unsigned plain_reg(void) { return plain_regs[below(sizeof(plain_regs))]; }
+
+static void push_reg(unsigned r)
+{
+	if (r & 8)
+		p8(0x41);
+	p8(0x50 | (r & 7));
+}
+
+static void pop_reg(unsigned r)
+{
+	if (r & 8)
+		p8(0x41);
+	p8(0x58 | (r & 7));
+}
+
+/* Something with control flow, stack or strings around a few random instructions. */
+static void place_construct(void)
+{
+	unsigned at, n;
+
+	switch (below(12)) {
+	case 0:                                         /* jcc over some */
+		p8(0x70 | below(16));
+		at = len;
+		p8(0);
+		for (n = 1 + below(4); n; n--)
+			place_insn();
+		prog[at] = (uint8_t)(len - at - 1);
+		break;
+	case 1:
+		push_reg(plain_reg());
+		for (n = below(3); n; n--)
+			place_insn();
+		pop_reg(plain_reg());
+		break;
+	case 2:                                         /* call over a jump into a function */
+		p8(0xeb);
+		at = len;
+		p8(0);
+		n = len;
+		place_insn();
+		place_insn();
+		if (below(4)) {
+			p8(0xc3);
+		} else {
+			p8(0xc2);                       /* ret 8, with a push before the call */
+			p8(8);
+			p8(0);
+		}
+		prog[at] = (uint8_t)(len - at - 1);
+		if (prog[len - 1] == 0 && prog[len - 3] == 0xc2)
+			push_reg(plain_reg());
+		p8(0xe8);
+		p32(n - (len + 4));
+		break;
+	case 3:                                         /* loop of a few rounds in rcx */
+		p8(0xb9);
+		p32(1 + below(5));
+		at = len;
+		place_insn();
+		p8(0x51);                               /* push rcx: a random instruction may change it */
+		place_insn();
+		p8(0x59);
+		if (below(2)) {
+			p8(0xff); p8(0xc9);             /* dec ecx; and $7, ecx; jnz */
+			p8(0x83); p8(0xe1); p8(7);
+			if (at + 100 > len) {
+				p8(0x75);
+				p8(at + 10 - len);      /* fixed below */
+				prog[len - 1] = 0;      /* falls through: rounds are made by the other form */
+			}
+		} else {
+			p8(0x83); p8(0xe1); p8(3);      /* and $3, ecx */
+			p8(0xe3);
+			p8(0);                          /* jrcxz next */
+		}
+		break;
+	case 4:                                         /* rep movs or stos */
+		p8(0xb9);
+		p32(below(300));
+		if (below(4))
+			p8(0xf3);
+		if (below(4) == 0)
+			p8(0x66);
+		if (below(2))
+			p8(0x48);
+		p8(0xa4 + below(2) + (below(2) ? 6 : 0));
+		break;
+	case 5:                                         /* push imm, push/pop memory, leave */
+		p8(0x68);
+		p32((uint32_t)rnd());
+		p8(0xff); p8(0x73); p8(below(100));     /* push disp(rbx) */
+		pop_reg(plain_reg());
+		pop_reg(plain_reg());
+		break;
+	case 6:                                         /* indirect jump over some: lea n(rip), r; jmp *r */
+		n = plain_reg();
+		p8(0x48 | (n & 8 ? 4 : 0)); p8(0x8d); p8(0x05 | (n & 7) << 3);
+		at = len;
+		p32(0);
+		if (n & 8)
+			p8(0x41);
+		p8(0xff); p8(0xe0 | (n & 7));
+		place_insn();
+		n = len - at - 4;
+		memcpy(prog + at, &n, 4);
+		break;
+	case 7:                                         /* indirect call through memory on the stack */
+		p8(0x48); p8(0x8d); p8(0x05);           /* lea f(rip), rax */
+		at = len;
+		p32(0);
+		p8(0x50);                               /* push rax; call *(rsp); pop rax; jmp over f */
+		p8(0xff); p8(0x14); p8(0x24);
+		p8(0x58);
+		p8(0xeb);
+		n = len;
+		p8(0);
+		{
+			uint32_t rel = len - at - 4;
+
+			memcpy(prog + at, &rel, 4);
+		}
+		place_insn();
+		p8(0xc3);
+		prog[n] = (uint8_t)(len - n - 1);
+		break;
+	case 8:                                         /* setcc, cmov, adc in memory: flags across checks */
+		p8(0x0f); p8(0x90 | below(16)); p8(0x43); p8(below(100));
+		p8(0x48); p8(0x0f); p8(0x40 | below(16)); p8(0x4d); p8(below(100));
+		p8(0x48); p8(0x11); p8(0x06);           /* adc rax, (rsi) */
+		p8(0x9f);                               /* lahf */
+		break;
+	case 9:
+		p8(0xc8 + 1);                           /* leave needs rbp on the stack: mov rsp->rbp is not ours */
+		len--;
+		place_insn();
+		break;
+	case 10:                                        /* a real loop: mov $k, r15d; body; sub $1, r15d; jnz */
+		p8(0x41); p8(0xbf); p32(2 + below(6));
+		at = len;
+		p8(0x48); p8(0x01); p8(0x03);           /* add rax, (rbx) */
+		p8(0x48); p8(0x8b); p8(0x4e); p8(below(64));
+		p8(0x48); p8(0x31); p8(0xc8);
+		p8(0x49); p8(0x13); p8(0x44); p8(0x24); p8(below(64));   /* adc d(r12), rax */
+		p8(0x41); p8(0x83); p8(0xef); p8(1);
+		p8(0x75);
+		p8(at - len - 1);
+		break;
+	default:
+		place_insn();
+		place_insn();
+	}
+}
+
+static void make_program(void)
+{
+	unsigned items = 1 + below(40);
+
+	len = 0;
+	while (items-- && len < MAX_PROG - 400) {
+		if (below(5) == 0)
+			place_construct();
+		else
+			place_insn();
+	}
+	p8(0x0f);
+	p8(0x05);
+}
+
+static void random_bytes(void *p, size_t n)
+{
+	uint8_t *b = p;
+
+	for (size_t i = 0; i + 8 <= n; i += 8) {
+		uint64_t v = rnd() << 20 ^ rnd();
+
+		if ((v & 7) == 0)
+			v = (v >> 8) & 0xff;
+		memcpy(b + i, &v, 8);
+	}
+}
+
+static void make_state(struct btn_state *s, unsigned off)
+{
+	static const uint16_t fcw = 0x37f;
+	static const uint32_t mxcsr = 0x1f80;
+	static const uint64_t bv = 7;
+
+	memset(s, 0, sizeof(*s));
+	random_bytes(s->gpr, sizeof(s->gpr));
+	for (int r = 0; r < 16; r++) {
+		if (PTRS & 1U << r)
+			s->gpr[r] = BTN_DATA_VA + 0x1800 + below(0xc000);
+		if ((PTRS & 1U << r) && below(3))
+			s->gpr[r] = (s->gpr[r] & ~0xfffUL) + 0x400 + (below(0x800) & ~15U);
+		if (IDXS & 1U << r)
+			s->gpr[r] = below(64);
+	}
+	s->gpr[REG_RSP] = BTN_STACK_VA + 0x1c00 + (below(0x800) & ~7U);
+	if (below(6) == 0)
+		s->gpr[REG_RSP] = BTN_STACK_VA + 0x2000 + below(64);
+	s->rip = BTN_CODE_VA + off;
+	s->rflags = 0x202 | (rnd() & BT_RFLAGS_STATUS);
+	memcpy(s->xsave, &fcw, 2);
+	memcpy(s->xsave + 24, &mxcsr, 4);
+	memcpy(s->xsave + 512, &bv, 8);
+	random_bytes(s->xsave + 160, 256);
+	random_bytes(s->xsave + 576, 256);
+}
+
+/* ---- comparison ---- */
+
+static int bad;
+
+static void dump_program(unsigned off)
+{
+	ZydisFormatter f;
+
+	ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_ATT);
+	for (unsigned at = 0; at < len;) {
+		ZydisDecodedInstruction zi;
+		ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+		char text[128] = "?";
+
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zd, prog + at, len - at, &zi, op)))
+			break;
+		ZydisFormatterFormatInstruction(&f, &zi, op, zi.operand_count_visible, text, sizeof(text),
+						BTN_CODE_VA + off + at, NULL);
+		fprintf(stderr, "  %lx:", BTN_CODE_VA + off + at);
+		for (unsigned i = 0; i < zi.length; i++)
+			fprintf(stderr, " %02x", prog[at + i]);
+		fprintf(stderr, "\t%s\n", text);
+		at += zi.length;
+	}
+}
+
+static void differ(const char *what, uint64_t native, uint64_t translated)
+{
+	fprintf(stderr, "%s: native %#lx, translated %#lx\n", what, native, translated);
+	bad++;
+}
+
+static void compare(enum engine_exit e, const struct btn_state *in)
+{
+	static const char *const names[] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10",
+					     "r11", "r12", "r13", "r14", "r15" };
+	const struct btn_state *n = &nat->out;
+	struct vcpu *v = guest->v;
+	bool fault = e == EXIT_EXCEPTION;
+	uint64_t xbv;
+
+	/* misaligned and not mapped: which fault comes first is the one order we do not keep */
+	if (fault && n->vector == 13 && v->exc.vector == 14)
+		return;
+	if (fault ? n->vector != v->exc.vector : n->vector != BTN_END_VECTOR)
+		differ("vector", n->vector, fault ? v->exc.vector : 1000U + e);
+	if (n->rip != (fault ? v->regs.rip : v->regs.rip - 2))
+		differ("rip", n->rip, v->regs.rip);
+	if (fault && v->exc.vector == 14 && n->vector == 14 && n->cr2 != v->exc.cr2)
+		differ("cr2", n->cr2, v->exc.cr2);
+	for (int r = 0; r < 16; r++)
+		if (n->gpr[r] != v->regs.gpr[r])
+			differ(names[r], n->gpr[r], v->regs.gpr[r]);
+	if (!fault && ((n->rflags ^ v->regs.rflags) & BT_RFLAGS_STATUS))
+		differ("rflags", n->rflags & BT_RFLAGS_STATUS, v->regs.rflags & BT_RFLAGS_STATUS);
+	for (unsigned i = 0; i < BTN_PAGES * 4096; i += 8) {
+		uint64_t a, b;
+
+		if (i < BTN_CODE_PAGES * 4096)
+			continue;
+		memcpy(&a, nat->mem + i, 8);
+		memcpy(&b, btg_mem(guest) + i, 8);
+		if (a != b) {
+			fprintf(stderr, "memory at %#x: ", i - BTN_CODE_PAGES * 4096);
+			differ("", a, b);
+			break;
+		}
+	}
+	memcpy(&xbv, v->xsave + 512, 8);
+	for (unsigned i = 24; i < 832; i += 8) {
+		uint64_t a, b, zero = 0;
+
+		if (i >= 416 && i < 576)
+			continue;
+		memcpy(&a, n->xsave + i, 8);
+		memcpy(&b, v->xsave + i, 8);
+		if (i >= 160 && i < 416 && !(xbv & 2))
+			b = zero;
+		if (i >= 576 && !(xbv & 4))
+			b = zero;
+		if (i >= 576) {
+			uint64_t nbv;
+
+			memcpy(&nbv, n->xsave + 512, 8);
+			if (!(nbv & 4))
+				a = 0;
+		}
+		if (i == 24) {
+			a &= 0xffff;
+			b &= 0xffff;
+		}
+		if (i >= 32 && i < 160 && (!(xbv & 1) || (i & 8)))
+			continue;
+		if (a != b) {
+			fprintf(stderr, "xsave+%u: ", i);
+			differ("", a, b);
+			break;
+		}
+	}
+	if (fault)
+		faults++;
+	(void)in;
+}
+
+static void one(unsigned long k)
+{
+	uint64_t seed = rng;
+	unsigned off;
+	enum engine_exit e;
+	static struct btn_state in;
+	static uint8_t mem[BTN_PAGES * 4096];
+
+	make_program();
+	off = below(3) ? below(256) : 4096 - below(len < 200 ? len : 200);
+	/* rip-relative operands were placed for offset 0 */
+	for (unsigned at = 0; at < len;) {
+		struct bt_insn d;
+
+		if (bt_decode(&d, BTN_CODE_VA + at, prog + at, len - at))
+			break;
+		if (d.cls == BC_MEM && d.base == BT_RIP) {
+			int32_t rel;
+
+			memcpy(&rel, prog + at + d.modrm_off + 1, 4);
+			rel -= (int32_t)off;
+			memcpy(prog + at + d.modrm_off + 1, &rel, 4);
+		}
+		at += d.len;
+	}
+	make_state(&in, off);
+	random_bytes(mem + BTN_CODE_PAGES * 4096, sizeof(mem) - BTN_CODE_PAGES * 4096);
+	memcpy(mem + off, prog, len);
+	memcpy(nat->mem, mem, sizeof(mem));
+	nat->mem[off + len - 1] = 0x0b;                 /* ud2 where the guest has syscall */
+	nat->in = in;
+	if (btn_run(nat, 3000)) {
+		fprintf(stderr, "the native process died (seed %#lx)\n", seed);
+		exit(1);
+	}
+	if (nat->out.vector == 255)
+		return;                                 /* endless */
+	memcpy(btg_mem(guest), mem, sizeof(mem));
+	btg_written(guest, 0, BTN_CODE_PAGES);
+	for (int round = 0; round < 2; round++) {
+		if (round)
+			memcpy(btg_mem(guest) + BTN_CODE_PAGES * 4096, mem + BTN_CODE_PAGES * 4096,
+			       (BTN_DATA_PAGES + BTN_STACK_PAGES) * 4096);
+		guest->v->regs.kernel_mode = k & 1;
+		btg_load(guest, &in);
+		e = btg_run(guest);
+		if (e == EXIT_EXCEPTION && guest->v->exc.vector == 6 && nat->out.vector != 6 && getenv("BT_FUZZ_SKIP_UD"))
+			return;
+		compare(e, &in);
+		if (bad) {
+			fprintf(stderr, "program %lu of seed %#lx, round %d, exit %d, %s mode\n", k, seed, round, e,
+				k & 1 ? "kernel" : "user");
+			dump_program(off);
+			exit(1);
+		}
+	}
+	programs++;
+}
+
+int main(int argc, char **argv)
+{
+	long seconds = argc > 1 ? atol(argv[1]) : 20;
+	time_t end = time(NULL) + seconds;
+
+	rng = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) * 0x9e3779b97f4a7c15ULL;
+	printf("seed %#lx\n", rng);
+	fflush(stdout);
+	ZydisDecoderInit(&zd, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	nat = btn_start();
+	if (!nat)
+		return 1;
+	guest = btg_new(4 << 20);
+	for (unsigned long k = 0; time(NULL) < end; k++)
+		one(k);
+	btn_stop();
+	printf("%lu programs, %lu instructions, %lu ended in a fault: no difference\n", programs, instructions, faults);
+	return 0;
+}
