@@ -10,3 +10,5 @@ xenstored_SOURCES = dom0/xenstored/xenstored_main.c dom0/xenstored/stored.h dom0
 	dom0/xenstored/store_channel.c dom0/xenstored/store_admin.c
 xenstored_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
 xenstored_LDADD = dom0/xenstored/libstore.a $(HAVEN_LIBS) $(ZLIB_LIBS)
+
+dist_systemdsystemunit_DATA += units/xenstored.service

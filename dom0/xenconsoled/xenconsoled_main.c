@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * xenconsoled - the consoles of this node's domains.
+ *
+ * Holds: a pty and a log file for each domain, and the channel its hv-domain relays the console ring over.
+ * Hears: hypervisord on its socket (JSON, root); octets of guests and keystrokes of operators, which it copies and never reads.
+ * May do: make ptys, append to and rotate /var/log/xen/console/guest-NAME.log, write /local/domain/DOMID/console/tty in the store.
+ */
+#include "dom0/xenconsoled/console.h"
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/log.h"
+#include "lib/msg.h"
+#include "lib/sandbox.h"
+
+#define CONSOLES_MAX 512
+
+struct consoled {
+	qb_loop_t *loop;
+	struct msg_server *server;
+	struct msg_peer *store;
+	struct console *consoles;
+	unsigned n_consoles;
+};
+
+/* ---- the store ---- */
+
+static void tty_announce(struct consoled *d, const struct console *c)
+{
+	char path[64];
+
+	if (c->lingering || !msg_peer_connected(d->store))
+		return;
+	snprintf(path, sizeof(path), "/local/domain/%u/console/tty", c->domid);
+	(void)msg_peer_call(d->store, json_pack("{s:s, s:s, s:s}", "op", "write", "path", path, "value", c->tty), NULL, 0, NULL, NULL);
+}
+
+static void store_up(struct msg_peer *peer, void *arg)
+{
+	struct consoled *d = arg;
+	struct console *c;
+
+	for (c = d->consoles; c; c = c->next)
+		tty_announce(d, c);
+}
+
+/* ---- requests ---- */
+
+static struct console *console_find(struct consoled *d, int64_t domid)
+{
+	struct console *c;
+
+	for (c = d->consoles; c; c = c->next)
+		if (c->domid == domid)
+			return c;
+	return NULL;
+}
+
+static void console_drop(struct console *c, void *arg)
+{
+	struct consoled *d = arg;
+	struct console **at;
+
+	for (at = &d->consoles; *at != c; at = &(*at)->next)
+		;
+	*at = c->next;
+	d->n_consoles--;
+	console_free(c);
+}
+
+static int console_make(struct consoled *d, uint32_t domid, const char *name, struct console **ret, struct err *err)
+{
+	int rc;
+
+	if (d->n_consoles >= CONSOLES_MAX)
+		return err_set(err, -EMFILE, "%u consoles are open; no more", d->n_consoles);
+	rc = console_new(d->loop, domid, name, ret, err);
+	if (rc < 0)
+		return rc;
+	(*ret)->ended = console_drop;
+	(*ret)->arg = d;
+	(*ret)->next = d->consoles;
+	d->consoles = *ret;
+	d->n_consoles++;
+	return 0;
+}
+
+static void op_attach(struct msg_call *call, void *daemon)
+{
+	struct consoled *d = daemon;
+	struct console *c;
+	struct err err = { 0 };
+	const char *name;
+	int64_t domid;
+	int fd;
+
+	if (!msg_call_int(call, "domid", &domid) || !msg_call_str(call, "name", &name))
+		return;
+	if (domid < 1 || domid > 0x7fef || !*name || strlen(name) >= sizeof(c->name)) {
+		msg_error(call, -EINVAL, "attach: domid is 1 to 32751 and name has 1 to 255 octets");
+		return;
+	}
+	c = console_find(d, domid);
+	if (c && strcmp(c->name, name)) {	/* another domain had this domid: its pty is not this one's */
+		console_drop(c, d);
+		c = NULL;
+	}
+	if (!c && console_make(d, (uint32_t)domid, name, &c, &err) < 0) {
+		msg_error_from(call, &err);
+		return;
+	}
+	fd = msg_call_take_fd(call, 0);
+	if (fd < 0 || console_attach(c, fd) < 0) {
+		msg_error(call, -EBADF, "attach: domain %u: no channel came with the request", c->domid);
+		return;
+	}
+	tty_announce(d, c);
+	msg_reply(call, json_pack("{s:s}", "path", c->tty));
+}
+
+static void op_detach(struct msg_call *call, void *daemon)
+{
+	struct console *c;
+	int64_t domid;
+
+	if (!msg_call_int(call, "domid", &domid))
+		return;
+	c = console_find(daemon, domid);
+	if (!c) {
+		msg_error(call, -ENOENT, "domain %lld has no console here", (long long)domid);
+		return;
+	}
+	console_detach(c);
+	msg_reply(call, NULL);
+}
+
+static void op_list(struct msg_call *call, void *daemon)
+{
+	struct consoled *d = daemon;
+	json_t *list = json_array();
+	struct console *c;
+
+	for (c = d->consoles; c; c = c->next)
+		json_array_append_new(list, json_pack("{s:i, s:s, s:s, s:s, s:b}", "domid", (int)c->domid, "name", c->name, "path",
+						      c->tty, "log", c->log.path, "attached", c->channel >= 0));
+	msg_reply(call, json_pack("{s:o}", "consoles", list));
+}
+
+static void op_path(struct msg_call *call, void *daemon)
+{
+	struct console *c;
+	int64_t domid;
+
+	if (!msg_call_int(call, "domid", &domid))
+		return;
+	c = console_find(daemon, domid);
+	if (c)
+		msg_reply(call, json_pack("{s:s}", "path", c->tty));
+	else
+		msg_error(call, -ENOENT, "domain %lld has no console here", (long long)domid);
+}
+
+static const struct msg_op ops[] = {
+	{ "attach", MSG_ROOT, op_attach }, { "detach", MSG_ROOT, op_detach }, { "list", MSG_ROOT, op_list },
+	{ "path", MSG_ROOT, op_path }, { NULL, MSG_ROOT, NULL },
+};
+
+/* ---- the process ---- */
+
+static int32_t on_signal(int32_t sig, void *data)
+{
+	struct consoled *d = data;
+
+	qb_loop_stop(d->loop);
+	return 0;
+}
+
+static int sandbox_apply(struct err *err)
+{
+	static const struct { int nr; const char *why; } rules[] = {
+		{ SCMP_SYS(accept4), "hypervisord" },
+		{ SCMP_SYS(getsockopt), "who a client is (SO_PEERCRED)" },
+		{ SCMP_SYS(socket), "xenstored, again after its restart; syslog" },
+		{ SCMP_SYS(connect), "the same" },
+		{ SCMP_SYS(openat), "ptys, logs; the black box of a crash; the time zone of log lines" },
+		{ SCMP_SYS(ioctl), "ptys" },
+		{ SCMP_SYS(rename), "log rotation" },
+		{ SCMP_SYS(renameat), "the same" },
+		{ SCMP_SYS(renameat2), "the same" },
+		{ SCMP_SYS(mkdir), "the log folder" },
+		{ SCMP_SYS(mkdirat), "the same" },
+		{ SCMP_SYS(statfs), "glibc's look at devpts" },
+		{ SCMP_SYS(fstatfs), "the same" },
+		{ SCMP_SYS(stat), "the same; the time zone of log lines" },
+		{ SCMP_SYS(readlink), "glibc's name of a pty" },
+		{ SCMP_SYS(unlink), "its socket, at the end" },
+		{ SCMP_SYS(unlinkat), "the black box, at the end" },
+		{ SCMP_SYS(ftruncate), "the black box of a crash" },
+		{ SCMP_SYS(kill), "raise() after the black box" },
+		{ SCMP_SYS(getuid), "grantpt()" },
+		{ SCMP_SYS(geteuid), "the same" },
+	};
+	struct sandbox_limits limits = { .no_dump = true };
+	struct sandbox sb;
+	size_t i;
+	int rc = sandbox_begin(&sb, "xenconsoled");
+
+	if (rc == 0)
+		rc = sandbox_allow_basics(&sb);
+	for (i = 0; rc == 0 && i < sizeof(rules) / sizeof(rules[0]); i++)
+		rc = sandbox_allow(&sb, rules[i].nr, rules[i].why);
+	if (rc == 0)
+		rc = sandbox_allow_arg(&sb, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0, "libqb reads RLIMIT_NOFILE; setting none");
+	if (rc < 0)
+		return err_set(err, rc, "the list of system calls could not be made: %s", strerror(-rc));
+	return sandbox_enter(&sb, &limits, err);
+}
+
+static int start(struct consoled *d, struct err *err)
+{
+	int rc = msg_server_start(d->loop, "xenconsoled.sock", ops, d, NULL, "xenconsoled", &d->server, err);
+
+	if (rc == 0) {
+		rc = msg_peer_new(d->loop, "xenstored-admin.sock", store_up, NULL, NULL, d, &d->store);
+		if (rc < 0)
+			err_set(err, rc, "xenstored cannot be called: %s", strerror(-rc));
+	}
+	return rc < 0 ? rc : sandbox_apply(err);
+}
+
+static int usage(FILE *out, int status)
+{
+	fprintf(out, "usage: xenconsoled [--help] [--version]\n"
+		     "The consoles of this node's domains. Runs in the foreground; see xenconsoled(8).\n");
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = { { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 } };
+	static struct consoled d;
+	struct err err = { 0 };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
+		if (c == 'h')
+			return usage(stdout, 0);
+		if (c == 'V')
+			return printf("xenconsoled of Haven\n") < 0;
+		return usage(stderr, 2);
+	}
+	if (geteuid()) {
+		fprintf(stderr, "xenconsoled: only root can run it\n");
+		return 1;
+	}
+	umask(027);
+	signal(SIGPIPE, SIG_IGN);
+	log_init("xenconsoled");
+	d.loop = qb_loop_create();
+	if (!d.loop || start(&d, &err) < 0) {
+		log_err("%s", err.text);
+		fprintf(stderr, "xenconsoled: %s\n", err.text);
+		log_fini();
+		return 1;
+	}
+	qb_loop_signal_add(d.loop, QB_LOOP_HIGH, SIGTERM, &d, on_signal, NULL);
+	qb_loop_signal_add(d.loop, QB_LOOP_HIGH, SIGINT, &d, on_signal, NULL);
+	log_info("ready");
+	qb_loop_run(d.loop);
+	while (d.consoles)
+		console_drop(d.consoles, &d);
+	msg_peer_free(d.store);
+	msg_server_stop(d.server);
+	log_fini();
+	return 0;
+}

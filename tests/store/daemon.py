@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the store's and the console's tests share: a private run folder, the daemons in it, requests to their sockets."""
+import array
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+BUILD = os.environ.get("HAVEN_BUILD") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build")
+
+
+class Failed(Exception):
+    pass
+
+
+def expect(what, have, want):
+    if have != want:
+        raise Failed(f"{what}: have {have!r}, want {want!r}")
+
+
+def wait_for(what, fn, seconds=5):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            v = fn()
+        except OSError:
+            v = None
+        if v:
+            return v
+        if time.monotonic() > end:
+            raise Failed(f"waited {seconds} s for {what}")
+        time.sleep(0.01)
+
+
+def send_json(sock, obj, fds=()):
+    anc = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([json.dumps(obj).encode()], anc)
+
+
+def recv_json(sock):
+    data, anc, _, _ = sock.recvmsg(65536, socket.CMSG_SPACE(8 * 4))
+    fds = array.array("i")
+    for _, kind, part in anc:
+        if kind == socket.SCM_RIGHTS:
+            fds.frombytes(part[:len(part) - len(part) % 4])
+    return json.loads(data), list(fds)
+
+
+class Run:
+    """A run folder with daemons in it; everything goes away with it."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="haven-store-")
+        self.env = dict(os.environ, HAVEN_RUN_DIR=self.dir, HAVEN_STATE_DIR=self.dir + "/state", HAVEN_CONF_DIR=self.dir + "/conf",
+                        HAVEN_LOG_DIR=self.dir, HAVEN_CONSOLE_LOG_DIR=self.dir + "/console", XENSTORED_RUNDIR=self.dir + "/xs",
+                        XENSTORED_PATH=self.dir + "/xs/socket")
+        os.mkdir(self.dir + "/xs")
+        self.daemons = {}
+
+    def start(self, name, sock):
+        self.daemons[name] = subprocess.Popen([os.path.join(BUILD, name)], env=self.env, stderr=subprocess.PIPE)
+        path = os.path.join(self.dir, sock)
+
+        def up():
+            if self.daemons[name].poll() is not None:
+                raise Failed(f"{name} ended: {self.daemons[name].stderr.read().decode()}")
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            try:
+                s.connect(path)
+                return True
+            finally:
+                s.close()
+        wait_for(f"{name} to listen", up)
+
+    def kill(self, name, sig=signal.SIGKILL):
+        p = self.daemons.pop(name)
+        p.send_signal(sig)
+        p.wait(10)
+        p.stderr.close()
+        return p.returncode
+
+    def call(self, sock, obj, fds=()):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.settimeout(10)
+        s.connect(os.path.join(self.dir, sock))
+        send_json(s, obj, fds)
+        reply, got = recv_json(s)
+        s.close()
+        return (reply, got) if got else reply
+
+    def done(self):
+        for name in list(self.daemons):
+            self.kill(name)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def main(*tests):
+    bad = 0
+    for test in tests:
+        run = Run()
+        try:
+            test(run)
+            print(f"ok {test.__name__}")
+        except (Failed, OSError, subprocess.SubprocessError) as e:
+            bad += 1
+            print(f"FAILED {test.__name__}: {e}")
+            for f in sorted(os.listdir(run.dir)):
+                if f.endswith(".log"):
+                    with open(os.path.join(run.dir, f), encoding="utf-8", errors="replace") as log:
+                        print(f"--- {f}\n" + log.read()[-2000:])
+        finally:
+            run.done()
+    sys.exit(1 if bad else 0)
