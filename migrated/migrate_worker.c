@@ -25,6 +25,7 @@
 #include <openssl/rand.h>
 
 #include "lib/conf.h"
+#include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "lib/sandbox.h"
@@ -454,6 +455,7 @@ int main(int argc, char **argv)
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
 	log_init("migrated");
+	hold_open();
 	link_init(&w.link);
 	w.link.tick = tick_of_link;
 	w.link.tick_arg = &w;

@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "migrated/page_source.h"
@@ -97,6 +98,7 @@ static void enter_phase(struct source *s, enum phase p)
 	s->phase_ns[s->phase] += now - s->phase_begin_ns;
 	s->phase = p;
 	s->phase_begin_ns = now;
+	hold_at(phase_name[p]);
 }
 
 static void send_progress(struct worker *w, void *arg)
@@ -900,8 +902,10 @@ static int hand_over(struct source *s, struct err *err)
 
 	enter_phase(s, PHASE_HANDOVER);
 	rc = mark_handed(s, err);
+	hold_at("handed");
 	if (rc == 0)
 		rc = channel_call(s, "released", NULL, NULL, RELEASE_MS, err);
+	hold_at("released");
 	if (rc == 0)
 		rc = send_go(s, err);
 	return rc == 0 ? wait_done(s, err) : rc;

@@ -22,6 +22,7 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
+#include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "migrated/move_check.h"
@@ -590,8 +591,10 @@ static int wait_go(struct target *t, struct err *err)
 	struct stream_header hdr;
 	uint8_t body[8];
 	uint64_t attempt;
-	int rc = link_record(&t->w->link, STREAM_READY, NULL, 0);
+	int rc;
 
+	hold_at("loaded");
+	rc = link_record(&t->w->link, STREAM_READY, NULL, 0);
 	if (rc < 0)
 		return worker_link_error(t->w, rc, err);
 	rc = worker_next_record(t->w, &hdr, err);
@@ -630,6 +633,7 @@ static int activate(struct target *t, uint64_t go_ns, struct err *err)
 	int rc;
 
 	w->cancellable = false;
+	hold_at("go");
 	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I}", "op", "activate", "domid", (json_int_t)t->domid, "attempt",
 			 (json_int_t)t->attempt), NULL, 0, &reply, NULL, NULL, ACTIVATE_MS, err);
 	run_ns = link_now_ns() - go_ns;
@@ -637,6 +641,7 @@ static int activate(struct target *t, uint64_t go_ns, struct err *err)
 	if (told > 0 && (uint64_t)told >= go_ns && (uint64_t)told - go_ns < run_ns)
 		run_ns = (uint64_t)told - go_ns;
 	json_decref(reply);
+	hold_at("activated");
 	send_done(t, run_ns, err);
 	return rc;
 }
