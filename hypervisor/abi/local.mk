@@ -11,3 +11,20 @@ noinst_LIBRARIES += hypervisor/libvcpu.a
 hypervisor_libvcpu_a_SOURCES = \
 	hypervisor/host_clock.c hypervisor/vcpu_loop.c hypervisor/vcpu_loop.h hypervisor/vcpu_thread.c \
 	hypervisor/vcpu_thread.h
+
+ABI_FAKE = tests/unit/abi_fake.c tests/unit/abi_fake.h
+ABI_TEST_LIBS = hypervisor/abi/libabi.a lib/libhaven.a $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_evtchn tests/unit/test_gnttab tests/unit/test_frames tests/unit/test_mmu_op \
+	tests/unit/test_guest_time tests/unit/test_abi_image
+tests_unit_test_evtchn_SOURCES = tests/unit/test_evtchn.c $(ABI_FAKE)
+tests_unit_test_evtchn_LDADD = $(ABI_TEST_LIBS)
+tests_unit_test_gnttab_SOURCES = tests/unit/test_gnttab.c $(ABI_FAKE)
+tests_unit_test_gnttab_LDADD = $(ABI_TEST_LIBS)
+tests_unit_test_frames_SOURCES = tests/unit/test_frames.c $(ABI_FAKE)
+tests_unit_test_frames_LDADD = $(ABI_TEST_LIBS)
+tests_unit_test_mmu_op_SOURCES = tests/unit/test_mmu_op.c $(ABI_FAKE)
+tests_unit_test_mmu_op_LDADD = $(ABI_TEST_LIBS)
+tests_unit_test_guest_time_SOURCES = tests/unit/test_guest_time.c $(ABI_FAKE)
+tests_unit_test_guest_time_LDADD = $(ABI_TEST_LIBS)
+tests_unit_test_abi_image_SOURCES = tests/unit/test_abi_image.c $(ABI_FAKE)
+tests_unit_test_abi_image_LDADD = $(ABI_TEST_LIBS)

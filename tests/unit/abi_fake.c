@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* abi_fake.c - see abi_fake.h */
+#include <sys/mman.h>
+
+#include "tests/unit/abi_fake.h"
+
+struct fake_counters fake;
+uint64_t fake_now, fake_real;
+bool fake_tsc_stable;
+
+/* ---- what abi/ asks of the world ---- */
+
+uint64_t abi_now_ns(void) { return fake_now; }
+uint64_t abi_realtime_ns(void) { return fake_real; }
+uint64_t abi_read_tsc(void) { return (uint64_t)((unsigned __int128)fake_now * FAKE_TSC_KHZ / 1000000); }
+
+uint64_t abi_tsc_khz(bool *ret_stable)
+{
+	*ret_stable = fake_tsc_stable;
+	return FAKE_TSC_KHZ;
+}
+
+void vcpu_wake(struct vcpu *v)
+{
+	fake.wakes[v->id]++;
+	atomic_store(&v->kick, true);
+}
+
+void vcpu_yield(struct vcpu *v) { }
+
+/* ---- engine ---- */
+
+static int copy_check(struct vcpu *v, uint64_t va, size_t n, size_t *done)
+{
+	*done = 0;
+	if (va > gva(v->d->max_pages) || n > gva(v->d->max_pages) - va)
+		return -EFAULT;
+	*done = n;
+	return 0;
+}
+
+static int fake_copy_from(struct vcpu *v, void *dst, uint64_t va, size_t n, size_t *done)
+{
+	if (copy_check(v, va, n, done))
+		return -EFAULT;
+	memcpy(dst, hva(v->d, va), n);
+	return 0;
+}
+
+static int fake_copy_to(struct vcpu *v, uint64_t va, const void *src, size_t n, size_t *done)
+{
+	if (copy_check(v, va, n, done))
+		return -EFAULT;
+	memcpy(hva(v->d, va), src, n);
+	return 0;
+}
+
+static void fake_flush(struct vcpu *v) { fake.flushes++; }
+static void fake_invlpg(struct vcpu *v, uint64_t va) { fake.invlpgs++; }
+static void fake_shootdown(struct vcpu *self, uint64_t mask, uint64_t va, bool all) { fake.shootdowns++; }
+static void fake_cr3(struct vcpu *v, bool kernel) { fake.cr3_changes++; }
+static void fake_mode(struct vcpu *v) { fake.mode_changes++; }
+static void fake_written(struct domain *d, uint64_t mfn) { fake.frames_written++; }
+static void fake_kick(struct vcpu *v) { atomic_store(&v->kick, true); }
+
+static const struct engine_ops fake_engine = {
+	.name = "fake", .kick = fake_kick, .copy_from = fake_copy_from, .copy_to = fake_copy_to, .tlb_flush_local = fake_flush,
+	.tlb_invlpg_local = fake_invlpg, .tlb_shootdown = fake_shootdown, .cr3_changed = fake_cr3, .mode_changed = fake_mode,
+	.frame_written = fake_written,
+};
+
+/* ---- callbacks ---- */
+
+static void fake_notify(struct domain *d, uint32_t port)
+{
+	fake.backend_notifies++;
+	fake.backend_port = port;
+}
+
+static void fake_console(struct domain *d, const char *s, size_t n)
+{
+	assert_true(fake.console_len + n <= sizeof(fake.console));
+	memcpy(fake.console + fake.console_len, s, n);
+	fake.console_len += n;
+}
+
+static void fake_shutdown(struct domain *d) { fake.shutdowns++; }
+static void fake_log(struct domain *d, const char *msg) { snprintf(fake.log, sizeof(fake.log), "%s", msg); }
+
+/* ---- life ---- */
+
+struct domain *fake_domain(unsigned vcpus, uint64_t pages, uint64_t held)
+{
+	struct domain *d = calloc(1, sizeof(*d));
+
+	assert_non_null(d);
+	memset(&fake, 0, sizeof(fake));
+	fake_now = 5000000000UL;
+	fake_real = 1700000000000000000UL;
+	fake_tsc_stable = true;
+	d->domid = 7;
+	d->max_pages = pages;
+	d->nr_special = SPECIAL_M2P + (pages * 8 + PAGE_SIZE_HV - 1) / PAGE_SIZE_HV;
+	d->nr_vcpus = vcpus;
+	d->ram_fd = -1;
+	d->ram = mmap(NULL, domain_nr_frames(d) << PAGE_SHIFT_HV, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(d->ram, MAP_FAILED);
+	d->populated = calloc((pages + 63) / 64, 8);
+	d->dirty = calloc((domain_nr_frames(d) + 63) / 64, 8);
+	d->pt_type = calloc(pages, 1);
+	for (uint64_t i = 0; i < held; i++)
+		d->populated[i / 64] |= 1UL << (i % 64);
+	atomic_store(&d->tot_pages, held);
+	pthread_mutex_init(&d->lock, NULL);
+	d->engine = &fake_engine;
+	d->evtchn_notify_backend = fake_notify;
+	d->console_write = fake_console;
+	d->shutdown_notify = fake_shutdown;
+	d->log = fake_log;
+	assert_int_equal(abi_domain_init(d), 0);
+	for (unsigned i = 0; i < vcpus; i++) {
+		struct vcpu *v = aligned_alloc(64, (sizeof(*v) + 63) & ~63UL);
+
+		memset(v, 0, sizeof(*v));
+		v->d = d;
+		v->id = i;
+		d->vcpu[i] = v;
+		abi_vcpu_init(v);
+	}
+	d->vcpu[0]->initialised = 1;
+	d->vcpu[0]->cr3_kernel = 2;
+	atomic_store(&d->vcpu[0]->run_state, VCPU_RUNNABLE);
+	d->vcpu[0]->info->evtchn_upcall_mask = 0;
+	return d;
+}
+
+void fake_free(struct domain *d)
+{
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
+		free(d->vcpu[i]);
+	abi_domain_destroy(d);
+	munmap(d->ram, domain_nr_frames(d) << PAGE_SHIFT_HV);
+	free(d->populated);
+	free((void *)(uintptr_t)d->dirty);
+	free(d->pt_type);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+int64_t hypercall(struct vcpu *v, uint64_t nr, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4)
+{
+	v->regs.gpr[REG_RAX] = nr;
+	v->regs.gpr[REG_RDI] = a1;
+	v->regs.gpr[REG_RSI] = a2;
+	v->regs.gpr[REG_RDX] = a3;
+	v->regs.gpr[REG_R10] = a4;
+	pv_hypercall(v);
+	return (int64_t)v->regs.gpr[REG_RAX];
+}
+
+int64_t hypercall_arg(struct vcpu *v, uint64_t nr, uint64_t cmd, void *arg, size_t n)
+{
+	int64_t rc;
+
+	memcpy(hva(v->d, gva(1)), arg, n);
+	rc = hypercall(v, nr, cmd, gva(1), 1, 0);
+	memcpy(arg, hva(v->d, gva(1)), n);
+	return rc;
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Save, load, save again: the same octets.  And what arrives damaged is refused whole, or loaded into a state a guest
+ * could have made by itself; it never crashes us (a peer or a file is hostile).
+ */
+#include "tests/unit/abi_fake.h"
+#include "lib/buf.h"
+
+static struct domain *d;
+static struct vcpu *v;
+
+static void bind_some_ports(void)
+{
+	struct evtchn_bind_ipi ipi = { .vcpu = 1 };
+	struct evtchn_bind_virq virq = { .virq = VIRQ_TIMER, .vcpu = 1 };
+	struct evtchn_alloc_unbound u = { .dom = DOMID_SELF, .remote_dom = 0 }, loop = { .dom = DOMID_SELF, .remote_dom = DOMID_SELF };
+	struct evtchn_bind_interdomain b = { .remote_dom = DOMID_SELF };
+	struct evtchn_init_control ic = { .control_gfn = 20, .offset = 64, .vcpu = 0 };
+	struct evtchn_expand_array ea = { .array_gfn = 21 };
+
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_init_control, &ic), 0);
+	ic = (struct evtchn_init_control){ .control_gfn = 22, .vcpu = 1 };
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_init_control, &ic), 0);
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_expand_array, &ea), 0);
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_bind_ipi, &ipi), 0);
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_bind_virq, &virq), 0);
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_alloc_unbound, &u), 0);
+	assert_int_equal(evtchn_connect_backend(d, u.port), 0);
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_alloc_unbound, &u), 0);
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_alloc_unbound, &loop), 0);
+	b.remote_port = loop.port;
+	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_bind_interdomain, &b), 0);
+	evtchn_raise_virq(d->vcpu[1], VIRQ_TIMER);
+	d->store_port = d->console_port = u.port;
+}
+
+static int setup(void **state)
+{
+	struct vcpu_register_vcpu_info info = { .mfn = 62, .offset = 128 };
+
+	d = fake_domain(2, 256, 128);
+	v = d->vcpu[0];
+	bind_some_ports();
+	d->store_mfn = 40;
+	d->console_mfn = 41;
+	d->pt_type[2] = 4;
+	d->pt_type[9] = d->pt_type[10] = 1;
+	d->populated[1] &= ~(1UL << 7);
+	d->vm_assist = 4;
+	d->grant->nr_frames = 3;
+	atomic_store(&d->tot_pages, 127);
+	memcpy(hva(d, gva(1)), &info, sizeof(info));
+	assert_int_equal(hypercall(v, __HYPERVISOR_vcpu_op, VCPUOP_register_vcpu_info, 0, gva(1), 0), 0);
+	for (unsigned i = 0; i < NR_GPR; i++)
+		v->regs.gpr[i] = 0x1111111111111111UL * i;
+	v->regs.rip = 0xffffffff81000000UL;
+	v->regs.sel[SEG_FS] = 0x63;
+	v->cr3_user = 3;
+	v->trap[14] = (struct trap_entry){ .address = 0xffffffff81000100UL, .cs = FLAT_KERNEL_CS, .dpl = 3, .mask_events = 1 };
+	v->cb_event = 0xffffffff81000200UL;
+	v->gdt_mfn[0] = 14;
+	v->gdt_ents = 16;
+	v->singleshot_ns = 12345678;
+	v->runstate_va = gva(60);
+	v->xsave[200] = 0x5a;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fake_free(d);
+	return 0;
+}
+
+static struct buf save_domain(void)
+{
+	struct buf b = BUF_INIT(1 << 20);
+
+	assert_int_equal(abi_domain_save(d, &b), 0);
+	return b;
+}
+
+static struct buf save_vcpu(unsigned id)
+{
+	struct buf b = BUF_INIT(1 << 20);
+
+	assert_int_equal(abi_vcpu_save(d->vcpu[id], &b), 0);
+	return b;
+}
+
+/* Into a blank domain of the same shape, whose memory has arrived. */
+static void move_to_blank(void)
+{
+	struct domain *old = d;
+	struct fake_counters counters = fake;
+
+	d = fake_domain(2, 256, 0);
+	memcpy(d->ram, old->ram, domain_nr_frames(d) << PAGE_SHIFT_HV);
+	v = d->vcpu[0];
+	fake_free(old);
+	fake = counters;
+}
+
+static void what_was_saved_comes_back(void **state)
+{
+	struct buf dom = save_domain(), cpu[2] = { save_vcpu(0), save_vcpu(1) }, again;
+
+	assert_int_equal(cpu[0].len, 8832);             /* docs/specs/image.md names the size */
+	move_to_blank();
+	assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(abi_vcpu_load(d->vcpu[i], cpu[i].data, cpu[i].len), 0);
+	again = save_domain();
+	assert_int_equal(again.len, dom.len);
+	assert_memory_equal(again.data, dom.data, dom.len);
+	buf_free(&again);
+	for (unsigned i = 0; i < 2; i++) {
+		again = save_vcpu(i);
+		assert_int_equal(again.len, cpu[i].len);
+		assert_memory_equal(again.data, cpu[i].data, cpu[i].len);
+		buf_free(&again);
+		buf_free(&cpu[i]);
+	}
+	assert_int_equal(atomic_load(&d->tot_pages), 127);
+	assert_ptr_equal(v->info, hva(d, gva(62) + 128));
+	assert_int_equal(d->evtchn->virq_port[1][VIRQ_TIMER], 2);
+	buf_free(&dom);
+}
+
+/* The pause shows on the guest's clock, and a target whose clock is behind does not turn it back. */
+static void system_time_goes_on_by_the_true_pause(void **state)
+{
+	struct buf dom = save_domain();
+	uint64_t then = system_time_ns(d);
+
+	fake_real += 7000000000UL;
+	assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
+	assert_int_equal(system_time_ns(d), then + 7000000000UL);
+	fake_real -= 3600000000000UL;
+	assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
+	assert_int_equal(system_time_ns(d), then);
+	time_update_vcpu(v);
+	assert_int_equal(v->info->time.system_time, then);
+	buf_free(&dom);
+}
+
+static void every_truncation_is_refused(void **state)
+{
+	struct buf dom = save_domain(), cpu = save_vcpu(0), after;
+
+	for (size_t n = 0; n < dom.len; n++) {
+		uint8_t *p = malloc(n ? n : 1);         /* its own size, so that ASan sees a read too far */
+
+		memcpy(p, dom.data, n);
+		assert_int_equal(abi_domain_load(d, p, n), -EINVAL);
+		free(p);
+	}
+	for (size_t n = 0; n < cpu.len; n += n < 5000 ? 1 : 97) {
+		uint8_t *p = malloc(n ? n : 1);
+
+		memcpy(p, cpu.data, n);
+		assert_int_equal(abi_vcpu_load(v, p, n), -EINVAL);
+		free(p);
+	}
+	after = save_domain();
+	assert_memory_equal(after.data, dom.data, dom.len);       /* nothing was applied */
+	buf_free(&after);
+	after = save_vcpu(0);
+	assert_memory_equal(after.data, cpu.data, cpu.len);
+	buf_free(&after);
+	buf_free(&dom);
+	buf_free(&cpu);
+}
+
+/* Flip bits at random; whatever is accepted must be usable: run hypercalls and events on it. */
+static void damage_never_harms_us(void **state)
+{
+	struct buf dom = save_domain(), cpu = save_vcpu(0);
+	unsigned accepted = 0;
+
+	srand(7);
+	for (unsigned round = 0; round < 20000; round++) {
+		struct buf *b = round & 1 ? &cpu : &dom;
+		size_t at = (size_t)rand() % b->len;
+		uint8_t old = b->data[at];
+		int rc;
+
+		b->data[at] = (uint8_t)rand();
+		rc = round & 1 ? abi_vcpu_load(v, b->data, b->len) : abi_domain_load(d, b->data, b->len);
+		b->data[at] = old;
+		if (rc)
+			continue;
+		accepted++;
+		atomic_store(&d->shutdown_reason, DOMAIN_RUNNING);
+		for (uint32_t port = 0; port < 10; port++)
+			evtchn_raise(d, port);
+		evtchn_raise_virq(d->vcpu[1], VIRQ_TIMER);
+		time_poll_timers(v);
+		time_update_vcpu(v);
+		runstate_change(v, (int)(round % 4));
+		v->exc = (struct guest_exception){ .vector = (uint8_t)(round % 32) };
+		pv_exception(v);
+		pv_deliver_events(v);
+		hypercall(v, __HYPERVISOR_update_va_mapping, gva(round % 200), 0, 0, 0);
+		assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
+		assert_int_equal(abi_vcpu_load(v, cpu.data, cpu.len), 0);
+	}
+	assert_true(accepted > 1000);                   /* register values and the like may be anything */
+	buf_free(&dom);
+	buf_free(&cpu);
+}
+
+static void another_shape_is_refused(void **state)
+{
+	struct buf dom = save_domain(), cpu = save_vcpu(0);
+	struct domain *other = fake_domain(1, 256, 128);
+
+	assert_int_equal(abi_domain_load(other, dom.data, dom.len), -EINVAL);
+	fake_free(other);
+	other = fake_domain(2, 512, 128);
+	assert_int_equal(abi_domain_load(other, dom.data, dom.len), -EINVAL);
+	assert_int_equal(abi_vcpu_load(other->vcpu[1], cpu.data, cpu.len), -EINVAL);
+	fake_free(other);
+	buf_free(&dom);
+	buf_free(&cpu);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(what_was_saved_comes_back), T(system_time_goes_on_by_the_true_pause), T(every_truncation_is_refused),
+		T(damage_never_harms_us), T(another_shape_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
