@@ -88,6 +88,7 @@ struct vcpu {
 	struct vcpu_thread *th;                       /* vcpu_thread.c */
 
 	void *engine_private;                         /* struct bt_vcpu */
+	void *emu_private;                            /* struct emu_thunks */
 	uint8_t xsave[XSAVE_AREA_SIZE] __attribute__((aligned(64)));
 };
 

@@ -6,6 +6,17 @@ hypervisor_engine_libmmu_a_SOURCES = \
 	hypervisor/engine/bt/mmu.c hypervisor/engine/bt/mmu.h hypervisor/engine/bt/mmu_span.c
 hypervisor_engine_libmmu_a_CFLAGS = $(AM_CFLAGS) -mgeneral-regs-only
 
+# Single-step emulator, privileged instructions, CPUID policy (context "full").
+noinst_LIBRARIES += hypervisor/engine/libemulate.a
+hypervisor_engine_libemulate_a_SOURCES = \
+	hypervisor/engine/bt/emulate.c hypervisor/engine/bt/emulate.h hypervisor/engine/bt/emulate_operand.c \
+	hypervisor/engine/bt/emulate_flow.c hypervisor/engine/bt/emulate_string.c hypervisor/engine/bt/emulate_bits.c \
+	hypervisor/engine/bt/emulate_fpstate.c hypervisor/engine/bt/emulate_fpstate.h \
+	hypervisor/engine/bt/emulate_vector.c hypervisor/engine/bt/emulate_native.c \
+	hypervisor/engine/bt/emulate_signal.c hypervisor/engine/bt/emulate_signal.h \
+	hypervisor/engine/bt/privop.c hypervisor/engine/bt/privop.h hypervisor/engine/bt/privop_msr.c \
+	hypervisor/engine/bt/privop_desc.c hypervisor/engine/bt/cpuid.c hypervisor/engine/bt/cpuid.h
+
 check_PROGRAMS += tests/unit/test_mmu
 tests_unit_test_mmu_SOURCES = tests/unit/test_mmu.c tests/unit/guest_mem.h
 tests_unit_test_mmu_LDADD = hypervisor/engine/libmmu.a $(UNIT_LIBS)
@@ -20,3 +31,7 @@ hypervisor_engine_libbt_a_SOURCES = \
 hypervisor_engine_libbtfast_a_SOURCES = \
 	hypervisor/engine/bt/bt_run.c hypervisor/engine/bt/bt_slow.c hypervisor/engine/bt/bt_cache.c
 hypervisor_engine_libbtfast_a_CFLAGS = $(AM_CFLAGS) -mgeneral-regs-only -fno-tree-loop-distribute-patterns
+
+check_PROGRAMS += tests/unit/test_emulate
+tests_unit_test_emulate_SOURCES = tests/unit/test_emulate.c tests/unit/native_run.c tests/unit/native_run.h tests/unit/guest_mem.h
+tests_unit_test_emulate_LDADD = hypervisor/engine/libemulate.a hypervisor/engine/libmmu.a $(ZYDIS_LIBS) $(UNIT_LIBS)

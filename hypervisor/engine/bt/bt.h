@@ -70,6 +70,19 @@ int mmu_copy_to(struct vcpu *v, uint64_t va, const void *src, size_t n, size_t *
 #define EMU_DONE (-1)
 int emu_step(struct vcpu *v);
 
+/*
+ * Executable memory for emu_step(), mapped at set-up so that no later mmap is needed.  0 or -errno; destroy is
+ * idempotent.  Also puts v->xsave to its initial state when it is all zero.
+ */
+int emu_vcpu_init(struct vcpu *v);
+void emu_vcpu_destroy(struct vcpu *v);
+
+/*
+ * First thing in the handler of SIGSEGV, SIGBUS, SIGILL, SIGFPE and SIGTRAP (SA_SIGINFO | SA_ONSTACK): true when the
+ * fault is that of an instruction emu_step() runs natively and the context has been set to go on; just return then.
+ */
+bool emu_signal(int sig, void *ucontext);
+
 /* ---- provided by the translator ---- */
 
 /*

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* privop.h - what the privileged-instruction emulation shares with its neighbours. */
+#ifndef BT_PRIVOP_H
+#define BT_PRIVOP_H
+
+#include "hypervisor/vcpu.h"
+
+/* CR0 of a PV guest: PG AM WP NE ET MP PE, and TS as fpu_taskswitch and clts leave it. */
+#define PV_CR0 0x80050033UL
+#define CR0_TS 0x8UL
+
+/*
+ * Port I/O, cli and sti: Xen's iopl_ok() (xen/arch/x86/pv/emul-priv-op.c).  set_iopl sets v->iopl; a guest kernel
+ * counts as ring 1 unless it asked for the architectural meaning.
+ */
+static inline bool priv_io_allowed(const struct vcpu *v)
+{
+	unsigned cpl = !v->regs.kernel_mode ? 3 : v->d->vm_assist >> VMASST_TYPE_architectural_iopl & 1 ? 0 : 1;
+
+	return v->iopl >= cpl;
+}
+
+/* TSC as the guest reads it. */
+uint64_t priv_guest_tsc(struct vcpu *v);
+
+/*
+ * The descriptor behind a selector, from the GDT frames, the LDT or Xen's own part of the GDT: -1 when there is none
+ * (null selector, past the end, unreadable).  Changes nothing but, for the LDT, A bits of its mapping.
+ */
+int priv_descriptor(struct vcpu *v, uint16_t sel, uint64_t *desc);
+
+#endif
