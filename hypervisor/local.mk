@@ -1,1 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+
+# what links a whole domain: engine, ABI, vCPU threads (the order is the linker's)
+HYPERVISOR_LIBS = hypervisor/build/libhvbuild.a hypervisor/build/libkernel.a hypervisor/libvcpu.a hypervisor/abi/libabi.a \
+	$(ENGINE_LIBS) $(ENGINE_LIBS) hypervisor/abi/libabi.a hypervisor/libvcpu.a $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) -lm
+
+noinst_PROGRAMS += hvrun
+hvrun_SOURCES = hypervisor/hvrun.c
+hvrun_LDADD = $(HYPERVISOR_LIBS) $(HAVEN_LIBS)
+
+havenlibexec_PROGRAMS += haven-hv-domain
+haven_hv_domain_SOURCES = hypervisor/hv_domain_main.c hypervisor/hv_domain.h hypervisor/hv_domain_copy.c \
+	hypervisor/hv_domain_copy.h hypervisor/hv_domain_control.c hypervisor/hv_domain_image.c hypervisor/hv_domain_image.h \
+	hypervisor/hv_domain_move.c hypervisor/hv_domain_run.c hypervisor/hv_domain_sandbox.c hypervisor/hv_domain_threads.c
+haven_hv_domain_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS) $(UUID_CFLAGS)
+haven_hv_domain_LDADD = hypervisor/devices/libdevices.a $(HYPERVISOR_LIBS) hypervisor/image/libimage.a $(HAVEN_LIBS) $(OPENSSL_LIBS) \
+	$(UUID_LIBS)
+
+sbin_PROGRAMS += hypervisord
+hypervisord_SOURCES = hypervisor/hypervisord_main.c hypervisor/hypervisord.h hypervisor/hypervisord_child.c \
+	hypervisor/hypervisord_create.c hypervisor/hypervisord_devices.c hypervisor/hypervisord_job.c \
+	hypervisor/hypervisord_move.c hypervisor/hypervisord_node.c hypervisor/hypervisord_ops.c hypervisor/hypervisord_save.c \
+	hypervisor/hypervisord_store.c hypervisor/hypervisord_table.c
+hypervisord_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(UUID_CFLAGS)
+hypervisord_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS) $(UUID_LIBS)
+
+check_PROGRAMS += tests/unit/test_hv_domain_copy
+tests_unit_test_hv_domain_copy_SOURCES = tests/unit/test_hv_domain_copy.c hypervisor/hv_domain_copy.c
+tests_unit_test_hv_domain_copy_LDADD = lib/libhaven.a $(QB_LIBS) $(UNIT_LIBS)

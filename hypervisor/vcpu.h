@@ -13,6 +13,45 @@
 #include <xen/xen.h>
 #include <xen/vcpu.h>
 
+/*
+ * <signal.h> of glibc has REG_* too, in another order, where _GNU_SOURCE is set.  It comes first, and ours take their place.
+ */
+#include <signal.h>
+#ifdef REG_RAX
+#undef REG_RAX
+#define REG_RAX GPR_RAX
+#undef REG_RCX
+#define REG_RCX GPR_RCX
+#undef REG_RDX
+#define REG_RDX GPR_RDX
+#undef REG_RBX
+#define REG_RBX GPR_RBX
+#undef REG_RSP
+#define REG_RSP GPR_RSP
+#undef REG_RBP
+#define REG_RBP GPR_RBP
+#undef REG_RSI
+#define REG_RSI GPR_RSI
+#undef REG_RDI
+#define REG_RDI GPR_RDI
+#undef REG_R8
+#define REG_R8 GPR_R8
+#undef REG_R9
+#define REG_R9 GPR_R9
+#undef REG_R10
+#define REG_R10 GPR_R10
+#undef REG_R11
+#define REG_R11 GPR_R11
+#undef REG_R12
+#define REG_R12 GPR_R12
+#undef REG_R13
+#define REG_R13 GPR_R13
+#undef REG_R14
+#define REG_R14 GPR_R14
+#undef REG_R15
+#define REG_R15 GPR_R15
+#endif
+
 enum { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
        REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15, NR_GPR };   /* hardware encoding order */
 

@@ -35,3 +35,7 @@ hypervisor_engine_libbtfast_a_CFLAGS = $(AM_CFLAGS) -mgeneral-regs-only -fno-tre
 check_PROGRAMS += tests/unit/test_emulate
 tests_unit_test_emulate_SOURCES = tests/unit/test_emulate.c tests/unit/native_run.c tests/unit/native_run.h tests/unit/guest_mem.h
 tests_unit_test_emulate_LDADD = hypervisor/engine/libemulate.a hypervisor/engine/libmmu.a $(ZYDIS_LIBS) $(UNIT_LIBS)
+
+# what links an engine
+ENGINE_LIBS = hypervisor/engine/libbt.a hypervisor/engine/libbtfast.a hypervisor/engine/libemulate.a \
+	hypervisor/engine/libmmu.a $(ZYDIS_LIBS)

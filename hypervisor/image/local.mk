@@ -1,1 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+noinst_LIBRARIES += hypervisor/image/libimage.a
+hypervisor_image_libimage_a_SOURCES = hypervisor/image/image.c hypervisor/image/image.h
+hypervisor_image_libimage_a_CFLAGS = $(AM_CFLAGS) $(OPENSSL_CFLAGS)
+
+havenlibexec_PROGRAMS += haven-image-check
+haven_image_check_SOURCES = hypervisor/image/image_check_main.c
+haven_image_check_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
+haven_image_check_LDADD = hypervisor/image/libimage.a $(HAVEN_LIBS) $(OPENSSL_LIBS)

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hv_domain.h - the parts of an hv-domain process.
+ *
+ * Threads: control (main: libqb loop, this file's structures), I/O (devices/, io_loop), one a vCPU.  Everything in
+ * struct hv belongs to the control thread.  The control thread calls the I/O thread with hv_io_call() and waits; the
+ * others reach the control thread through hv_post() alone and never wait for it.
+ */
+#ifndef HV_DOMAIN_PROCESS_H
+#define HV_DOMAIN_PROCESS_H
+
+#include <jansson.h>
+#include <qb/qbloop.h>
+#include "hypervisor/devices/devices.h"
+#include "hypervisor/domain.h"
+#include "hypervisor/hv_domain_copy.h"
+#include "lib/msg.h"
+
+struct hv_move;                        /* hv_domain_move.c: one migration channel */
+struct hv_posts;
+
+struct hv {
+	struct domain *d;
+	struct copy copy;
+	qb_loop_t *loop;
+	struct msg_server *control;
+	struct io_loop *io;
+	struct devices *ds;
+	pthread_t io_thread;
+	struct hv_posts *posts;        /* queues between the threads */
+	json_t *config;                /* as hypervisord gave it; travels in the image */
+	bool have_guest;               /* memory and vCPUs hold a guest: built or loaded */
+	bool serving;                  /* devices_start was called */
+	bool executing;                /* vCPU threads are not paused */
+	bool drained;                  /* devices stand still */
+	uint64_t started_unix;
+	struct hv_move *move;
+};
+
+/* hv_domain_threads.c */
+int hv_threads_init(struct hv *h);                              /* queues, I/O thread; before the sandbox */
+typedef int hv_io_fn(struct hv *h, void *arg);
+int hv_io_call(struct hv *h, hv_io_fn *fn, void *arg);          /* runs fn on the I/O thread; its result */
+void hv_post(struct hv *h, void (*fn)(struct hv *h, int n), int n);  /* any thread: fn runs on the control thread later */
+
+/* hv_domain_run.c: whether the guest executes follows from copy, shutdown and drain; one function makes it so. */
+void hv_sync_execution(struct hv *h);
+int hv_start_serving(struct hv *h);                             /* devices may touch disks, and serve */
+int hv_build(struct hv *h, const json_t *req, int kernel_fd, int ramdisk_fd, struct err *err);
+int hv_devices_create(struct hv *h);                            /* store and console; before the sandbox */
+void hv_guest_ended(struct hv *h, int reason);                  /* posted when shutdown_reason was set */
+void hv_changed(struct hv *h);                                  /* event domain-changed to hypervisord */
+void hv_event(struct hv *h, const char *name, json_t *fields);  /* steals */
+json_t *hv_status(struct hv *h);
+/*
+ * vCPUs stop, devices drain; done(h, rc, arg) on the control thread when guest memory is quiet.  hv_unquiesce serves again, and
+ * takes a drain under way back (done gets -ECANCELED).
+ */
+typedef void hv_quiet_fn(struct hv *h, int rc, void *arg);
+void hv_quiesce(struct hv *h, hv_quiet_fn *done, void *arg);
+void hv_unquiesce(struct hv *h);
+
+/* hv_domain_control.c */
+int hv_control_start(struct hv *h, int listen_fd);
+
+/* hv_domain_sandbox.c */
+int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err);
+
+/* hv_domain_move.c */
+void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target);
+void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt);
+
+#endif

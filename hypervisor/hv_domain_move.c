@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hv_domain_move.c - the migration channel (docs/specs/messages.md): what one worker may ask of one domain.
+ *
+ * Whoever holds the other end is the worker; there is one channel at a time.  Its end is an event of its own:
+ *   running       the dirty log goes off, nothing else changes
+ *   paused        the guest resumes, asking nobody
+ *   handed        stays
+ *   incoming, ready   the process exits; nothing of the copy remains
+ */
+#include "hypervisor/hv_domain.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include "hypervisor/hv_domain_image.h"
+#include "lib/log.h"
+
+struct hv_move {
+	struct msg_server *server;             /* serves one connection, ours */
+	bool incoming;
+	bool logging;
+	struct msg_call *waiting;              /* the request under way: pause, state-save or state-load */
+};
+
+static uint64_t monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000UL + (uint64_t)ts.tv_nsec;
+}
+
+/* A memfd with n bytes, sealed; -errno. */
+static int memfd_of(const char *name, const void *p, size_t n)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING), rc;
+
+	if (fd < 0)
+		return -errno;
+	for (size_t done = 0; done < n; ) {
+		ssize_t r = write(fd, (const uint8_t *)p + done, n - done);
+
+		if (r <= 0) {
+			rc = r < 0 ? -errno : -EIO;
+			close(fd);
+			return rc;
+		}
+		done += (size_t)r;
+	}
+	lseek(fd, 0, SEEK_SET);
+	fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_WRITE | F_SEAL_SEAL);
+	return fd;
+}
+
+static void reply_memfd(struct msg_call *c, json_t *fields, int fd)
+{
+	if (fd < 0) {
+		json_decref(fields);
+		msg_error(c, fd, "hv-domain: no memory for the reply");
+		return;
+	}
+	msg_reply_fds(c, fields, &fd, 1);
+	close(fd);
+}
+
+/* --- both sides ---------------------------------------------------------------------------------------------------------- */
+
+static void op_info(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	struct domain *d = h->d;
+	int fd = memfd_of("haven-populated", d->populated, (d->max_pages + 63) / 64 * 8);
+
+	reply_memfd(c, json_pack("{s:I, s:I, s:i, s:i, s:s}", "ram_pages", (json_int_t)d->max_pages, "special_pages",
+				 (json_int_t)d->nr_special, "page_size", (int)PAGE_SIZE_HV, "vcpus", (int)d->nr_vcpus,
+				 "copy", copy_state_name(h->copy.state)), fd);
+}
+
+/* --- source -------------------------------------------------------------------------------------------------------------- */
+
+static bool source_only(struct msg_call *c, struct hv *h)
+{
+	if (!h->move->incoming)
+		return true;
+	msg_error(c, -EPERM, "domain %u: this is the target's copy", h->d->domid);
+	return false;
+}
+
+static int log_set(struct hv *h, bool on)
+{
+	int rc = h->d->engine->dirty_log(h->d, on ? DIRTY_LOG_ON : DIRTY_LOG_OFF);
+
+	if (!rc)
+		h->move->logging = on;
+	return rc;
+}
+
+static void op_dirty_start(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	int rc;
+
+	if (!source_only(c, h))
+		return;
+	rc = log_set(h, true);
+	if (rc)
+		msg_error(c, rc, "domain %u: the dirty log does not start: %s", h->d->domid, strerror(-rc));
+	else
+		msg_reply(c, NULL);
+}
+
+static void op_dirty_stop(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+
+	if (!source_only(c, h))
+		return;
+	log_set(h, false);
+	msg_reply(c, NULL);
+}
+
+static uint64_t bits_count(const uint64_t *w, size_t words)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < words; i++)
+		n += (uint64_t)__builtin_popcountll(w[i]);
+	return n;
+}
+
+static void bitmap_reply(struct msg_call *c, struct hv *h, json_t *fields)
+{
+	size_t words = (domain_nr_frames(h->d) + 63) / 64;
+	uint64_t *bits = calloc(words, sizeof *bits);
+	int rc = bits ? h->d->engine->dirty_sync(h->d, bits) : -ENOMEM;
+
+	if (rc) {
+		json_decref(fields);
+		msg_error(c, rc, "domain %u: the dirty log cannot be read: %s", h->d->domid, strerror(-rc));
+	} else {
+		json_object_set_new(fields, "pages", json_integer((json_int_t)bits_count(bits, words)));
+		reply_memfd(c, fields, memfd_of("haven-dirty", bits, words * sizeof *bits));
+	}
+	free(bits);
+}
+
+static void op_dirty_round(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+
+	if (!source_only(c, h))
+		return;
+	if (!h->move->logging)
+		msg_error(c, -EPERM, "domain %u: dirty-round before dirty-start", h->d->domid);
+	else
+		bitmap_reply(c, h, json_object());
+}
+
+static uint64_t pause_ns, pause_realtime_ns;
+
+static void pause_quiet(struct hv *h, int rc, void *arg)
+{
+	struct msg_call *c = h->move ? h->move->waiting : NULL;
+
+	if (!c)
+		return;                        /* the worker has gone; the channel's end dealt with the rest */
+	h->move->waiting = NULL;
+	if (rc) {
+		msg_error(c, rc, "domain %u: its disks do not come to rest: %s", h->d->domid, strerror(-rc));
+		return;
+	}
+	bitmap_reply(c, h, json_pack("{s:I, s:I}", "pause_ns", (json_int_t)pause_ns, "pause_realtime_ns",
+				     (json_int_t)pause_realtime_ns));
+}
+
+static void op_pause(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	struct err err = { 0 };
+
+	if (!source_only(c, h))
+		return;
+	if (h->move->waiting)
+		msg_error(c, -EBUSY, "domain %u: another request is under way", h->d->domid);
+	else if (atomic_load(&h->d->shutdown_reason) != DOMAIN_RUNNING)
+		msg_error(c, -EPERM, "domain %u: the guest is shutting down by itself", h->d->domid);
+	else if (copy_apply(&h->copy, COPY_MOVE_PAUSE, 0, NULL, &err))
+		msg_error_from(c, &err);
+	else {
+		h->move->waiting = c;
+		pause_ns = monotonic_ns();
+		pause_realtime_ns = hv_realtime_ns();
+		hv_changed(h);
+		hv_quiesce(h, pause_quiet, NULL);
+	}
+}
+
+static void save_store(struct hv *h, int store_fd, const struct err *err, void *arg)
+{
+	struct msg_call *c = h->move ? h->move->waiting : NULL;
+	struct image_header hdr = { IMAGE_STATE, h->d->domid, hv_realtime_ns(), h->d->max_pages, h->d->nr_special };
+	struct image_writer w;
+	int fd, rc;
+
+	if (!c) {
+		if (store_fd >= 0)
+			close(store_fd);
+		return;
+	}
+	h->move->waiting = NULL;
+	if (store_fd < 0) {
+		msg_error_from(c, err);
+		return;
+	}
+	fd = memfd_create("haven-state", MFD_CLOEXEC);
+	rc = fd < 0 ? -errno : image_writer_open(&w, fd, &hdr);
+	if (!rc) {
+		hv_image_write_state(h, &w, store_fd);
+		rc = image_writer_close(&w, false);
+	}
+	close(store_fd);
+	if (rc) {
+		if (fd >= 0)
+			close(fd);
+		msg_error(c, rc, "domain %u: its state cannot be written: %s", h->d->domid, strerror(-rc));
+		return;
+	}
+	lseek(fd, 0, SEEK_SET);
+	reply_memfd(c, json_pack("{s:I}", "bytes", (json_int_t)w.bytes), fd);
+}
+
+static void op_state_save(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+
+	if (!source_only(c, h))
+		return;
+	if (h->copy.state != COPY_PAUSED || h->move->waiting) {
+		msg_error(c, -EPERM, "domain %u: state-save: the copy is %s", h->d->domid, copy_state_name(h->copy.state));
+		return;
+	}
+	h->move->waiting = c;
+	hv_image_store_want(h, save_store, NULL);
+}
+
+static int io_release(struct hv *h, void *arg)
+{
+	devices_release(h->ds);
+	return 0;
+}
+
+static void op_released(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+
+	if (!source_only(c, h))
+		return;
+	if (h->copy.state != COPY_HANDED) {
+		msg_error(c, -EPERM, "domain %u: released: the copy is %s, not handed", h->d->domid, copy_state_name(h->copy.state));
+		return;
+	}
+	hv_io_call(h, io_release, NULL);
+	msg_reply(c, NULL);
+}
+
+/* --- target -------------------------------------------------------------------------------------------------------------- */
+
+static void load_connected(struct hv *h, int rc, const struct err *err, void *arg)
+{
+	struct msg_call *c = h->move ? h->move->waiting : NULL;
+	struct err refused = { 0 };
+
+	if (!c)
+		return;
+	h->move->waiting = NULL;
+	if (rc) {
+		msg_error_from(c, err);
+		return;
+	}
+	h->drained = true;                     /* activate sets the devices going */
+	if (copy_apply(&h->copy, COPY_LOADED, 0, NULL, &refused)) {
+		msg_error_from(c, &refused);
+		return;
+	}
+	hv_changed(h);
+	msg_reply(c, NULL);
+}
+
+static int state_load(struct hv *h, int fd, uint64_t pause_realtime, int *ret_store_fd, struct err *err)
+{
+	struct image_header hdr = { 0 };
+	struct image_reader r;
+	const uint8_t *body;
+	uint32_t type;
+	size_t n;
+	int rc = image_reader_open(&r, fd, &hdr, err);
+
+	if (rc)
+		return rc;
+	if (hdr.kind != IMAGE_STATE || hdr.max_pages != h->d->max_pages || hdr.special_pages != h->d->nr_special ||
+	    hdr.domid != h->d->domid)
+		rc = err_set(err, -EINVAL, "domain %u: the state that came is another domain's", h->d->domid);
+	while (!rc && (rc = image_read(&r, &type, &body, &n, err)) == 1)
+		rc = type == IMAGE_PAGES ? err_set(err, -EINVAL, "domain %u: pages among the state", h->d->domid)
+					 : hv_image_read_record(h, type, body, n, ret_store_fd, err);
+	image_reader_close(&r);
+	return rc ? rc : hv_image_read_end(h, &hdr, *ret_store_fd, pause_realtime, err);
+}
+
+static void op_state_load(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	struct err err = { 0 };
+	int fd, store_fd = -1, rc;
+
+	if (!h->move->incoming || h->copy.state != COPY_INCOMING || h->have_guest || h->move->waiting) {
+		msg_error(c, -EPERM, "domain %u: state-load: the copy is %s", h->d->domid, copy_state_name(h->copy.state));
+		return;
+	}
+	fd = msg_call_take_fd(c, 0);
+	rc = fd < 0 ? err_set(&err, -EINVAL, "state-load: no state came with the request")
+		    : state_load(h, fd, (uint64_t)msg_call_int_opt(c, "pause_realtime_ns", 0), &store_fd, &err);
+	if (fd >= 0)
+		close(fd);
+	if (rc) {
+		if (store_fd >= 0)
+			close(store_fd);
+		msg_error_from(c, &err);
+		return;
+	}
+	h->move->waiting = c;
+	hv_image_store_offer(h, store_fd, load_connected, NULL);
+}
+
+/* --- the channel --------------------------------------------------------------------------------------------------------- */
+
+static const struct msg_op ops[] = {          /* whoever holds the descriptor may ask */
+	{ "info", MSG_ANY, op_info },
+	{ "dirty-start", MSG_ANY, op_dirty_start },
+	{ "dirty-round", MSG_ANY, op_dirty_round },
+	{ "dirty-stop", MSG_ANY, op_dirty_stop },
+	{ "pause", MSG_ANY, op_pause },
+	{ "state-save", MSG_ANY, op_state_save },
+	{ "state-load", MSG_ANY, op_state_load },
+	{ "released", MSG_ANY, op_released },
+	{ NULL },
+};
+
+static void move_close(struct hv *h, int n)
+{
+	struct hv_move *m = h->move;
+
+	if (!m)
+		return;
+	h->move = NULL;
+	msg_server_stop(m->server);
+	free(m);
+}
+
+/* The worker is gone.  The server is taken apart later: it is on the stack now. */
+static void channel_end(struct msg_client *client, void *arg)
+{
+	struct hv *h = arg;
+	enum copy_state s = h->copy.state;
+
+	log_info("domain %u: the migration channel ended, the copy is %s", h->d->domid, copy_state_name(s));
+	h->move->waiting = NULL;
+	hv_image_forget();
+	if (h->move->incoming && (s == COPY_INCOMING || s == COPY_READY))
+		_exit(0);
+	if (h->move->logging)
+		log_set(h, false);
+	if (s == COPY_PAUSED && !copy_apply(&h->copy, COPY_MOVE_RESUME, 0, NULL, NULL)) {
+		hv_unquiesce(h);
+		hv_sync_execution(h);
+		hv_changed(h);
+	}
+	if (s == COPY_RUNNING || s == COPY_QUORUM_PAUSED)
+		h->copy.attempt = 0;
+	hv_post(h, move_close, 0);
+}
+
+static int channel_open(struct hv *h, bool incoming, int *ret_fd)
+{
+	int sv[2] = { -1, -1 }, rc;
+	struct hv_move *m = calloc(1, sizeof *m);
+
+	if (!m)
+		return -ENOMEM;
+	m->incoming = incoming;
+	rc = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0 ? -errno : 0;
+	if (!rc)
+		rc = msg_server_adopt(h->loop, -1, ops, h, channel_end, "hv-domain", &m->server);
+	if (!rc) {
+		rc = msg_server_add_connection(m->server, sv[0], NULL);
+		if (rc)
+			msg_server_stop(m->server);
+	}
+	if (rc) {
+		for (int i = 0; i < 2; i++)
+			if (sv[i] >= 0)
+				close(sv[i]);
+		free(m);
+		return rc;
+	}
+	h->move = m;
+	*ret_fd = sv[1];
+	return 0;
+}
+
+static void channel_reply(struct hv *h, struct msg_call *call, bool incoming)
+{
+	int fds[2], rc = channel_open(h, incoming, &fds[0]);
+
+	if (rc) {
+		msg_error(call, rc, "domain %u: no migration channel: %s", h->d->domid, strerror(-rc));
+		return;
+	}
+	fds[1] = h->d->ram_fd;
+	msg_reply_fds(call, json_pack("{s:i}", "domid", h->d->domid), fds, 2);
+	close(fds[0]);
+}
+
+void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target)
+{
+	if (h->move || h->copy.attempt)
+		msg_error(call, -EBUSY, "domain %u: a move is under way already", h->d->domid);
+	else if (h->copy.state != COPY_RUNNING)
+		msg_error(call, -EPERM, "domain %u: cannot move: the copy is %s", h->d->domid, copy_state_name(h->copy.state));
+	else {
+		h->copy.attempt = attempt;
+		snprintf(h->copy.target, sizeof h->copy.target, "%s", target);
+		channel_reply(h, call, false);
+		if (!h->move)
+			h->copy.attempt = 0;
+	}
+}
+
+void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt)
+{
+	if (h->have_guest || h->move || h->copy.state != COPY_BUILDING) {
+		msg_error(call, -EPERM, "domain %u: not an empty copy", h->d->domid);
+		return;
+	}
+	h->copy.state = COPY_INCOMING;
+	h->copy.attempt = attempt;
+	channel_reply(h, call, true);
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hv_domain_run.c - the guest's life inside hv-domain: built, executing, standing still, ended.
+ *
+ * Whether vCPUs execute is decided in one place, hv_sync_execution(), from the copy's state, the guest's own shutdown and
+ * whether the devices stand still.
+ */
+#include "hypervisor/hv_domain.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <xen/sched.h>
+#include "hypervisor/build/kernel_unpack.h"
+#include "hypervisor/build/pv_start.h"
+#include "hypervisor/hv_domain_image.h"
+#include "hypervisor/vcpu_thread.h"
+#include "lib/log.h"
+
+#define FILE_MAX KERNEL_UNPACKED_MAX
+
+void hv_event(struct hv *h, const char *name, json_t *fields)
+{
+	if (!fields)
+		fields = json_object();
+	json_object_set_new(fields, "event", json_string(name));
+	json_object_set_new(fields, "domid", json_integer(h->d->domid));
+	msg_event(h->control, fields);
+}
+
+void hv_changed(struct hv *h)
+{
+	hv_event(h, "domain-changed", json_pack("{s:s, s:b}", "copy", copy_state_name(h->copy.state),
+						"user_paused", h->copy.user_paused));
+}
+
+void hv_sync_execution(struct hv *h)
+{
+	bool go = h->have_guest && copy_executes(&h->copy) && !h->drained && atomic_load(&h->d->shutdown_reason) == DOMAIN_RUNNING;
+
+	if (go == h->executing)
+		return;
+	h->executing = go;
+	if (go)
+		vcpu_threads_resume(h->d);
+	else
+		vcpu_threads_pause(h->d);
+}
+
+static int io_start(struct hv *h, void *arg)
+{
+	devices_activate(h->ds);
+	return devices_start(h->ds);
+}
+
+int hv_start_serving(struct hv *h)
+{
+	int rc = h->serving ? 0 : hv_io_call(h, io_start, NULL);
+
+	if (!rc)
+		h->serving = true;
+	return rc;
+}
+
+/* Reads a whole regular file; a mapping would let whoever truncates it kill us.  munmap(*ret, *ret_n) gives it back. */
+static int file_read(const char *name, int fd, uint8_t **ret, size_t *ret_n, struct err *err)
+{
+	struct stat st;
+	size_t n = 0;
+	uint8_t *p;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return err_set(err, -EINVAL, "%s: not a regular file", name);
+	if (!st.st_size)
+		return err_set(err, -ENOEXEC, "%s: the file is empty", name);
+	if ((uint64_t)st.st_size > FILE_MAX)
+		return err_set(err, -E2BIG, "%s: larger than %lu MiB", name, FILE_MAX >> 20);
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return err_set(err, -ENOMEM, "%s: no memory to read it", name);
+	while (n < (size_t)st.st_size) {
+		ssize_t r = pread(fd, p + n, (size_t)st.st_size - n, (off_t)n);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r <= 0) {
+			munmap(p, (size_t)st.st_size);
+			return err_set(err, r < 0 ? -errno : -EIO, "%s: cannot be read to its end", name);
+		}
+		n += (size_t)r;
+	}
+	*ret = p;
+	*ret_n = n;
+	return 0;
+}
+
+static void clocks_start(struct domain *d)
+{
+	struct timespec now;
+
+	d->system_offset_ns = -(int64_t)abi_now_ns();
+	clock_gettime(CLOCK_REALTIME, &now);
+	d->wallclock_offset_ns = now.tv_sec * 1000000000L + now.tv_nsec;
+}
+
+static const char *str_or(const json_t *req, const char *key, const char *dflt)
+{
+	const char *s = json_string_value(json_object_get(req, key));
+
+	return s ? s : dflt;
+}
+
+int hv_build(struct hv *h, const json_t *req, int kernel_fd, int ramdisk_fd, struct err *err)
+{
+	struct pv_params p = {
+		.kernel_name = str_or(req, "kernel", "kernel"), .ramdisk_name = str_or(req, "ramdisk", "ramdisk"),
+		.cmdline = str_or(req, "cmdline", ""),
+		.nr_pages = (uint64_t)json_integer_value(json_object_get(req, "memory_pages")),
+	};
+	uint8_t *kernel = NULL, *ramdisk = NULL;
+	int rc;
+
+	if (h->have_guest)
+		return err_set(err, -EBUSY, "domain %u: holds a guest already", h->d->domid);
+	rc = file_read(p.kernel_name, kernel_fd, &kernel, &p.kernel_len, err);
+	if (!rc && ramdisk_fd >= 0)
+		rc = file_read(p.ramdisk_name, ramdisk_fd, &ramdisk, &p.ramdisk_len, err);
+	p.kernel = kernel;
+	p.ramdisk = ramdisk;
+	if (!rc) {
+		clocks_start(h->d);
+		rc = pv_build(h->d, &p, err);
+	}
+	if (kernel)
+		munmap(kernel, p.kernel_len);
+	if (ramdisk)
+		munmap(ramdisk, p.ramdisk_len);
+	h->have_guest = !rc;
+	return rc;
+}
+
+/* --- standing still ------------------------------------------------------------------------------------------------ */
+
+static struct { hv_quiet_fn *done; void *arg; } quiet;
+
+static void quiet_done(struct hv *h, int rc)
+{
+	hv_quiet_fn *done = quiet.done;
+
+	quiet.done = NULL;
+	if (done)
+		done(h, rc, quiet.arg);
+}
+
+static void io_drained(void *arg, int rc)
+{
+	hv_post(arg, quiet_done, rc);
+}
+
+static int io_drain(struct hv *h, void *arg)
+{
+	devices_drain(h->ds, io_drained, h);
+	return 0;
+}
+
+static int io_resume(struct hv *h, void *arg)
+{
+	devices_resume(h->ds);
+	return 0;
+}
+
+void hv_quiesce(struct hv *h, hv_quiet_fn *done, void *arg)
+{
+	quiet.done = done;
+	quiet.arg = arg;
+	h->drained = true;
+	hv_sync_execution(h);
+	if (h->serving)
+		hv_io_call(h, io_drain, NULL);
+	else
+		hv_post(h, quiet_done, 0);
+}
+
+void hv_unquiesce(struct hv *h)
+{
+	if (!h->drained)
+		return;
+	h->drained = false;
+	if (h->serving)
+		hv_io_call(h, io_resume, NULL);
+	hv_sync_execution(h);
+}
+
+/* --- the guest's own end ------------------------------------------------------------------------------------------- */
+
+static void guest_ended_quiet(struct hv *h, int rc, void *arg)
+{
+	hv_event(h, "shutdown", json_pack("{s:i}", "reason", atomic_load(&h->d->shutdown_reason)));
+}
+
+/* What the guest wrote is flushed before anyone hears that it has ended. */
+void hv_guest_ended(struct hv *h, int reason)
+{
+	log_info("domain %u: the guest shut down, reason %d", h->d->domid, reason);
+	hv_sync_execution(h);
+	if (h->copy.state == COPY_RUNNING && !h->drained)
+		hv_quiesce(h, guest_ended_quiet, NULL);
+}
+
+/* --- status -------------------------------------------------------------------------------------------------------- */
+
+static const char *vcpu_state_text(const struct hv *h, const struct vcpu *v)
+{
+	switch (atomic_load(&v->run_state)) {
+	case VCPU_DOWN: return "--p";
+	case VCPU_RUNNABLE: return h->executing ? "r--" : "--p";
+	default: return "-b-";
+	}
+}
+
+static uint64_t vcpu_cpu_ns(const struct vcpu *v)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (!v->tid || pthread_getcpuclockid(v->thread, &clock) || clock_gettime(clock, &ts) < 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * 1000000000UL + (uint64_t)ts.tv_nsec;
+}
+
+static json_t *vcpus_status(struct hv *h, uint64_t *ret_ns, int *ret_online, bool *ret_running)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < h->d->nr_vcpus; i++) {
+		struct vcpu *v = h->d->vcpu[i];
+		const char *state = vcpu_state_text(h, v);
+		uint64_t ns = vcpu_cpu_ns(v);
+
+		*ret_ns += ns;
+		*ret_online += atomic_load(&v->run_state) != VCPU_DOWN;
+		*ret_running |= state[0] == 'r';
+		json_array_append_new(list, json_pack("{s:i, s:s, s:I, s:i}", "id", (int)i, "state", state, "cpu_ns", (json_int_t)ns,
+						      "tid", v->tid));
+	}
+	return list;
+}
+
+static int io_stats(struct hv *h, void *arg)
+{
+	devices_stats(h->ds, arg);
+	return 0;
+}
+
+/* xl's column: running, blocked, paused, shutdown, crashed, dying. */
+static void state_text(struct hv *h, bool running, char text[7])
+{
+	int reason = atomic_load(&h->d->shutdown_reason);
+
+	memcpy(text, "------", 7);
+	if (h->copy.state == COPY_DYING)
+		text[5] = 'd';
+	else if (reason == SHUTDOWN_crash)
+		text[4] = 'c';
+	else if (reason != DOMAIN_RUNNING)
+		text[3] = 's';
+	else if (!h->executing)
+		text[2] = 'p';
+	else if (running)
+		text[0] = 'r';
+	else
+		text[1] = 'b';
+}
+
+json_t *hv_status(struct hv *h)
+{
+	struct devices_stat st = { 0 };
+	uint64_t ns = 0;
+	int online = 0;
+	bool running = false;
+	char text[7];
+	json_t *vcpus = vcpus_status(h, &ns, &online, &running);
+	json_t *devs;
+
+	state_text(h, running, text);
+	if (h->ds)
+		hv_io_call(h, io_stats, &st);
+	devs = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rd_req", (json_int_t)st.rd_req, "wr_req", (json_int_t)st.wr_req,
+			 "rd_sectors", (json_int_t)st.rd_sectors, "wr_sectors", (json_int_t)st.wr_sectors,
+			 "rx_bytes", (json_int_t)st.rx_bytes, "tx_bytes", (json_int_t)st.tx_bytes);
+	return json_pack("{s:i, s:s, s:I, s:s, s:b, s:s, s:i, s:I, s:i, s:I, s:o, s:o, s:b, s:I, s:i, s:I, s:i, s:b, s:b}",
+			 "domid", h->d->domid, "copy", copy_state_name(h->copy.state), "attempt", (json_int_t)h->copy.attempt,
+			 "target", h->copy.target, "user_paused", h->copy.user_paused, "state", text,
+			 "shutdown_reason", atomic_load(&h->d->shutdown_reason),
+			 "memory_kib", (json_int_t)atomic_load(&h->d->tot_pages) * 4, "online_vcpus", online,
+			 "cpu_ns", (json_int_t)ns, "vcpu", vcpus, "devices", devs, "serving", h->serving,
+			 "store_mfn", (json_int_t)h->d->store_mfn, "store_port", (int)h->d->store_port,
+			 "console_mfn", (json_int_t)h->d->console_mfn, "console_port", (int)h->d->console_port,
+			 "store_wanted", hv_image_store_is_wanted(), "store_arrived", hv_image_store_is_offered());
+}
+
+static int io_devices_create(struct hv *h, void *arg)
+{
+	int rc;
+
+	h->ds = devices_create(h->d, h->io);
+	if (!h->ds)
+		return -ENOMEM;
+	rc = devices_add_store(h->ds);
+	return rc ? rc : devices_add_console(h->ds);
+}
+
+int hv_devices_create(struct hv *h)
+{
+	return hv_io_call(h, io_devices_create, NULL);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* hv_domain_sandbox.c - what an hv-domain may ask of the kernel once it runs a guest, and why. */
+#include "config.h"
+#include "hypervisor/hv_domain.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <asm/prctl.h>
+#include "lib/sandbox.h"
+
+/* Code caches, kernel and ramdisk while they are unpacked, thread stacks, dirty bitmaps; beside the guest's RAM. */
+#define ADDRESS_SPACE_BESIDE_RAM (8UL << 30)
+
+static const struct { int nr; const char *why; } allowed[] = {
+	{ SCMP_SYS(accept4), "hypervisord connects to the control socket" },
+	{ SCMP_SYS(getsockopt), "SO_PEERCRED of who connects" },
+	{ SCMP_SYS(setsockopt), "buffer sizes of channels" },
+	{ SCMP_SYS(getsockname), "kinds of the sockets handed in" },
+	{ SCMP_SYS(socketpair), "the migration channel, one end of which is handed out" },
+	{ SCMP_SYS(memfd_create), "dirty bitmaps and images that are handed out" },
+	{ SCMP_SYS(ftruncate), "their size" },
+	{ SCMP_SYS(eventfd2), "wake-ups between its threads" },
+	{ SCMP_SYS(timerfd_create), "timers of its loops" },
+	{ SCMP_SYS(timerfd_settime), "the same" },
+	{ SCMP_SYS(timerfd_gettime), "the same" },
+	{ SCMP_SYS(epoll_create1), "a loop of its own for a thread" },
+	{ SCMP_SYS(epoll_pwait2), "the loops' waits in nanoseconds" },
+	{ SCMP_SYS(pread64), "disks, kernel, image files it was handed" },
+	{ SCMP_SYS(pwrite64), "disks, image files" },
+	{ SCMP_SYS(preadv), "disks" },
+	{ SCMP_SYS(pwritev), "disks" },
+	{ SCMP_SYS(preadv2), "disks" },
+	{ SCMP_SYS(pwritev2), "disks" },
+	{ SCMP_SYS(fdatasync), "the guest's flushes" },
+	{ SCMP_SYS(fsync), "image files" },
+	{ SCMP_SYS(fallocate), "ballooned-out memory goes back; discards" },
+	{ SCMP_SYS(dup), "descriptors kept past a message" },
+	{ SCMP_SYS(sched_getaffinity), "glibc's thread attributes" },
+	{ SCMP_SYS(set_robust_list), "glibc sets it in each thread" },
+	{ SCMP_SYS(clock_getres), "the clocks' resolution" },
+	{ SCMP_SYS(uname), "libqb's log lines" },
+	{ SCMP_SYS(getuid), "the same" },
+	{ SCMP_SYS(pipe2), "libqb's signal pipe" },
+	{ SCMP_SYS(set_tid_address), "glibc, in new threads" },
+	{ SCMP_SYS(membarrier), "code published to other vCPUs" },
+	{ SCMP_SYS(msync), "image files" },
+	{ SCMP_SYS(rt_tgsigqueueinfo), "kicks of its own vCPU threads" },
+	{ SCMP_SYS(getcpu), "where a vCPU runs" },
+	{ SCMP_SYS(prlimit64), "stack size of new threads" },
+	{ SCMP_SYS(arch_prctl), "the gs base of a vCPU thread" },
+};
+
+static int allow_bound(struct sandbox *sb)
+{
+	int rc = sandbox_allow_arg(sb, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM, "threads, not processes");
+
+	if (!rc)
+		rc = sandbox_deny(sb, SCMP_SYS(clone3), ENOSYS, "its flags cannot be looked at; glibc then takes clone");
+	if (!rc)
+		rc = sandbox_allow_arg(sb, SCMP_SYS(prctl), 0, ~0UL, PR_SET_NAME, "names of threads");
+	if (!rc)
+		rc = sandbox_allow_arg(sb, SCMP_SYS(prctl), 0, ~0UL, PR_SET_VMA, "glibc names its arenas");
+	if (!rc)
+		rc = sandbox_deny(sb, SCMP_SYS(ioctl), ENOTTY, "isatty() of stdio; disks' sizes came with the disks");
+	if (!rc)
+		rc = sandbox_deny(sb, SCMP_SYS(openat), ENOENT, "time zones and the like: there is nothing in its root");
+	if (!rc)
+		rc = sandbox_deny(sb, SCMP_SYS(socket), EACCES, "syslog(3) when its socket is lost");
+	return rc;
+}
+
+int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err)
+{
+	struct sandbox sb;
+	struct sandbox_limits lim = {
+		.uid = uid, .gid = uid, .empty_root = true, .nofile = 256, .no_dump = true,
+		.address_space = 2 * ram_bytes + ADDRESS_SPACE_BESIDE_RAM,
+	};
+	int rc = sandbox_begin(&sb, "hv-domain");
+
+	if (!rc)
+		rc = sandbox_allow_basics(&sb);
+	for (size_t i = 0; !rc && i < sizeof allowed / sizeof allowed[0]; i++)
+		rc = sandbox_allow(&sb, allowed[i].nr, allowed[i].why);
+	if (!rc)
+		rc = allow_bound(&sb);
+	if (rc)
+		return err_set(err, rc, "cannot make the sandbox's filter");
+	return sandbox_enter(&sb, &lim, err);
+}

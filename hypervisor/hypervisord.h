@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hypervisord.h - the parts of hypervisord.
+ *
+ * The main thread (libqb loop) owns the domain table and every socket.  What may wait - helpers, hv-domain, xenstored, a
+ * lost disk - is a job: a thread of its own that works with blocking calls and comes back to the main thread when it is done.
+ * Jobs of one domain run one after the other, in the order asked; that is how "activate" and "destroy", "mark-handed" and
+ * "resume-handed" are serialised.  While a domain's job runs, the fields marked J are the job's, else the main thread's.
+ */
+#ifndef HYPERVISORD_H
+#define HYPERVISORD_H
+
+#include <jansson.h>
+#include <qb/qbloop.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "lib/err.h"
+#include "lib/msg.h"
+
+#define HVD_MAX_DOMAINS 512
+#define HVD_FIRST_UID 1879048192u              /* hv-domain's uid: this + domid; far above what useradd hands out */
+
+struct hvd;
+struct job;
+
+struct dom {
+	struct hvd *hvd;
+	struct dom *next;
+	uint16_t domid;
+	char uuid[37], name[80];
+	json_t *config;
+	char config_hash[65];
+	int64_t claim;                         /* epoch; 0: stands alone */
+	uint64_t started_unix;
+	bool incoming;                         /* came by `incoming`, not activated yet */
+
+	char copy[16];                         /* as last heard */
+	uint64_t attempt;                      /* as last heard, or as `incoming` said */
+	char target[64];
+	bool user_paused;                      /* as last heard, or as create said */
+	int shutdown_reason;                   /* as last heard; -1: none */
+
+	pid_t pid; int pidfd; uint64_t pid_start;          /* J: hv-domain; pid 0, pidfd -1: none */
+	pid_t disk_pid; int disk_pidfd; uint64_t disk_start; /* J: hv-disk */
+	bool has_iscsi;
+	bool on_store, on_console;             /* J: introduced there */
+	char reason[16];                       /* why it will be gone: for domain-destroyed */
+	bool gone_seen;                        /* its hv-domain's end is being dealt with */
+	bool move_open;                        /* a migration channel was handed out at this attempt */
+
+	struct msg_peer *peer;                 /* events of hv-domain */
+	struct job *jobs_head, **jobs_tail;    /* waiting or running (the first) */
+};
+
+struct hvd {
+	qb_loop_t *loop;
+	struct msg_server *server;
+	struct dom *doms;
+	unsigned last_domid;
+	struct msg_peer *store, *console;      /* to know when they (re)appear */
+	int done_fd;                           /* eventfd: jobs have come back */
+	struct pending *pending_head, **pending_tail;
+	char hostname[65];
+	uint64_t reserved_kib;                 /* memory of copies being made, not yet in anybody's status */
+};
+
+/* --- jobs (hypervisord_job.c) --------------------------------------------------------------------------------------- */
+
+#define JOB_MAX_FDS MSG_MAX_FDS
+
+struct job {
+	struct hvd *h;
+	struct dom *dom;                       /* NULL: none in particular */
+	struct pending *pending;               /* who waits for the reply; NULL: nobody */
+	json_t *req;                           /* the request, or NULL */
+	int in_fd;                             /* fd[0] of the request, or -1; closed with the job */
+	void (*work)(struct job *);            /* thread; may be NULL */
+	void (*done)(struct job *);            /* main thread, may be NULL; before the reply goes out */
+	bool cancelled;                        /* the client went away (set by the main thread, read by the job) */
+	/* result */
+	int rc; struct err err;
+	json_t *reply;
+	int fds[JOB_MAX_FDS], nfds;            /* of the reply; closed after it */
+	/* private to an operation */
+	json_t *data; int64_t number; bool flag;
+	struct dom *shadow;                    /* a copy of the domain's identity, for work beside its jobs; owned */
+	struct job *next;                      /* of the domain's queue */
+	struct job *back_next;                 /* among those that came back */
+};
+
+int jobs_init(struct hvd *h);
+/* A job for a request; takes fd 0 and the request.  Every request is answered in its client's order. */
+struct job *job_new(struct hvd *h, struct msg_call *call, struct dom *dom);
+void job_start(struct job *j);                 /* now, or after the domain's earlier jobs */
+void job_start_beside(struct job *j);          /* beside the domain's jobs: j->dom is NULL, it has a shadow */
+void job_pending_move(struct job *from, struct job *to);   /* who waits for one waits for the other */
+void job_finish_now(struct job *j);            /* for jobs that need no thread */
+int job_fail(struct job *j, int rc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void job_progress(struct job *j, json_t *progress);   /* any thread; steals */
+void job_client_gone(struct hvd *h, struct msg_client *client);
+
+/* --- table (hypervisord_table.c) -------------------------------------------------------------------------------------- */
+
+struct dom *dom_by_id(struct hvd *h, int64_t domid);
+struct dom *dom_by_name(struct hvd *h, const char *name);
+struct dom *dom_by_uuid(struct hvd *h, const char *uuid);
+/* New entry in state `copy`; checks name, uuid, domid (0: next free) for being free.  NULL with err. */
+struct dom *dom_add(struct hvd *h, const json_t *config, int64_t domid, int64_t claim, const char *copy, struct err *err);
+void dom_remove(struct dom *d);                /* forgets it, with its files under RUN/domain */
+int dom_record_write(const struct dom *d);     /* RUN/domain/DOMID.json */
+void doms_find(struct hvd *h);                 /* at start: those of an earlier hypervisord */
+json_t *dom_object(const struct dom *d);       /* what the table alone knows */
+int dom_path(char *buf, size_t n, unsigned domid, const char *suffix);
+const char *config_str(const json_t *config, const char *key, const char *dflt);
+int64_t config_int(const json_t *config, const char *key, int64_t dflt);
+
+/* --- hv-domain (hypervisord_child.c); blocking, jobs only ------------------------------------------------------------ */
+
+int child_start(struct dom *d, struct err *err);           /* execs hv-domain; its control socket answers */
+int child_kill(struct dom *d);                             /* gone for sure, hv-disk too; 0 or -ETIMEDOUT */
+/* One control request; steals req.  *ret_reply and *ret_fds may be NULL. */
+int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,
+	       int timeout_ms, struct err *err);
+void child_watch(struct dom *d);                           /* main thread: pidfd and events */
+void child_unwatch(struct dom *d);
+
+/* --- devices (hypervisord_devices.c); blocking, jobs only ------------------------------------------------------------- */
+
+enum disk_use { DISK_CHECK, DISK_INCOMING, DISK_USE };
+int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err);   /* files and blocks, hv-disk */
+int disks_activate(struct dom *d, bool preempt, struct err *err);                  /* after GO: opened for use */
+int vifs_open(struct dom *d, bool add, struct err *err);   /* add: tell hv-domain of them; else: taps for those it knows */
+void devices_close(struct dom *d);                         /* taps removed, hv-disk shut down; errors are logged */
+int disk_supervise(struct dom *d, struct err *err);
+
+/* --- store and console (hypervisord_store.c); blocking, jobs only ------------------------------------------------------ */
+
+int store_introduce(struct dom *d, const json_t *status, struct err *err);  /* nodes, channels */
+int store_channels(struct dom *d, struct err *err);        /* fresh channels only */
+void store_release(struct dom *d);                         /* nodes and connection go; errors are logged */
+int store_write(const char *path, const char *value, struct err *err);
+int console_attach(struct dom *d, struct err *err);
+void console_detach(struct dom *d);
+int store_node0(const char *hostname, struct err *err);    /* Domain-0's own nodes */
+int store_call(json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds, struct err *err);
+json_t *store_nodes(const struct dom *d, const json_t *status);   /* the batch; pure */
+
+void hvd_ring_add(const char *line);            /* a line for xl dmesg */
+
+/* --- operations -------------------------------------------------------------------------------------------------------- */
+
+extern const struct msg_op hvd_ops[];
+void op_create(struct msg_call *c, void *h);
+void op_restore(struct msg_call *c, void *h);
+void op_save(struct msg_call *c, void *h);
+void op_destroy(struct msg_call *c, void *h);
+void op_list(struct msg_call *c, void *h);
+void op_node_info(struct msg_call *c, void *h);
+void op_incoming(struct msg_call *c, void *h);
+void op_migrate_open(struct msg_call *c, void *h);
+void op_mark_handed(struct msg_call *c, void *h);
+void op_activate(struct msg_call *c, void *h);
+void op_activated(struct msg_call *c, void *h);
+void op_resume_handed(struct msg_call *c, void *h);
+void op_quorum_pause(struct msg_call *c, void *h);
+void op_quorum_resume(struct msg_call *c, void *h);
+
+/* The domain of a request by domid, name or uuid; NULL: the error was sent. */
+struct dom *request_dom(struct hvd *h, struct msg_call *c);
+/* Ends a domain by a job of its own and says so with `reason`; restart: begins it again afterwards. */
+void dom_end(struct dom *d, const char *reason, bool restart);
+struct dom *dom_admit(struct hvd *h, const json_t *config, int64_t domid, int64_t claim, int64_t grant, const char *copy,
+		      struct err *err);
+void dom_end_work(struct job *j);              /* blocking part: everything of it is gone */
+void dom_forget(struct job *j);                /* the entry of j's domain goes; j->dom is NULL then */
+void dom_event(struct dom *d, const char *event);
+void dom_store_wanted(struct dom *d);          /* hv-domain asks for the store's export */
+void dom_store_arrived(struct dom *d);         /* hv-domain holds a store image to import */
+uint64_t node_memory_total_kib(void);
+uint64_t node_memory_free_kib(void);
+int node_memory_check(struct hvd *h, const json_t *config, struct err *err);
+int activated_write(const char *uuid, uint64_t attempt);
+int activated_read(const char *uuid, uint64_t *ret, bool *ret_known);
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* hypervisord_child.c - hv-domain as hypervisord sees it: started, asked, watched, ended. */
+#include "hypervisor/hypervisord.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "lib/log.h"
+#include "lib/paths.h"
+#include "lib/spawn.h"
+
+#define END_TIMEOUT_MS 15000
+
+static int control_listen(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd, rc;
+
+	if (strlen(path) >= sizeof sa.sun_path)
+		return -ENAMETOOLONG;
+	strcpy(sa.sun_path, path);
+	unlink(path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&sa, sizeof sa) < 0 || chmod(path, 0600) < 0 || listen(fd, 16) < 0) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int child_start(struct dom *d, struct err *err)
+{
+	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16];
+	int64_t max_kib = config_int(d->config, "maxmem_kib", config_int(d->config, "memory_kib", 0));
+	char *argv[] = { prog, (char[]) { "--domid" }, domid, (char[]) { "--uuid" }, d->uuid, (char[]) { "--name" }, d->name,
+			 (char[]) { "--max-pages" }, max_pages, (char[]) { "--vcpus" }, vcpus, (char[]) { "--uid" }, uid, NULL };
+	int listener, rc = path_join(prog, sizeof prog, path_libexec(), "haven-hv-domain");
+
+	if (!rc)
+		rc = dom_path(path, sizeof path, d->domid, ".sock");
+	if (rc)
+		return err_set(err, rc, "domain %s: path too long", d->name);
+	snprintf(domid, sizeof domid, "%u", d->domid);
+	snprintf(max_pages, sizeof max_pages, "%lld", (long long)max_kib / 4);
+	snprintf(vcpus, sizeof vcpus, "%lld", (long long)config_int(d->config, "vcpus", 1));
+	snprintf(uid, sizeof uid, "%u", HVD_FIRST_UID + d->domid);
+	listener = control_listen(path);
+	if (listener < 0)
+		return err_set(err, listener, "%s: cannot listen: %s", path, strerror(-listener));
+	d->pid = spawn_program(argv, NULL, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener }, 4, &d->pidfd, err);
+	close(listener);
+	if (d->pid < 0) {
+		rc = (int)d->pid;
+		d->pid = 0;
+		d->pidfd = -1;
+		return rc;
+	}
+	d->pid_start = spawn_start_time(d->pid);
+	rc = dom_record_write(d);
+	if (rc)
+		return err_set(err, rc, "%s: cannot write the domain's record: %s", path_run(), strerror(-rc));
+	return child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, NULL, NULL, NULL, 30000, err);
+}
+
+int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,
+	       int timeout_ms, struct err *err)
+{
+	char path[512];
+	struct err dummy;
+	int sock = -1, rc;
+
+	if (!err)
+		err = &dummy;
+	rc = dom_path(path, sizeof path, d->domid, ".sock");
+	if (!rc)
+		rc = sock = msg_connect(path, err);
+	if (rc >= 0) {
+		rc = msg_call(sock, req, fds, nfds, ret_reply, ret_fds, ret_nfds, timeout_ms, NULL, NULL, err);
+		close(sock);
+		if (rc == -ECONNRESET || rc == -EPIPE)
+			err_set(err, rc, "domain %s (%u): its process ended unexpectedly; see its log", d->name, d->domid);
+	}
+	json_decref(req);
+	return rc < 0 ? rc : 0;
+}
+
+/* A child of an earlier hypervisord is nobody's to wait for; the pidfd says when it is gone all the same. */
+static int process_end(int *pidfd, pid_t *pid)
+{
+	int rc = *pidfd >= 0 ? spawn_kill_wait(*pidfd, END_TIMEOUT_MS) : 0;
+
+	if (rc)
+		return rc;
+	if (*pidfd >= 0)
+		close(*pidfd);
+	*pidfd = -1;
+	*pid = 0;
+	return 0;
+}
+
+int child_kill(struct dom *d)
+{
+	int rc = process_end(&d->pidfd, &d->pid);
+
+	if (!rc)
+		rc = process_end(&d->disk_pidfd, &d->disk_pid);
+	return rc;
+}
+
+/* --- main thread ----------------------------------------------------------------------------------------------------- */
+
+static void copy_heard(struct dom *d, const json_t *o)
+{
+	const char *copy = config_str(o, "copy", NULL);
+
+	if (copy)
+		snprintf(d->copy, sizeof d->copy, "%s", copy);
+	if (json_is_boolean(json_object_get(o, "user_paused")))
+		d->user_paused = json_is_true(json_object_get(o, "user_paused"));
+	d->attempt = (uint64_t)config_int(o, "attempt", (int64_t)d->attempt);
+	if (config_str(o, "target", NULL))
+		snprintf(d->target, sizeof d->target, "%s", config_str(o, "target", ""));
+}
+
+/* What the guest's own end leads to: SHUTDOWN_poweroff 0, reboot 1, suspend 2, crash 3 (<xen/sched.h>). */
+static void guest_ended(struct dom *d, int reason)
+{
+	static const struct { const char *key, *dflt, *reason; } ends[] = {
+		{ "on_poweroff", "destroy", "poweroff" }, { "on_reboot", "restart", "reboot" },
+		{ "on_poweroff", "destroy", "poweroff" }, { "on_crash", "destroy", "crash" },
+	};
+	const char *action;
+
+	if (reason < 0 || d->gone_seen)
+		return;
+	d->shutdown_reason = reason;
+	if (reason > 3)
+		reason = 3;
+	action = config_str(d->config, ends[reason].key, ends[reason].dflt);
+	log_info("domain %s (%u): %s, so %s", d->name, d->domid, ends[reason].reason, action);
+	if (!strcmp(action, "preserve")) {
+		dom_event(d, "domain-changed");
+		return;
+	}
+	dom_end(d, ends[reason].reason, !strcmp(action, "restart") || !strcmp(action, "rename-restart"));
+}
+
+static void status_heard(int rc, const json_t *reply, int *fds, int nfds, void *arg)
+{
+	struct dom *d = arg;
+
+	if (rc || !reply)
+		return;
+	copy_heard(d, reply);
+	if (json_is_true(json_object_get(reply, "store_wanted")))
+		dom_store_wanted(d);
+	if (json_is_true(json_object_get(reply, "store_arrived")))
+		dom_store_arrived(d);
+	if (!strcmp(d->copy, "running"))
+		guest_ended(d, (int)config_int(reply, "shutdown_reason", -1));
+}
+
+static void peer_up(struct msg_peer *p, void *arg)
+{
+	msg_peer_call(p, json_pack("{s:s}", "op", "subscribe"), NULL, 0, NULL, NULL);
+	msg_peer_call(p, json_pack("{s:s}", "op", "status"), NULL, 0, status_heard, arg);
+}
+
+static void peer_event(struct msg_peer *p, const json_t *o, void *arg)
+{
+	struct dom *d = arg;
+	const char *name = config_str(o, "event", "");
+
+	if (!strcmp(name, "domain-changed")) {
+		copy_heard(d, o);
+		dom_event(d, "domain-changed");
+	} else if (!strcmp(name, "shutdown")) {
+		guest_ended(d, (int)config_int(o, "reason", -1));
+	} else if (!strcmp(name, "store-wanted")) {
+		dom_store_wanted(d);
+	} else if (!strcmp(name, "store-arrived")) {
+		dom_store_arrived(d);
+	}
+}
+
+static int32_t child_gone(int32_t fd, int32_t revents, void *data)
+{
+	struct dom *d = data;
+
+	qb_loop_poll_del(d->hvd->loop, fd);
+	if (!d->gone_seen) {
+		log_err("domain %s (%u): its hv-domain ended by itself", d->name, d->domid);
+		dom_end(d, d->incoming ? "destroyed" : "lost", false);
+	}
+	return 0;
+}
+
+void child_watch(struct dom *d)
+{
+	char path[512];
+
+	if (dom_path(path, sizeof path, d->domid, ".sock"))
+		return;
+	if (d->pidfd >= 0)
+		qb_loop_poll_add(d->hvd->loop, QB_LOOP_MED, d->pidfd, POLLIN, d, child_gone);
+	if (!d->peer)
+		msg_peer_new(d->hvd->loop, path, peer_up, NULL, peer_event, d, &d->peer);
+}
+
+void child_unwatch(struct dom *d)
+{
+	if (d->pidfd >= 0)
+		qb_loop_poll_del(d->hvd->loop, d->pidfd);
+	if (d->peer)
+		msg_peer_free(d->peer);
+	d->peer = NULL;
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hypervisord_devices.c - a domain's disks and network interfaces: asks the helpers, hands what they open to hv-domain.
+ */
+#include "hypervisor/hypervisord.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "lib/log.h"
+#include "lib/paths.h"
+#include "lib/proto/hv_disk.h"
+#include "lib/spawn.h"
+
+#define HELPER_TIMEOUT_MS 15000
+#define ISCSI_TIMEOUT_MS 30000
+
+static bool disk_is_iscsi(const json_t *disk)
+{
+	return !strcmp(config_str(disk, "backend", "file"), "iscsi");
+}
+
+/* Runs a helper for one request; steals req. */
+static int helper_call(const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err)
+{
+	char prog[512];
+	char *argv[] = { prog, NULL };
+	int sv[2] = { -1, -1 }, pidfd = -1, fds[MSG_MAX_FDS], nfds = 0;
+	int rc = path_join(prog, sizeof prog, path_libexec(), "%s", name);
+
+	if (!rc && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		rc = -errno;
+	if (rc)
+		err_set(err, rc, "%s: %s", name, strerror(-rc));
+	else if ((rc = (int)spawn_program(argv, NULL, (int[]) { sv[0], -1, STDERR_FILENO }, 3, &pidfd, err)) > 0)
+		rc = msg_call(sv[1], req, NULL, 0, ret_reply, fds, &nfds, HELPER_TIMEOUT_MS, NULL, NULL, err);
+	if (!rc && nfds > 0 && ret_fd)
+		*ret_fd = fds[0];
+	for (int i = ret_fd && !rc ? 1 : 0; i < nfds; i++)
+		close(fds[i]);
+	if (pidfd >= 0) {
+		if (rc == -ETIMEDOUT)
+			err_set(err, rc, "%s: no answer within %d s", name, HELPER_TIMEOUT_MS / 1000);
+		spawn_kill_wait(pidfd, 5000);  /* it has answered, or never will */
+		close(pidfd);
+	}
+	for (int i = 0; i < 2; i++)
+		if (sv[i] >= 0)
+			close(sv[i]);
+	json_decref(req);
+	return rc;
+}
+
+/* --- files and block devices ---------------------------------------------------------------------------------------- */
+
+static int disk_add(struct dom *d, const json_t *disk, const json_t *size, int fd, unsigned iscsi_index, struct err *err)
+{
+	json_t *req = json_pack("{s:s, s:s, s:b, s:b, s:I, s:I, s:i, s:s}", "op", "add-disk", "vdev", config_str(disk, "vdev", ""),
+				"readonly", !strcmp(config_str(disk, "mode", "rw"), "ro"), "iscsi", disk_is_iscsi(disk),
+				"sectors", (json_int_t)config_int(size, "sectors", 0),
+				"sector_size", (json_int_t)config_int(size, "sector_size", 512), "iscsi_index", (int)iscsi_index,
+				"params", config_str(disk, disk_is_iscsi(disk) ? "iqn" : "target", ""));
+
+	return child_call(d, req, &fd, fd >= 0 ? 1 : 0, NULL, NULL, NULL, 10000, err);
+}
+
+static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool add, struct err *err)
+{
+	static const char *const uses[] = { "check", "incoming", "use" };
+	json_t *size = NULL;
+	int fd = -1, rc;
+	char kind[32];
+
+	rc = helper_call("haven-storage", json_pack("{s:s, s:O, s:i, s:s}", "op", "open", "disk", disk, "domid", d->domid, "for",
+						    uses[use]), &size, &fd, err);
+	if (!rc && add)
+		rc = disk_add(d, disk, size, fd, 0, err);
+	else if (!rc && use == DISK_USE) {
+		snprintf(kind, sizeof kind, "disk:%s", config_str(disk, "vdev", ""));
+		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kind), &fd, 1, NULL, NULL, NULL, 10000, err);
+	}
+	if (fd >= 0)
+		close(fd);
+	json_decref(size);
+	return rc;
+}
+
+/* --- iSCSI: one hv-disk a domain --------------------------------------------------------------------------------------- */
+
+static json_t *iscsi_disks(const struct dom *d)
+{
+	json_t *list = json_array(), *v;
+	size_t i;
+
+	json_array_foreach(json_object_get(d->config, "disk"), i, v)
+		if (disk_is_iscsi(v))
+			json_array_append(list, v);
+	return list;
+}
+
+static int disk_call(struct dom *d, json_t *req, json_t **ret_reply, int timeout_ms, struct err *err)
+{
+	char path[512];
+	int sock = -1, rc = dom_path(path, sizeof path, d->domid, ".disk.sock");
+
+	if (!rc)
+		rc = sock = msg_connect(path, err);
+	if (rc >= 0) {
+		rc = msg_call(sock, req, NULL, 0, ret_reply, NULL, NULL, timeout_ms, NULL, NULL, err);
+		close(sock);
+	}
+	json_decref(req);
+	return rc < 0 ? rc : 0;
+}
+
+static int disk_listen(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (strlen(path) >= sizeof sa.sun_path)
+		return -ENAMETOOLONG;
+	strcpy(sa.sun_path, path);
+	unlink(path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && chmod(path, 0600) == 0 && listen(fd, 8) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -EIO;
+}
+
+/* Execs hv-disk and connects hv-domain with it.  The bounce memory is sized for this domain's disks and sealed. */
+static int disk_start(struct dom *d, unsigned nr, struct err *err)
+{
+	char prog[512], path[512];
+	char *argv[] = { prog, (char[]) { "--control-fd=3" }, (char[]) { "--data-fd=4" }, (char[]) { "--bounce-fd=5" }, NULL };
+	int sv[2] = { -1, -1 }, bounce = -1, listener = -1, rc;
+
+	rc = path_join(prog, sizeof prog, path_libexec(), "haven-hv-disk");
+	if (!rc)
+		rc = dom_path(path, sizeof path, d->domid, ".disk.sock");
+	if (!rc)
+		rc = listener = disk_listen(path);
+	if (rc >= 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
+		rc = -errno;
+	if (rc >= 0) {
+		bounce = memfd_create("haven-bounce", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		if (bounce < 0 || ftruncate(bounce, (off_t)nr * HV_DISK_REGION) < 0 ||
+		    fcntl(bounce, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+			rc = -errno;
+	}
+	if (rc < 0) {
+		err_set(err, rc, "domain %s: cannot prepare hv-disk: %s", d->name, strerror(-rc));
+		goto out;
+	}
+	d->disk_pid = spawn_program(argv, NULL, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener, sv[0], bounce }, 6, &d->disk_pidfd,
+				    err);
+	if (d->disk_pid < 0) {
+		rc = (int)d->disk_pid;
+		d->disk_pid = 0;
+		goto out;
+	}
+	d->disk_start = spawn_start_time(d->disk_pid);
+	dom_record_write(d);
+	rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "iscsi"), (int[]) { sv[1], bounce }, 2, NULL, NULL, NULL,
+			10000, err);
+out:
+	if (listener >= 0)
+		close(listener);
+	if (bounce >= 0)
+		close(bounce);
+	for (int i = 0; i < 2; i++)
+		if (sv[i] >= 0)
+			close(sv[i]);
+	return rc < 0 ? rc : 0;
+}
+
+static int disk_configure(struct dom *d, json_t *disks, json_t **ret_sizes, struct err *err)
+{
+	json_t *req = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:O}", "op", "config", "domid", d->domid, "uuid", d->uuid, "node",
+				d->hvd->hostname, "attempt", (json_int_t)(d->attempt ? d->attempt : (uint64_t)d->claim),
+				"uid", (json_int_t)(HVD_FIRST_UID + d->domid),
+				"io_timeout_s", (json_int_t)config_int(d->config, "io_timeout_s", 0), "disk", disks);
+	int rc = disk_call(d, req, NULL, 10000, err);
+
+	return rc ? rc : disk_call(d, json_pack("{s:s}", "op", "register"), ret_sizes, ISCSI_TIMEOUT_MS, err);
+}
+
+static int iscsi_open(struct dom *d, enum disk_use use, bool preempt, struct err *err)
+{
+	json_t *disks = iscsi_disks(d), *reply = NULL, *v;
+	unsigned nr = (unsigned)json_array_size(disks);
+	size_t i;
+	int rc = 0;
+
+	if (!nr)
+		goto out;
+	d->has_iscsi = true;
+	if (nr > HV_DISK_MAX) {
+		rc = err_set(err, -EINVAL, "domain %s: %u iSCSI disks, but a domain has at most %u", d->name, nr, HV_DISK_MAX);
+		goto out;
+	}
+	rc = disk_start(d, nr, err);
+	if (!rc)
+		rc = disk_configure(d, disks, &reply, err);
+	json_array_foreach(json_object_get(reply, "disks"), i, v)
+		if (!rc && i < nr)
+			rc = disk_add(d, json_array_get(disks, i), v, -1, (unsigned)i, err);
+	if (!rc && use == DISK_USE)
+		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", preempt), NULL, ISCSI_TIMEOUT_MS, err);
+out:
+	json_decref(reply);
+	json_decref(disks);
+	return rc;
+}
+
+/* hv-disk's channel is set before the disks are added, since devices keep it for all iSCSI disks. */
+int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err)
+{
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(json_object_get(d->config, "disk"), i, v)
+		if (!rc && !disk_is_iscsi(v))
+			rc = disk_open_local(d, v, use, true, err);
+	return rc ? rc : iscsi_open(d, use, preempt, err);
+}
+
+int disks_activate(struct dom *d, bool preempt, struct err *err)
+{
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(json_object_get(d->config, "disk"), i, v)
+		if (!rc && !disk_is_iscsi(v))
+			rc = disk_open_local(d, v, DISK_USE, false, err);
+	if (!rc && d->has_iscsi)
+		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", preempt), NULL, ISCSI_TIMEOUT_MS, err);
+	return rc;
+}
+
+/* A dead hv-disk is begun again; hv-domain sends what was unanswered once more. */
+int disk_supervise(struct dom *d, struct err *err)
+{
+	json_t *disks = iscsi_disks(d);
+	int rc = disk_start(d, (unsigned)json_array_size(disks), err);
+
+	if (!rc)
+		rc = disk_configure(d, disks, NULL, err);
+	if (!rc && !d->incoming)
+		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", false), NULL, ISCSI_TIMEOUT_MS, err);
+	json_decref(disks);
+	return rc;
+}
+
+/* --- network ------------------------------------------------------------------------------------------------------------ */
+
+static int vif_open(struct dom *d, json_t *vif, unsigned devid, bool add, struct err *err)
+{
+	char kind[16];
+	json_t *req;
+	int fd = -1, rc = 0;
+
+	if (!add || !d->incoming)
+		rc = helper_call("haven-network", json_pack("{s:s, s:i, s:i, s:I, s:O}", "op", "tap", "domid", d->domid, "devid", (int)devid,
+							    "uid", (json_int_t)(HVD_FIRST_UID + d->domid), "vif", vif), NULL, &fd, err);
+	if (!rc && add) {
+		req = json_pack("{s:s, s:i, s:s, s:I, s:s}", "op", "add-vif", "devid", (int)devid, "mac", config_str(vif, "mac", ""),
+				"mtu", (json_int_t)config_int(vif, "mtu", 1500), "bridge", config_str(vif, "bridge", ""));
+		rc = child_call(d, req, &fd, fd >= 0 ? 1 : 0, NULL, NULL, NULL, 10000, err);
+	} else if (!rc) {
+		snprintf(kind, sizeof kind, "tap:%u", devid);
+		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kind), &fd, 1, NULL, NULL, NULL, 10000, err);
+	}
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+int vifs_open(struct dom *d, bool add, struct err *err)
+{
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(json_object_get(d->config, "vif"), i, v) {
+		if (!rc && add && d->incoming)
+			rc = helper_call("haven-network", json_pack("{s:s, s:O}", "op", "check", "vif", v), NULL, NULL, err);
+		if (!rc)
+			rc = vif_open(d, v, (unsigned)i, add, err);
+	}
+	return rc;
+}
+
+/* hv-disk first lets the reservation go, in its own time; taps go with their last descriptor. */
+void devices_close(struct dom *d)
+{
+	struct err err = { 0 };
+
+	if (d->has_iscsi && d->disk_pid > 0 && disk_call(d, json_pack("{s:s}", "op", "shutdown"), NULL, 10000, &err))
+		log_warn("domain %s (%u): hv-disk: %s", d->name, d->domid, err.text);
+}

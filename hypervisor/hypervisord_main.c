@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hypervisord_main.c - hypervisord: the node's domain table.
+ *
+ * Holds: root; the table of domains, a pidfd of each hv-domain and hv-disk, connections to them and to xenstored and xenconsoled.
+ * Hears: operators and daemons of this node (uid 0) on hypervisord.sock, every local user's reading requests; events of hv-domain.
+ * May do: exec hv-domain, hv-disk, haven-storage, haven-network; write the store; end domains.  It never reads a guest's bytes.
+ *
+ * Restarting it is a no-op for guests: the domains are processes of their own, found again by RUN/domain/DOMID.json.
+ */
+#include "config.h"
+#include "hypervisor/hypervisord.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "lib/log.h"
+#include "lib/paths.h"
+
+
+
+/* --- xenstored and xenconsoled came (back): everyone gets fresh channels ----------------------------------------------- */
+
+static void store_again_work(struct job *j)
+{
+	if (j->dom->pid > 0 && j->dom->on_store)
+		j->rc = store_channels(j->dom, &j->err);
+}
+
+static void console_again_work(struct job *j)
+{
+	if (j->dom->pid > 0 && j->dom->on_console)
+		j->rc = console_attach(j->dom, &j->err);
+}
+
+static void node0_work(struct job *j)
+{
+	j->rc = store_node0(j->h->hostname, &j->err);
+}
+
+static void all_again(struct hvd *h, void (*work)(struct job *))
+{
+	for (struct dom *d = h->doms; d; d = d->next) {
+		struct job *j = d->gone_seen ? NULL : job_new(h, NULL, d);
+
+		if (!j)
+			continue;
+		j->work = work;
+		job_start(j);
+	}
+}
+
+static void store_up(struct msg_peer *p, void *arg)
+{
+	struct hvd *h = arg;
+	struct job *j = job_new(h, NULL, NULL);
+
+	if (j) {
+		j->work = node0_work;
+		job_start(j);
+	}
+	all_again(h, store_again_work);
+}
+
+static void console_up(struct msg_peer *p, void *arg)
+{
+	all_again(arg, console_again_work);
+}
+
+/* --- start and end -------------------------------------------------------------------------------------------------------- */
+
+static void client_gone(struct msg_client *client, void *arg)
+{
+	job_client_gone(arg, client);
+}
+
+static int32_t on_term(int32_t sig, void *arg)
+{
+	struct hvd *h = arg;
+
+	log_info("ending; the domains run on");
+	qb_loop_stop(h->loop);
+	return -1;
+}
+
+/* Its absence later says that this node's memory of activations was lost. */
+static int state_mark(struct err *err)
+{
+	char path[512];
+	int rc = path_mkdirs(path_state(), 0755), fd;
+
+	if (!rc)
+		rc = path_join(path, sizeof path, path_state(), "hypervisord.created");
+	if (rc)
+		return err_set(err, rc, "%s: %s", path_state(), strerror(-rc));
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || fsync(fd) < 0)
+		rc = err_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+static int folders_make(struct err *err)
+{
+	char path[512];
+	int rc = path_join(path, sizeof path, path_run(), "domain");
+
+	if (!rc)
+		rc = path_mkdirs(path, 0755);
+	return rc ? err_set(err, rc, "%s/domain: %s", path_run(), strerror(-rc)) : state_mark(err);
+}
+
+static int serve(struct hvd *h, struct err *err)
+{
+	int rc = folders_make(err);
+
+	if (!rc)
+		rc = jobs_init(h);
+	if (rc)
+		return err->text[0] ? rc : err_set(err, rc, "hypervisord: cannot start its jobs");
+	rc = msg_server_start(h->loop, "hypervisord.sock", hvd_ops, h, client_gone, "hypervisord", &h->server, err);
+	if (rc)
+		return rc;
+	doms_find(h);
+	msg_peer_new(h->loop, "xenstored-admin.sock", store_up, NULL, NULL, h, &h->store);
+	msg_peer_new(h->loop, "xenconsoled.sock", console_up, NULL, NULL, h, &h->console);
+	hvd_ring_add("Haven hypervisord 0.1.0, engine bt");
+	log_info("ready");
+	qb_loop_run(h->loop);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct hvd h = { .done_fd = -1 };
+	struct err err = { 0 };
+
+	if (argc > 1) {
+		fprintf(stderr, "usage: hypervisord\n(environment: HAVEN_RUN_DIR, HAVEN_STATE_DIR, HAVEN_CONF_DIR, HAVEN_LIBEXEC_DIR)\n");
+		return argc == 2 && !strcmp(argv[1], "--help") ? 0 : 64;
+	}
+	if (geteuid() != 0) {
+		fprintf(stderr, "hypervisord: needs root\n");
+		return 77;
+	}
+	log_init("hypervisord");
+	signal(SIGPIPE, SIG_IGN);
+	gethostname(h.hostname, sizeof h.hostname - 1);
+	h.loop = qb_loop_create();
+	if (!h.loop)
+		return 1;
+	qb_loop_signal_add(h.loop, QB_LOOP_HIGH, SIGTERM, &h, on_term, NULL);
+	qb_loop_signal_add(h.loop, QB_LOOP_HIGH, SIGINT, &h, on_term, NULL);
+	if (serve(&h, &err)) {
+		log_err("%s", err.text);
+		fprintf(stderr, "hypervisord: %s\n", err.text);
+		return 1;
+	}
+	msg_server_stop(h.server);
+	return 0;
+}

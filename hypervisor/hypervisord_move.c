@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hypervisord_move.c - the two ends of a move, as far as they are hypervisord's: channels opened, the copy on the target made
+ * and activated, the store's part carried across.
+ */
+#include "hypervisor/hypervisord.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "lib/conf.h"
+#include "lib/log.h"
+
+/* --- source ------------------------------------------------------------------------------------------------------------ */
+
+static void migrate_open_work(struct job *j)
+{
+	j->rc = child_call(j->dom, json_pack("{s:s, s:I, s:s}", "op", "migrate-open", "attempt", (json_int_t)j->number, "target",
+					     config_str(j->req, "target", "")), NULL, 0, &j->reply, j->fds, &j->nfds, 10000, &j->err);
+	if (j->rc) {
+		json_decref(j->reply);
+		j->reply = NULL;
+	}
+}
+
+void op_migrate_open(struct msg_call *c, void *h)
+{
+	struct dom *d = request_dom(h, c);
+	struct job *j = d ? job_new(h, c, d) : NULL;
+
+	if (!j)
+		return;
+	j->number = config_int(j->req, "attempt", 0);
+	j->work = migrate_open_work;
+	job_start(j);
+}
+
+/*
+ * The store's part is moved while a job of the domain (save, restore) may wait for just that, so these two run beside the
+ * domain's jobs, on a copy of its identity.
+ */
+static struct job *job_beside(struct dom *d)
+{
+	struct job *j = d->gone_seen ? NULL : job_new(d->hvd, NULL, NULL);
+
+	if (!j)
+		return NULL;
+	j->shadow = calloc(1, sizeof *j->shadow);
+	if (!j->shadow) {
+		job_finish_now(j);
+		return NULL;
+	}
+	*j->shadow = (struct dom) { .hvd = d->hvd, .domid = d->domid, .config = json_incref(d->config), .claim = d->claim,
+				    .attempt = d->attempt, .pidfd = -1, .disk_pidfd = -1 };
+	memcpy(j->shadow->name, d->name, sizeof d->name);
+	memcpy(j->shadow->uuid, d->uuid, sizeof d->uuid);
+	return j;
+}
+
+/* hv-domain stands still and asks for what xenstored knows of its guest. */
+static void store_wanted_work(struct job *j)
+{
+	struct dom *d = j->shadow;
+	int fds[MSG_MAX_FDS], nfds = 0, rc;
+	struct err err = { 0 };
+
+	rc = store_call(json_pack("{s:s, s:i}", "op", "export", "domid", d->domid), NULL, 0, NULL, fds, &nfds, &err);
+	if (!rc && nfds < 1)
+		rc = err_set(&err, -EPROTO, "xenstored: its export came without a descriptor");
+	j->rc = child_call(d, rc ? json_pack("{s:s, s:s, s:s}", "op", "store-state", "code", err_name(rc), "error", err.text)
+				   : json_pack("{s:s}", "op", "store-state"), fds, rc ? 0 : 1, NULL, NULL, NULL, 10000, &j->err);
+	for (int i = 0; i < nfds; i++)
+		close(fds[i]);
+}
+
+void dom_store_wanted(struct dom *d)
+{
+	struct job *j = job_beside(d);
+
+	if (!j)
+		return;
+	j->work = store_wanted_work;
+	job_start_beside(j);
+}
+
+/* --- target ------------------------------------------------------------------------------------------------------------ */
+
+static int incoming_steps(struct job *j)
+{
+	struct dom *d = j->dom;
+	int rc = child_start(d, &j->err);
+
+	if (!rc)
+		rc = disks_open(d, DISK_INCOMING, false, &j->err);
+	if (!rc)
+		rc = vifs_open(d, true, &j->err);
+	if (!rc)
+		rc = dom_record_write(d);
+	if (!rc)
+		rc = child_call(d, json_pack("{s:s, s:I}", "op", "incoming-open", "attempt", (json_int_t)d->attempt), NULL, 0, &j->reply,
+				j->fds, &j->nfds, 10000, &j->err);
+	return rc;
+}
+
+static void incoming_work(struct job *j)
+{
+	int rc = incoming_steps(j);
+	struct err why;
+
+	if (!rc)
+		return;
+	if (!j->err.text[0])
+		err_set(&j->err, rc, "domain %s: no incoming copy: %s", j->dom->name, strerror(-rc));
+	why = j->err;
+	dom_end_work(j);
+	j->err = why;
+	j->rc = rc;
+}
+
+static void incoming_done(struct job *j)
+{
+	struct dom *d = j->dom;
+
+	if (j->rc) {
+		snprintf(d->reason, sizeof d->reason, "destroyed");
+		dom_event(d, "domain-destroyed");
+		dom_forget(j);
+		return;
+	}
+	child_watch(d);
+	json_object_set_new(j->reply, "domid", json_integer(d->domid));
+	log_info("domain %s (%u): incoming from %s, attempt %llu", d->name, d->domid, config_str(j->req, "from", "?"),
+		 (unsigned long long)d->attempt);
+	dom_event(d, "domain-created");
+}
+
+void op_incoming(struct msg_call *c, void *arg)
+{
+	struct hvd *h = arg;
+	struct job *j = job_new(h, c, NULL);
+	int64_t attempt, grant;
+
+	if (!j)
+		return;
+	attempt = config_int(j->req, "attempt", 0);
+	grant = conf_exists("cluster.conf") ? attempt : 0;     /* two plain hosts have nobody who would grant */
+	j->dom = attempt > 0 ? dom_admit(h, json_object_get(j->req, "config"), config_int(j->req, "domid", 0),
+					 config_int(j->req, "claim", 0), grant, "incoming", &j->err)
+			     : (job_fail(j, -EINVAL, "incoming: attempt must be a positive number"), NULL);
+	if (!j->dom) {
+		j->rc = j->err.code ? j->err.code : -EINVAL;
+		job_finish_now(j);
+		return;
+	}
+	j->dom->incoming = j->dom->on_store = j->dom->on_console = true;
+	j->dom->attempt = (uint64_t)attempt;
+	j->work = incoming_work;
+	j->done = incoming_done;
+	job_start(j);
+}
+
+/*
+ * hv-domain has loaded the state: the store's part goes to xenstored, channels and taps are connected, then the copy is
+ * ready.  The worker waits in its state-load for "store-done".
+ */
+static int store_arrived_steps(struct job *j)
+{
+	struct dom *d = j->shadow;
+	int fds[MSG_MAX_FDS], nfds = 0, rc;
+	struct err *err = &j->err;
+
+	rc = child_call(d, json_pack("{s:s}", "op", "store-take"), NULL, 0, NULL, fds, &nfds, 10000, err);
+	if (rc)
+		return rc;
+	rc = nfds < 1 ? err_set(err, -EPROTO, "domain %s: the image holds no store", d->name)
+		      : store_call(json_pack("{s:s, s:i}", "op", "import", "domid", d->domid), fds, 1, NULL, NULL, NULL, err);
+	for (int i = 0; i < nfds; i++)
+		close(fds[i]);
+	if (!rc)
+		rc = store_channels(d, err);
+	if (!rc)
+		rc = console_attach(d, err);
+	if (!rc)
+		rc = vifs_open(d, false, err);
+	return rc;
+}
+
+static void store_arrived_work(struct job *j)
+{
+	int rc = store_arrived_steps(j);
+	json_t *done = rc ? json_pack("{s:s, s:s, s:s}", "op", "store-done", "code", err_name(rc), "error",
+				      j->err.text[0] ? j->err.text : strerror(-rc))
+			  : json_pack("{s:s}", "op", "store-done");
+
+	j->rc = rc;
+	child_call(j->shadow, done, NULL, 0, NULL, NULL, NULL, 10000, NULL);
+}
+
+static void store_take_back_work(struct job *j)
+{
+	j->shadow->on_store = j->shadow->on_console = true;
+	console_detach(j->shadow);
+	store_release(j->shadow);
+}
+
+/* The domain ended in the meantime: what was just put into the store goes again. */
+static void store_arrived_done(struct job *j)
+{
+	struct dom *d = dom_by_id(j->h, j->shadow->domid);
+	struct job *back;
+
+	if (d && !strcmp(d->uuid, j->shadow->uuid)) {
+		d->on_store = d->on_console = true;
+		return;
+	}
+	back = d ? NULL : job_beside(j->shadow);
+	if (!back)
+		return;
+	back->work = store_take_back_work;
+	job_start_beside(back);
+}
+
+void dom_store_arrived(struct dom *d)
+{
+	struct job *j = job_beside(d);
+
+	if (!j)
+		return;
+	j->work = store_arrived_work;
+	j->done = store_arrived_done;
+	job_start_beside(j);
+}
+
+/*
+ * The point of no return on the target: the activation is on disk before a disk is opened for writing and before a vCPU
+ * runs.  Asked again for the same attempt after success, it says so again.
+ */
+static void activate_work(struct job *j)
+{
+	struct dom *d = j->dom;
+	uint64_t attempt = (uint64_t)j->number;
+	json_t *status = NULL;
+	struct timespec now;
+
+	j->rc = child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, &j->err);
+	if (!j->rc && strcmp(config_str(status, "copy", ""), "ready"))
+		job_fail(j, -EPERM, "activate: domain %s (%u) is %s, not ready", d->name, d->domid, config_str(status, "copy", "?"));
+	else if (!j->rc && (uint64_t)config_int(status, "attempt", 0) != attempt)
+		job_fail(j, -EPERM, "activate: of attempt %llu, but the copy is part of attempt %lld", (unsigned long long)attempt,
+			 (long long)config_int(status, "attempt", 0));
+	json_decref(status);
+	if (j->rc)
+		return;
+	j->rc = activated_write(d->uuid, attempt);
+	if (j->rc) {
+		job_fail(j, j->rc, "activate: cannot record it on disk: %s", strerror(-j->rc));
+		return;
+	}
+	j->rc = disks_activate(d, true, &j->err);
+	if (!j->rc)
+		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL, NULL,
+				   20000, &j->err);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!j->rc)
+		j->reply = json_pack("{s:I}", "run_ns", (json_int_t)now.tv_sec * 1000000000 + now.tv_nsec);
+}
+
+static void activate_done(struct job *j)
+{
+	struct dom *d = j->dom;
+
+	if (j->rc)
+		return;
+	d->incoming = false;
+	dom_record_write(d);
+	log_info("domain %s (%u): activated, attempt %llu", d->name, d->domid, (unsigned long long)d->attempt);
+}
+
+void op_activate(struct msg_call *c, void *h)
+{
+	struct dom *d = request_dom(h, c);
+	struct job *j = d ? job_new(h, c, d) : NULL;
+
+	if (!j)
+		return;
+	j->number = config_int(j->req, "attempt", 0);
+	j->work = activate_work;
+	j->done = activate_done;
+	job_start(j);
+}

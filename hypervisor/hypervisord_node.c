@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* hypervisord_node.c - what this node is and has, and what was activated on it. */
+#include "hypervisor/hypervisord.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+#include "lib/atomic_file.h"
+#include "lib/paths.h"
+
+/* Beside the guest's RAM: hv-domain itself, its code cache and bitmaps, and some air for the node. */
+#define OVERHEAD_KIB (96u << 10)
+#define NODE_KEEPS_KIB (128u << 10)
+
+static uint64_t meminfo_kib(const char *key)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	char line[128];
+	unsigned long long v = 0;
+
+	while (f && fgets(line, sizeof line, f))
+		if (!strncmp(line, key, strlen(key)) && line[strlen(key)] == ':')
+			v = strtoull(line + strlen(key) + 1, NULL, 10);
+	if (f)
+		fclose(f);
+	return v;
+}
+
+uint64_t node_memory_total_kib(void) { return meminfo_kib("MemTotal"); }
+uint64_t node_memory_free_kib(void) { return meminfo_kib("MemAvailable"); }
+
+/* RAM a guest may still touch counts as taken: its memory is promised, whatever it uses today. */
+static uint64_t promised_kib(struct hvd *h)
+{
+	uint64_t sum = 0;
+
+	for (struct dom *d = h->doms; d; d = d->next) {
+		uint64_t kib = (uint64_t)config_int(d->config, "memory_kib", 0) + OVERHEAD_KIB;
+		char path[64], line[128];
+		unsigned long long rss = 0;
+		FILE *f;
+
+		snprintf(path, sizeof path, "/proc/%d/status", (int)d->pid);
+		f = d->pid > 0 ? fopen(path, "re") : NULL;
+		while (f && fgets(line, sizeof line, f))
+			if (!strncmp(line, "VmRSS:", 6))
+				rss = strtoull(line + 6, NULL, 10);
+		if (f)
+			fclose(f);
+		if (kib > rss)
+			sum += kib - rss;
+	}
+	return sum;
+}
+
+int node_memory_check(struct hvd *h, const json_t *config, struct err *err)
+{
+	uint64_t need = (uint64_t)config_int(config, "memory_kib", 0) + OVERHEAD_KIB;
+	uint64_t have = node_memory_free_kib(), promised = promised_kib(h) + NODE_KEEPS_KIB;
+
+	have = have > promised ? have - promised : 0;
+	if (need <= have)
+		return 0;
+	return err_set(err, -ENOMEM, "domain %s needs %llu MiB (memory= and %u MiB for its process), but this node has %llu MiB left; "
+		       "lower memory= or move a domain away", config_str(config, "name", "?"), (unsigned long long)need >> 10,
+		       OVERHEAD_KIB >> 10, (unsigned long long)have >> 10);
+}
+
+static json_t *cpu_features(void)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	json_t *list = json_array();
+	char line[8192], *save = NULL;
+
+	while (f && fgets(line, sizeof line, f)) {
+		if (strncmp(line, "flags", 5))
+			continue;
+		for (char *w = strtok_r(strchr(line, ':') + 1, " \n", &save); w; w = strtok_r(NULL, " \n", &save))
+			json_array_append_new(list, json_string(w));
+		break;
+	}
+	if (f)
+		fclose(f);
+	return list;
+}
+
+static double cpu_mhz(void)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	char line[256];
+	double mhz = 0;
+
+	while (f && fgets(line, sizeof line, f))
+		if (!strncmp(line, "cpu MHz", 7) && strchr(line, ':')) {
+			mhz = strtod(strchr(line, ':') + 1, NULL);
+			break;
+		}
+	if (f)
+		fclose(f);
+	return mhz;
+}
+
+void op_node_info(struct msg_call *c, void *arg)
+{
+	struct hvd *h = arg;
+	struct job *j = job_new(h, c, NULL);
+	uint64_t have = node_memory_free_kib(), promised = promised_kib(h) + NODE_KEEPS_KIB;
+	struct utsname u;
+	struct sysinfo si;
+
+	if (!j)
+		return;
+	uname(&u);
+	sysinfo(&si);
+	j->reply = json_pack("{s:I, s:I, s:I, s:i, s:f, s:o, s:s, s:I, s:s, s:s, s:s, s:s}",
+			     "memory_total_kib", (json_int_t)node_memory_total_kib(), "memory_free_kib", (json_int_t)node_memory_free_kib(),
+			     "memory_usable_kib", (json_int_t)(have > promised ? have - promised : 0),
+			     "cpus", (int)sysconf(_SC_NPROCESSORS_ONLN), "cpu_mhz", cpu_mhz(), "cpu_features", cpu_features(),
+			     "version", "0.1.0", "uptime_s", (json_int_t)si.uptime, "hostname", h->hostname, "release", u.release,
+			     "machine", u.machine, "engine", "bt");
+	job_finish_now(j);
+}
+
+/* --- activations: the one fact about a move that must outlive this node's processes -------------------------------------- */
+
+static int activated_path(char *buf, size_t n, const char *uuid)
+{
+	for (const char *p = uuid; *p; p++)
+		if (!isxdigit((unsigned char)*p) && *p != '-')
+			return -EINVAL;
+	return path_join(buf, n, path_state(), "activated/%s", uuid);
+}
+
+int activated_write(const char *uuid, uint64_t attempt)
+{
+	char path[512], text[32];
+	int rc = path_join(path, sizeof path, path_state(), "activated");
+
+	if (!rc)
+		rc = path_mkdirs(path, 0700);
+	if (!rc)
+		rc = activated_path(path, sizeof path, uuid);
+	snprintf(text, sizeof text, "%llu\n", (unsigned long long)attempt);
+	return rc ? rc : atomic_file_write(path, text, strlen(text), 0600);
+}
+
+int activated_read(const char *uuid, uint64_t *ret, bool *ret_known)
+{
+	char path[512], *text = NULL;
+	size_t n;
+	int rc = path_join(path, sizeof path, path_state(), "hypervisord.created");
+
+	if (rc)
+		return rc;
+	*ret = 0;
+	*ret_known = access(path, F_OK) == 0;
+	rc = activated_path(path, sizeof path, uuid);
+	if (rc)
+		return rc;
+	rc = atomic_file_read(path, 64, &text, &n);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc) {
+		*ret_known = false;            /* something is there and cannot be read */
+		return 0;
+	}
+	*ret = strtoull(text, NULL, 10);
+	free(text);
+	return 0;
+}
+
+void op_activated(struct msg_call *c, void *h)
+{
+	struct job *j = job_new(h, c, NULL);
+	const char *uuid;
+	uint64_t attempt = 0;
+	bool known = false;
+
+	if (!j)
+		return;
+	uuid = config_str(j->req, "uuid", "");
+	if (activated_read(uuid, &attempt, &known))
+		job_fail(j, -EINVAL, "activated: uuid \"%.40s\" is none", uuid);
+	else
+		j->reply = json_pack("{s:I, s:b}", "attempt", (json_int_t)attempt, "known", known);
+	job_finish_now(j);
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hypervisord_ops.c - the table of requests, and the short ones: list, pause, shutdown, quorum, sysrq.
+ */
+#include "hypervisor/hypervisord.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <qb/qblog.h>
+#include "lib/log.h"
+
+#define STATUS_TIMEOUT_MS 2000
+
+/* --- list ------------------------------------------------------------------------------------------------------------ */
+
+static int64_t task_cpu(pid_t pid, int64_t tid)
+{
+	char path[64], line[1024], *p;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/task/%lld/stat", (int)pid, (long long)tid);
+	f = fopen(path, "re");
+	p = f && fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
+	if (f)
+		fclose(f);
+	for (int field = 2; p && field < 39; field++)          /* processor is field 39 of proc(5)'s stat */
+		p = strchr(p + 1, ' ');
+	return p ? strtol(p + 1, NULL, 10) : -1;
+}
+
+/* What hv-domain says about itself, into the table's object; numbers and strings only, in known places. */
+static void status_merge(json_t *o, const json_t *status, pid_t pid)
+{
+	static const char *const keys[] = { "copy", "attempt", "target", "user_paused", "state", "shutdown_reason", "memory_kib",
+		"online_vcpus", "cpu_ns", "vcpu", "devices" };
+	json_t *v;
+	size_t i;
+
+	for (i = 0; i < sizeof keys / sizeof keys[0]; i++)
+		if (json_object_get(status, keys[i]))
+			json_object_set(o, keys[i], json_object_get(status, keys[i]));
+	json_array_foreach(json_object_get(o, "vcpu"), i, v)
+		json_object_set_new(v, "cpu", json_integer(task_cpu(pid, config_int(v, "tid", 0))));
+}
+
+static void list_work(struct job *j)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(j->reply, "domains"), i, o) {
+		struct dom ask = { .domid = (uint16_t)config_int(o, "domid", 0) };
+		json_t *status = NULL;
+
+		if (config_int(o, "hvdomain_pid", 0) > 0 && strcmp(config_str(o, "copy", ""), "building") &&
+		    !child_call(&ask, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, STATUS_TIMEOUT_MS, NULL))
+			status_merge(o, status, (pid_t)config_int(o, "hvdomain_pid", 0));
+		json_decref(status);
+	}
+}
+
+static int by_domid(const void *a, const void *b)
+{
+	const struct dom *const *x = a, *const *y = b;
+
+	return (int)(*x)->domid - (int)(*y)->domid;
+}
+
+void op_list(struct msg_call *c, void *arg)
+{
+	struct hvd *h = arg;
+	const json_t *q = msg_call_request(c);
+	bool one = json_object_get(q, "domid") || json_object_get(q, "name") || json_object_get(q, "uuid");
+	struct dom *only = one ? request_dom(h, c) : NULL, *all[HVD_MAX_DOMAINS];
+	json_t *list;
+	struct job *j;
+	size_t n = 0;
+
+	if (one && !only)
+		return;
+	j = job_new(h, c, NULL);
+	if (!j)
+		return;
+	list = json_array();
+	for (struct dom *d = h->doms; d && n < HVD_MAX_DOMAINS; d = d->next)
+		if (!only || d == only)
+			all[n++] = d;
+	qsort(all, n, sizeof all[0], by_domid);
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, dom_object(all[i]));
+	j->reply = json_pack("{s:o}", "domains", list);
+	j->work = list_work;
+	job_start(j);
+}
+
+/* --- one request to hv-domain, passed on -------------------------------------------------------------------------------- */
+
+static void pass_work(struct job *j)
+{
+	j->rc = child_call(j->dom, json_incref(j->data), NULL, 0, NULL, NULL, NULL, 10000, &j->err);
+}
+
+static void pass(struct msg_call *c, struct hvd *h, const char *op)
+{
+	struct dom *d = request_dom(h, c);
+	struct job *j = d ? job_new(h, c, d) : NULL;
+
+	if (!j)
+		return;
+	j->data = json_pack("{s:s, s:I}", "op", op, "attempt", (json_int_t)config_int(j->req, "attempt", 0));
+	if (config_str(j->req, "target", NULL))
+		json_object_set(j->data, "target", json_object_get(j->req, "target"));
+	j->work = pass_work;
+	job_start(j);
+}
+
+static void op_pause(struct msg_call *c, void *h) { pass(c, h, "pause"); }
+static void op_unpause(struct msg_call *c, void *h) { pass(c, h, "unpause"); }
+void op_mark_handed(struct msg_call *c, void *h) { pass(c, h, "mark-handed"); }
+void op_resume_handed(struct msg_call *c, void *h) { pass(c, h, "resume-handed"); }
+
+/*
+ * All domains at once when none is named: a quorum is lost for the node.  A copy in a state the word does not concern (handed,
+ * incoming) is no error.
+ */
+static void quorum_work(struct job *j)
+{
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(j->data, i, v) {
+		struct dom ask = { .domid = (uint16_t)json_integer_value(v) };
+		int rc = child_call(&ask, json_pack("{s:s}", "op", j->flag ? "quorum-pause" : "quorum-resume"), NULL, 0, NULL, NULL, NULL,
+				    5000, &j->err);
+
+		if (rc && rc != -EPERM)
+			j->rc = rc;
+	}
+}
+
+static void quorum(struct msg_call *c, struct hvd *h, bool lost)
+{
+	bool one = json_object_get(msg_call_request(c), "domid") != NULL;
+	struct dom *only = one ? request_dom(h, c) : NULL;
+	struct job *j = one && !only ? NULL : job_new(h, c, NULL);
+
+	if (!j)
+		return;
+	j->data = json_array();
+	j->flag = lost;
+	for (struct dom *d = h->doms; d; d = d->next)
+		if ((!only || d == only) && d->pid > 0)
+			json_array_append_new(j->data, json_integer(d->domid));
+	j->work = quorum_work;
+	job_start(j);
+}
+
+void op_quorum_pause(struct msg_call *c, void *h) { quorum(c, h, true); }
+void op_quorum_resume(struct msg_call *c, void *h) { quorum(c, h, false); }
+
+/* --- through the store --------------------------------------------------------------------------------------------------- */
+
+static void control_work(struct job *j)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/local/domain/%u/control/%s", j->dom->domid, config_str(j->data, "node", ""));
+	j->rc = store_write(path, config_str(j->data, "value", ""), &j->err);
+}
+
+static void control_write(struct msg_call *c, struct hvd *h, const char *node, const char *value)
+{
+	struct dom *d = request_dom(h, c);
+	struct job *j = d ? job_new(h, c, d) : NULL;
+
+	if (!j)
+		return;
+	j->data = json_pack("{s:s, s:s}", "node", node, "value", value);
+	j->work = control_work;
+	job_start(j);
+}
+
+static void op_shutdown(struct msg_call *c, void *h) { control_write(c, h, "shutdown", "poweroff"); }
+static void op_reboot(struct msg_call *c, void *h) { control_write(c, h, "shutdown", "reboot"); }
+
+static void op_sysrq(struct msg_call *c, void *h)
+{
+	const char *key = msg_call_str_opt(c, "key", "");
+
+	if (strlen(key) != 1)
+		msg_error(c, -EINVAL, "sysrq: key must be one character");
+	else
+		control_write(c, h, "sysrq", key);
+}
+
+static void op_console_path(struct msg_call *c, void *h)
+{
+	struct dom *d = request_dom(h, c);
+	struct job *j = d ? job_new(h, c, NULL) : NULL;
+	int sock;
+
+	if (!j)
+		return;
+	j->rc = sock = msg_connect("xenconsoled.sock", &j->err);
+	if (sock >= 0) {
+		json_t *q = json_pack("{s:s, s:i}", "op", "path", "domid", d->domid);
+
+		j->rc = msg_call(sock, q, NULL, 0, &j->reply, NULL, NULL, 2000, NULL, NULL, &j->err);
+		json_decref(q);
+		close(sock);
+	}
+	job_finish_now(j);
+}
+
+/* --- the message ring ------------------------------------------------------------------------------------------------------ */
+
+#define RING_BYTES 32768
+
+static struct { char text[RING_BYTES]; size_t n; } ring;
+
+void hvd_ring_add(const char *line)
+{
+	size_t n = strlen(line);
+
+	if (n + 1 >= RING_BYTES / 2)
+		return;
+	if (ring.n + n + 1 > RING_BYTES) {
+		size_t cut = ring.n - RING_BYTES / 2;
+
+		memmove(ring.text, ring.text + cut, ring.n - cut);
+		ring.n -= cut;
+	}
+	memcpy(ring.text + ring.n, line, n);
+	ring.n += n;
+	ring.text[ring.n++] = '\n';
+}
+
+static void op_dmesg(struct msg_call *c, void *h)
+{
+	struct job *j = job_new(h, c, NULL);
+
+	if (!j)
+		return;
+	j->reply = json_pack("{s:s%}", "text", ring.text, ring.n);
+	job_finish_now(j);
+}
+
+static void op_subscribe(struct msg_call *c, void *h) { msg_subscribe(c); }
+
+const struct msg_op hvd_ops[] = {
+	{ "list", MSG_ANY, op_list },
+	{ "node-info", MSG_ANY, op_node_info },
+	{ "create", MSG_ROOT, op_create },
+	{ "destroy", MSG_ROOT, op_destroy },
+	{ "shutdown", MSG_ROOT, op_shutdown },
+	{ "reboot", MSG_ROOT, op_reboot },
+	{ "pause", MSG_ROOT, op_pause },
+	{ "unpause", MSG_ROOT, op_unpause },
+	{ "sysrq", MSG_ROOT, op_sysrq },
+	{ "dmesg", MSG_ROOT, op_dmesg },
+	{ "console-path", MSG_ROOT, op_console_path },
+	{ "save", MSG_ROOT, op_save },
+	{ "restore", MSG_ROOT, op_restore },
+	{ "incoming", MSG_ROOT, op_incoming },
+	{ "migrate-open", MSG_ROOT, op_migrate_open },
+	{ "mark-handed", MSG_ROOT, op_mark_handed },
+	{ "activate", MSG_ROOT, op_activate },
+	{ "activated", MSG_ROOT, op_activated },
+	{ "resume-handed", MSG_ROOT, op_resume_handed },
+	{ "quorum-pause", MSG_ROOT, op_quorum_pause },
+	{ "quorum-resume", MSG_ROOT, op_quorum_resume },
+	{ "subscribe", MSG_ROOT, op_subscribe },
+	{ NULL },
+};
