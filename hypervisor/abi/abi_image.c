@@ -9,6 +9,7 @@
  * Uses of grants are not carried: the source has drained its back ends, and the target's take their rings again as they
  * connect.  Marks in the table that no one owns are swept before the guest runs (abi_domain_settle).
  */
+#include <cpuid.h>
 #include <stdlib.h>
 
 #include "hypervisor/abi/evtchn.h"
@@ -547,9 +548,20 @@ static bool shared_parse(struct vcpu *v, struct reader *in)
 	       (run_state == VCPU_DOWN || v->initialised) && (!v->initialised || l4_ok(v, v->cr3_kernel, false));
 }
 
+/* Components this host keeps: XCR0, read where the system has it on (SDM vol. 1, 13.3). */
+static uint64_t host_xcr0(void)
+{
+	unsigned a, b, c, d;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+		return 3;
+	__asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+	return (uint64_t)d << 32 | a;
+}
+
 /*
- * What XRSTOR takes without a fault (SDM vol. 1, 13.8): a standard-format area whose XSTATE_BV names components that
- * XCR0 has, a zero rest of the header, no reserved bit in MXCSR.  That XCR0 suits this host is the engine's to check.
+ * What XRSTOR takes without a fault (SDM vol. 1, 13.8): a standard-format area whose XSTATE_BV names components the
+ * host has, a zero rest of the header, no reserved bit in MXCSR.
  */
 static bool xsave_parse(struct vcpu *v, struct reader *in)
 {
@@ -561,7 +573,7 @@ static bool xsave_parse(struct vcpu *v, struct reader *in)
 		return false;
 	memcpy(&xstate_bv, v->xsave + 512, sizeof(xstate_bv));
 	memcpy(&mxcsr, v->xsave + 24, sizeof(mxcsr));
-	return !(xstate_bv & ~(v->xcr0 | 3)) && !memcmp(v->xsave + 520, zeros, sizeof(zeros)) && !(mxcsr & ~0xffffU);
+	return !((xstate_bv | v->xcr0) & ~host_xcr0()) && !memcmp(v->xsave + 520, zeros, sizeof(zeros)) && !(mxcsr & ~0xffffU);
 }
 
 /* The fields above and no other: the rest belongs to the thread and the engine. */
