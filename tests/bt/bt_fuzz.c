@@ -93,6 +93,8 @@ static unsigned random_insn(uint8_t *out)
 			continue;
 		if (in.wr & KEEP)
 			continue;
+		if (in.seg)
+			continue;
 		if (in.cls == BC_MEM) {
 			if (in.base == BT_RIP) {
 				int32_t to = (int32_t)(BTN_DATA_VA + 0x800 + below(0xc000) - 0);
@@ -103,7 +105,7 @@ static unsigned random_insn(uint8_t *out)
 					continue;
 				if (in.index != BT_NO_REG && !(1U << in.index & IDXS))
 					continue;
-				if (in.seg || (in.addr32 && in.base == REG_RSP))
+				if (in.addr32 && in.base == REG_RSP)
 					continue;
 				if (zi.raw.disp.size == 32) {
 					int32_t d = (int32_t)below(0x2000) - 0x1000;
@@ -394,6 +396,9 @@ static void compare(enum engine_exit e, const struct btn_state *in)
 	/* misaligned and not mapped: which fault comes first is the one order we do not keep */
 	if (fault && n->vector == 13 && v->exc.vector == 14)
 		return;
+	/* a jump to a non-canonical address faults at the jump on Intel, at its target on AMD and here */
+	if (fault && v->exc.vector == 13 && v->regs.rip + (1UL << 47) >= 1UL << 48)
+		return;
 	if (fault ? n->vector != v->exc.vector : n->vector != BTN_END_VECTOR)
 		differ("vector", n->vector, fault ? v->exc.vector : 1000U + e);
 	if (n->rip != (fault ? v->regs.rip : v->regs.rip - 2))
@@ -441,7 +446,8 @@ static void compare(enum engine_exit e, const struct btn_state *in)
 			a &= 0xffff;
 			b &= 0xffff;
 		}
-		if (i >= 32 && i < 160 && (!(xbv & 1) || (i & 8)))
+		/* an MMX instruction that faults has switched the x87 stack already; here it has not */
+		if (i >= 32 && i < 160 && (fault || !(xbv & 1) || (i & 8)))
 			continue;
 		if (a != b) {
 			fprintf(stderr, "xsave+%u: ", i);
@@ -500,7 +506,7 @@ static void one(unsigned long k)
 		guest->v->regs.kernel_mode = k & 1;
 		btg_load(guest, &in);
 		e = btg_run(guest);
-		if (e == EXIT_EXCEPTION && guest->v->exc.vector == 6 && nat->out.vector != 6 && getenv("BT_FUZZ_SKIP_UD"))
+		if (e == EXIT_EXCEPTION && guest->v->exc.vector == 6 && guest->v->regs.rip != nat->out.rip && getenv("BT_FUZZ_SKIP_UD"))
 			return;
 		compare(e, &in);
 		if (bad) {

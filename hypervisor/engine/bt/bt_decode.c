@@ -164,7 +164,9 @@ static bool note_memory(struct bt_insn *in, const ZydisDecodedInstruction *zi, c
 		in->disp = (int64_t)(in->va + in->len + (uint64_t)m->disp.value);
 		return m->base == ZYDIS_REGISTER_RIP;
 	}
-	if (m->base != ZYDIS_REGISTER_NONE) {
+	/* Zydis 4.0 takes base r13 for an absent base when REX.B is set */
+	if (m->base != ZYDIS_REGISTER_NONE && !(zi->raw.modrm.mod == 0 && zi->raw.modrm.rm == 4 &&
+						(in->bytes[in->modrm_off + 1] & 7) == 5)) {
 		if (gpr_number(m->base) < 0)
 			return false;
 		in->base = (uint8_t)gpr_number(m->base);
@@ -376,6 +378,10 @@ static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction 
 		}
 	}
 	note_flags(in, zi, op);
+	if (zi->mnemonic == ZYDIS_MNEMONIC_BSF || zi->mnemonic == ZYDIS_MNEMONIC_BSR) {
+		in->rd |= in->wr;                 /* keeps its destination when the source is zero */
+		in->wr_full = 0;
+	}
 	if (mem) {
 		/* bt*, mem,reg address memory by their register operand too */
 		if (zi->meta.category == ZYDIS_CATEGORY_BITBYTE && op[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&

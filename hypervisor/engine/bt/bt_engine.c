@@ -91,9 +91,16 @@ static void xsave_reset(struct vcpu *v)
 static int bt_vcpu_init(struct vcpu *v)
 {
 	struct bt_vcpu *bv = mmap(NULL, sizeof(*bv), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int rc;
 
 	if (bv == MAP_FAILED)
 		return -ENOMEM;
+	xsave_reset(v);
+	rc = emu_vcpu_init(v);
+	if (rc) {
+		munmap(bv, sizeof(*bv));
+		return rc;
+	}
 	bv->v = v;
 	bv->bt = v->d->bt;
 	bv->self = bv;
@@ -102,7 +109,6 @@ static int bt_vcpu_init(struct vcpu *v)
 	jump_cache_reset(bv);
 	for (int b = 0; b < BT_NR_BANKS; b++)
 		bt_tlb_flush_all(&bv->tlb.bank[b]);
-	xsave_reset(v);
 	v->engine_private = bv;
 	return 0;
 }
@@ -113,6 +119,7 @@ static void bt_vcpu_destroy(struct vcpu *v)
 
 	if (!bv)
 		return;
+	emu_vcpu_destroy(v);
 	if (bv->altstack)
 		munmap(bv->altstack, 128 * 1024);
 	munmap(bv, sizeof(*bv));

@@ -146,6 +146,8 @@ static void on_signal(int sig, siginfo_t *si, void *ctx)
 	struct bt_vcpu *bv = self;
 	int saved = errno;
 
+	if (sig != SIGUSR1 && emu_signal(sig, ctx))
+		return;
 	if (sig == SIGUSR1) {
 		if (bv) {
 			bv->attention = 1;
