@@ -39,3 +39,8 @@ tests_unit_test_emulate_LDADD = hypervisor/engine/libemulate.a hypervisor/engine
 # what links an engine
 ENGINE_LIBS = hypervisor/engine/libbt.a hypervisor/engine/libbtfast.a hypervisor/engine/libemulate.a \
 	hypervisor/engine/libmmu.a $(ZYDIS_LIBS)
+
+# The translator against the host CPU; 20 seconds in "make check", longer with an argument
+check_PROGRAMS += tests/bt/bt_fuzz
+tests_bt_bt_fuzz_SOURCES = tests/bt/bt_fuzz.c tests/bt/bt_native.c tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
+tests_bt_bt_fuzz_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)

@@ -271,17 +271,11 @@ static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen)
 
 int bt_step(struct bt_vcpu *bv)
 {
-	bool tf = bv->v->regs.rflags & 0x100;
 	int rc;
 
 	regs_out(bv);
 	bt_vec_save(bv);
 	rc = emu_step(bv->v);
-	if (rc == EMU_DONE && tf) {
-		bv->v->exc = (struct guest_exception){ .vector = 1 };
-		bv->v->dr[6] |= 0x4000;           /* DR6.BS */
-		rc = EXIT_EXCEPTION;
-	}
 	regs_in(bv);
 	return rc;
 }
