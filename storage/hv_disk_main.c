@@ -391,7 +391,7 @@ static const struct msg_op ops[] = {
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: hv-disk --control-fd=N --data-fd=N --bounce-fd=N   (hypervisord starts it)\n");
+	fprintf(stderr, "usage: haven-hv-disk --control-fd=N --data-fd=N --bounce-fd=N   (hypervisord starts it)\n");
 	return 2;
 }
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-havenlibexec_PROGRAMS += haven-storage hv-disk
+havenlibexec_PROGRAMS += haven-storage haven-hv-disk
 haven_storage_SOURCES = storage/storage_main.c storage/disk_local.c storage/disk_local.h
 haven_storage_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 haven_storage_LDADD = $(HAVEN_LIBS)
 
-hv_disk_SOURCES = storage/hv_disk_main.c storage/iscsi_lun.c storage/iscsi_lun.h storage/iscsi_session.c storage/iscsi_session.h \
+haven_hv_disk_SOURCES = storage/hv_disk_main.c storage/iscsi_lun.c storage/iscsi_lun.h storage/iscsi_session.c storage/iscsi_session.h \
 	lib/proto/hv_disk.h
-hv_disk_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(ISCSI_CFLAGS) $(SECCOMP_CFLAGS)
-hv_disk_LDADD = $(HAVEN_LIBS) $(ISCSI_LIBS)
+haven_hv_disk_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(ISCSI_CFLAGS) $(SECCOMP_CFLAGS)
+haven_hv_disk_LDADD = $(HAVEN_LIBS) $(ISCSI_LIBS)

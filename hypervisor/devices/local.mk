@@ -7,3 +7,11 @@ hypervisor_devices_libdevices_a_SOURCES = hypervisor/devices/io_loop.c hyperviso
 	hypervisor/devices/vbd.c hypervisor/devices/blk_pool.c hypervisor/devices/blk_pool.h \
 	hypervisor/devices/blk_remote.c hypervisor/devices/blk_remote.h \
 	hypervisor/devices/vif.c hypervisor/devices/netpkt.c hypervisor/devices/netpkt.h
+
+check_PROGRAMS += tests/unit/test_devices
+tests_unit_test_devices_SOURCES = tests/unit/test_devices.c hypervisor/domain.c
+tests_unit_test_devices_LDADD = hypervisor/devices/libdevices.a hypervisor/abi/libabi.a hypervisor/libvcpu.a $(HAVEN_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_netpkt
+tests_unit_test_netpkt_SOURCES = tests/unit/test_netpkt.c
+tests_unit_test_netpkt_LDADD = hypervisor/devices/libdevices.a $(UNIT_LIBS)

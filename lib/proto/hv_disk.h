@@ -10,7 +10,7 @@
  * succeed again.  After a new channel is set hv-domain sends its unanswered requests again.
  *
  * How hv-disk is started (by hypervisord):
- *   hv-disk --control-fd=A --data-fd=B --bounce-fd=C
+ *   haven-hv-disk --control-fd=A --data-fd=B --bounce-fd=C
  * A: listening SOCK_SEQPACKET socket for control (it outlives hypervisord); B: hv-disk's end of the pair; C: the memfd
  * of HV_DISK_REGION * disks bytes.  Control, JSON, in this order:
  *   {"op":"config","domid":N,"uuid":"…","node":"n1","attempt":N,"uid":N,"io_timeout_s":0,"disk":[iscsi disks of the config]}
