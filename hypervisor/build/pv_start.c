@@ -338,10 +338,8 @@ static int rings_connect(struct layout *l)
 	grant_entry_v1_t *g = domain_frame(d, SPECIAL_MFN + SPECIAL_GRANT);
 	int store, console;
 
-	pthread_mutex_lock(&d->lock);
 	store = evtchn_bind_backend(d);
 	console = evtchn_bind_backend(d);
-	pthread_mutex_unlock(&d->lock);
 	if (store < 0 || console < 0)
 		return err_set(l->err, store < 0 ? store : console, "domain %u: no event channels for its rings", d->domid);
 	d->store_port = (uint32_t)store;
