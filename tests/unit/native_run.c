@@ -17,7 +17,8 @@
 
 bool emu_signal(int sig, void *ucontext);
 
-#define FRAME_FPU_BYTES 16384
+#define LINUX_CS32 0x23                 /* __USER32_CS */
+#define LINUX_DS 0x2b                   /* __USER_DS; 64-bit processes start with null ones, no use to 32-bit code */
 #define XSTATE_HEADER 512
 #define XSTATE_YMM 576
 
@@ -73,6 +74,10 @@ static void on_start(ucontext_t *uc)
 		uc->uc_mcontext.gregs[gregs[i]] = (greg_t)current->gpr[i];
 	uc->uc_mcontext.gregs[REG_RIP] = (greg_t)current->rip;
 	uc->uc_mcontext.gregs[REG_EFL] = (greg_t)current->rflags;
+	if (current->code32) {
+		uc->uc_mcontext.gregs[REG_CSGSFS] &= ~0xffffLL;
+		uc->uc_mcontext.gregs[REG_CSGSFS] |= LINUX_CS32;
+	}
 	fpu_put((uint8_t *)uc->uc_mcontext.fpregs, current);
 }
 
@@ -127,6 +132,7 @@ int native_setup(void)
 {
 	stack_t st = { .ss_size = 1 << 17 };
 
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(LINUX_DS));
 	st.ss_sp = malloc(st.ss_size);
 	if (!st.ss_sp || sigaltstack(&st, NULL))
 		return -1;

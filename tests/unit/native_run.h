@@ -21,6 +21,7 @@ struct native_state {
 	uint32_t mxcsr;
 	uint64_t vector;                /* fault + 1, 0: ran */
 	uint64_t cr2;
+	int code32;                     /* run as compatibility-mode code */
 };
 
 /* Maps the pages.  0 or -1. */

@@ -11,7 +11,7 @@
 
 static emu_fn (*const finders[])(const struct emu *e) = {
 	emu_flow_handler, emu_string_handler, emu_bits_handler, emu_fpstate_handler, emu_vector_handler,
-	emu_priv_handler, emu_msr_handler, emu_desc_handler,
+	emu_priv_handler, emu_msr_handler, emu_desc_handler, emu_legacy_handler,
 };
 
 static bool decode(struct emu *e, size_t n, ZyanStatus *st)

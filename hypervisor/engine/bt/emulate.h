@@ -8,7 +8,7 @@
  *
  * One idea a file: emulate.c (fetch, decode, dispatch), emulate_operand.c, emulate_flow.c (jumps, calls, stack),
  * emulate_string.c, emulate_bits.c (bit strings, xlat, cmpxchg of two words), emulate_fpstate.c (fxsave, xsave),
- * emulate_vector.c (masked moves, gathers), emulate_native.c (everything else, run by the host CPU), privop*.c.
+ * emulate_vector.c (masked moves, gathers), emulate_legacy.c (32-bit code only), emulate_native.c (everything else, run by the host CPU), privop*.c.
  */
 #ifndef BT_EMULATE_H
 #define BT_EMULATE_H
@@ -80,6 +80,7 @@ emu_fn emu_vector_handler(const struct emu *e);
 emu_fn emu_priv_handler(const struct emu *e);
 emu_fn emu_msr_handler(const struct emu *e);
 emu_fn emu_desc_handler(const struct emu *e);
+emu_fn emu_legacy_handler(const struct emu *e);
 
 /* Whatever is left: run by the host CPU on a copy of the guest's state, if the whitelist has it, else #UD. */
 int emu_native(struct emu *e);

@@ -265,6 +265,42 @@ static bool is_legacy_prefix(uint8_t b, bool *drop)
 	}
 }
 
+/* Bytes from i up to ModRM.  82 is another name of 80 that only 32-bit code has. */
+static void put_opcode(struct out *o, const struct emu *e, unsigned i)
+{
+	if (e->code32 && e->in.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && e->bytes[i] == 0x82)
+		PUT(o, 0x80);
+	else
+		put(o, e->bytes + i, e->in.raw.modrm.offset - i);
+}
+
+/* 32-bit code has no 64-bit general registers: VEX.W does not select them there. */
+static bool vex_w_ignored(const struct emu *e)
+{
+	if (e->in.mnemonic == ZYDIS_MNEMONIC_VCVTSI2SS || e->in.mnemonic == ZYDIS_MNEMONIC_VCVTSI2SD ||
+	    e->in.mnemonic == ZYDIS_MNEMONIC_VMOVD || e->in.mnemonic == ZYDIS_MNEMONIC_VPINSRD ||
+	    e->in.mnemonic == ZYDIS_MNEMONIC_VPEXTRD)
+		return true;
+	for (unsigned i = 0; i < e->in.operand_count_visible; i++)
+		if (e->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(e->op[i].reg.value) == ZYDIS_REGCLASS_GPR32)
+			return true;
+	return false;
+}
+
+/* Immediates; one that names a register in its upper half names one of eight in 32-bit code. */
+static void put_tail(struct out *o, const struct emu *e, unsigned from)
+{
+	bool is4 = false;
+
+	for (unsigned i = 0; i < e->in.operand_count; i++)
+		is4 |= e->op[i].encoding == ZYDIS_OPERAND_ENCODING_IS4;
+	if (is4 && e->code32)
+		PUT(o, e->bytes[from] & 0x7f);
+	else
+		put(o, e->bytes + from, e->in.length - from);
+}
+
 /*
  * The instruction itself with its memory operand replaced by (areg), 64-bit encoding.  areg is a low register that needs
  * neither SIB nor displacement, so REX and VEX extension bits of the operand become 0.
@@ -280,8 +316,13 @@ static void put_instruction(struct out *o, const struct emu *e, int mem, unsigne
 
 		i = e->in.raw.vex.offset;
 		memcpy(vex, e->bytes + i, n);
-		if (mem >= 0 && n == 3)
+		if ((mem >= 0 || e->code32) && n == 3)
 			vex[1] |= 0x60;                 /* X and B, inverted */
+		if (e->code32 && n == 3) {
+			vex[2] |= 0x40;                 /* top bit of vvvv: there are eight registers */
+			if (vex_w_ignored(e))
+				vex[2] &= 0x7f;
+		}
 		put(o, vex, n);
 		i += n;
 	} else {
@@ -298,13 +339,18 @@ static void put_instruction(struct out *o, const struct emu *e, int mem, unsigne
 		}
 	}
 	if (mem < 0) {
-		put(o, e->bytes + i, e->in.length - i);
+		if (e->in.attributes & ZYDIS_ATTRIB_HAS_MODRM) {
+			put_opcode(o, e, i);
+			i = e->in.raw.modrm.offset;
+			put(o, e->bytes + i++, 1);
+		}
+		put_tail(o, e, i);
 		return;
 	}
-	put(o, e->bytes + i, e->in.raw.modrm.offset - i);
+	put_opcode(o, e, i);
 	PUT(o, e->in.raw.modrm.reg << 3 | areg);
 	tail = e->in.raw.modrm.offset + 1u + (e->in.attributes & ZYDIS_ATTRIB_HAS_SIB ? 1 : 0) + e->in.raw.disp.size / 8u;
-	put(o, e->bytes + tail, e->in.length - tail);
+	put_tail(o, e, tail);
 }
 
 /* GPRs the instruction names, openly or not, as a bit mask; address registers of the operand do not count. */

@@ -94,8 +94,25 @@ uint64_t emu_address(const struct emu *e, const ZydisDecodedOperand *op)
 	return emu_linear(e, op->mem.segment, emu_offset(e, op));
 }
 
+/* In compatibility mode a null selector cannot be used, nor CS written (64-bit code does not look at segments). */
+static bool segment_usable(const struct emu *e, ZydisRegister seg, enum mmu_access access)
+{
+	const uint16_t *sel = e->v->regs.sel;
+
+	switch (seg) {
+	case ZYDIS_REGISTER_CS: return access != MMU_WRITE;
+	case ZYDIS_REGISTER_DS: return sel[SEG_DS] & ~3;
+	case ZYDIS_REGISTER_ES: return sel[SEG_ES] & ~3;
+	case ZYDIS_REGISTER_FS: return sel[SEG_FS] & ~3;
+	case ZYDIS_REGISTER_GS: return sel[SEG_GS] & ~3;
+	default: return true;
+	}
+}
+
 int emu_map(struct emu *e, ZydisRegister seg, uint64_t va, size_t n, enum mmu_access access, struct mmu_span *s)
 {
+	if (e->code32 && !segment_usable(e, seg, access))
+		return emu_gp(e);
 	if (!mmu_span_map(e->v, va, n, access, access == MMU_WRITE ? MMU_PTWR : 0, s))
 		return 0;
 	if (seg == ZYDIS_REGISTER_SS && e->v->exc.vector == VEC_GP)
