@@ -30,7 +30,7 @@ int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel);
 void pv_swapgs(struct vcpu *v);
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel);  /* 1: sel is a compatibility code segment */
 
-/* Event channels, from back ends and timers (any thread).  Ports below are the guest's. */
+/* Event channels, from back ends and timers (any thread, d->lock not held).  Ports below are the guest's. */
 int evtchn_bind_backend(struct domain *d);                           /* allocates an unbound port for Domain-0; port or -errno */
 int evtchn_connect_backend(struct domain *d, uint32_t port);         /* back end attaches to an unbound port; 0 or -errno */
 void evtchn_raise(struct domain *d, uint32_t port);                  /* back end -> guest */
