@@ -12,3 +12,11 @@ xenstored_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
 xenstored_LDADD = dom0/xenstored/libstore.a $(HAVEN_LIBS) $(ZLIB_LIBS)
 
 dist_systemdsystemunit_DATA += units/xenstored.service
+
+check_PROGRAMS += tests/unit/test_store_tree tests/unit/test_store_wire tests/fuzz/fuzz_store
+tests_unit_test_store_tree_SOURCES = tests/unit/test_store_tree.c
+tests_unit_test_store_tree_LDADD = dom0/xenstored/libstore.a $(HAVEN_LIBS) $(UNIT_LIBS) $(ZLIB_LIBS)
+tests_unit_test_store_wire_SOURCES = tests/unit/test_store_wire.c
+tests_unit_test_store_wire_LDADD = dom0/xenstored/libstore.a $(HAVEN_LIBS) $(UNIT_LIBS) $(ZLIB_LIBS)
+tests_fuzz_fuzz_store_SOURCES = tests/fuzz/fuzz_store.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h
+tests_fuzz_fuzz_store_LDADD = dom0/xenstored/libstore.a $(HAVEN_LIBS) $(ZLIB_LIBS)
