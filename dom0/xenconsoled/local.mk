@@ -6,3 +6,4 @@ xenconsoled_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
 xenconsoled_LDADD = $(HAVEN_LIBS)
 
 dist_systemdsystemunit_DATA += units/xenconsoled.service
+dist_man_MANS += docs/man/xenconsoled.8

@@ -12,6 +12,7 @@ xenstored_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
 xenstored_LDADD = dom0/xenstored/libstore.a $(HAVEN_LIBS) $(ZLIB_LIBS)
 
 dist_systemdsystemunit_DATA += units/xenstored.service
+dist_man_MANS += docs/man/xenstored.8
 
 check_PROGRAMS += tests/unit/test_store_tree tests/unit/test_store_wire tests/fuzz/fuzz_store
 tests_unit_test_store_tree_SOURCES = tests/unit/test_store_tree.c

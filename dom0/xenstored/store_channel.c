@@ -4,6 +4,7 @@
  * are replaceable: what they carry belongs to the domain, and is sent again on the next one.
  *
  *	REQ seq = last+1 --> executed, journalled, REPLY        REQ seq = last --> REPLY from the journal
+ *	the very first   --> executed under whatever seq it has: the store may be younger than the domain
  *	any other seq    --> the channel is closed: that relay has lost count
  */
 #include "dom0/xenstored/stored.h"
@@ -151,7 +152,7 @@ static bool request_take(struct guest_channel *g, uint64_t seq, const uint8_t *m
 		guest_pump(g);
 		return true;
 	}
-	if (seq != d->last_seq + 1 || g->held_len || len < sizeof(struct xsd_sockmsg) || len > sizeof(g->held))
+	if (!seq || (d->last_seq && seq != d->last_seq + 1) || g->held_len || len < sizeof(struct xsd_sockmsg) || len > sizeof(g->held))
 		return false;
 	if (d->n_events < STORE_EVENTS_HIGH) {
 		request_execute(g, seq, msg, len);
