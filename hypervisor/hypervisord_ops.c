@@ -54,7 +54,7 @@ static void list_work(struct job *j)
 		struct dom ask = { .domid = (uint16_t)config_int(o, "domid", 0) };
 		json_t *status = NULL;
 
-		if (config_int(o, "hvdomain_pid", 0) > 0 && strcmp(config_str(o, "copy", ""), "building") &&
+		if (config_int(o, "hvdomain_pid", 0) > 0 &&
 		    !child_call(&ask, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, STATUS_TIMEOUT_MS, NULL))
 			status_merge(o, status, (pid_t)config_int(o, "hvdomain_pid", 0));
 		json_decref(status);
