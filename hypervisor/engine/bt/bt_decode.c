@@ -20,7 +20,7 @@ void bt_decode_init(void)
 static bool isa_plain(ZydisISASet s)
 {
 	switch (s) {
-	case ZYDIS_ISA_SET_I86: case ZYDIS_ISA_SET_I186: case ZYDIS_ISA_SET_I386: case ZYDIS_ISA_SET_I486:
+	case ZYDIS_ISA_SET_I86: case ZYDIS_ISA_SET_I186: case ZYDIS_ISA_SET_I386: case ZYDIS_ISA_SET_I486: case ZYDIS_ISA_SET_I486REAL:
 	case ZYDIS_ISA_SET_PPRO: case ZYDIS_ISA_SET_PENTIUMMMX: case ZYDIS_ISA_SET_PENTIUMREAL: case ZYDIS_ISA_SET_CMOV:
 	case ZYDIS_ISA_SET_LONGMODE: case ZYDIS_ISA_SET_LAHF: case ZYDIS_ISA_SET_PAUSE: case ZYDIS_ISA_SET_FAT_NOP:
 	case ZYDIS_ISA_SET_SSE: case ZYDIS_ISA_SET_SSE2: case ZYDIS_ISA_SET_SSE2MMX: case ZYDIS_ISA_SET_SSE3:
@@ -334,6 +334,7 @@ static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction 
 
 	switch (zi->mnemonic) {
 	case ZYDIS_MNEMONIC_NOP: case ZYDIS_MNEMONIC_ENDBR64: case ZYDIS_MNEMONIC_ENDBR32:
+	case ZYDIS_MNEMONIC_SERIALIZE:         /* changed code is invalidated when it is written */
 		return BC_SKIP;
 	case ZYDIS_MNEMONIC_SYSCALL:
 		return BC_SYSCALL;

@@ -8,7 +8,7 @@
  *   mce mca             no machine checks are delivered
  *   vme pse pse36 pge mtrr pcid smep smap umip pku monitor vmx x2apic tsc_deadline_timer
  *                       not for PV on Xen either
- *   avx512* amx* mpx cet hle rtm xsaves fsgsbase rdpid movdir* serialize waitpkg sse4a xop fma4 tbm
+ *   avx512* amx* mpx cet hle rtm xsaves fsgsbase rdpid movdir* waitpkg sse4a xop fma4 tbm
  *                       not translated
  *   erms fsrm           guests would prefer string instructions, which leave translated code
  *   spec_ctrl ibpb ...  the MSRs behind them are the host's
@@ -80,6 +80,7 @@ static const struct feature {
 	{ "gfni", CPUID_7_ECX, 8 },
 	{ "vaes", CPUID_7_ECX, 9, .needs_avx = true },
 	{ "vpclmulqdq", CPUID_7_ECX, 10, .needs_avx = true },
+	{ "serialize", CPUID_7_EDX, 14, .always = true },  /* nothing to do here; spares guests five instructions for it */
 	{ "avx_vnni", CPUID_71_EAX, 4, .needs_avx = true },
 	{ "xsaveopt", CPUID_D1_EAX, 0 },
 	{ "xsavec", CPUID_D1_EAX, 1 },

@@ -526,6 +526,7 @@ static const emu_fn handlers[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	[ZYDIS_MNEMONIC_PREFETCHNTA] = do_nothing, [ZYDIS_MNEMONIC_PREFETCHT0] = do_nothing,
 	[ZYDIS_MNEMONIC_PREFETCHT1] = do_nothing, [ZYDIS_MNEMONIC_PREFETCHT2] = do_nothing,
 	[ZYDIS_MNEMONIC_PREFETCHWT1] = do_nothing, [ZYDIS_MNEMONIC_CLDEMOTE] = do_nothing,
+	[ZYDIS_MNEMONIC_SERIALIZE] = do_nothing,
 };
 
 emu_fn emu_flow_handler(const struct emu *e)
