@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* xl_domain.c - the commands that change a domain: create, shutdown, reboot, destroy, pause, save, restore, migrate. */
 #include "dom0/xl/xl.h"
+#include "dom0/xl/xl_format.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -16,6 +17,8 @@
 #include "lib/xlcfg.h"
 
 #define CREATE_MS 120000
+#define WAIT_POLL_MS 100
+#define WAIT_FAILURES_MAX 100	/* 10 s of them */
 
 enum { OPT_FORCE = 256, OPT_LIVE };
 static const struct option long_options[] = {
@@ -72,7 +75,7 @@ static int start_domain(json_t *config, bool paused, long long *ret_domid)
 
 int cmd_create(int argc, char **argv)
 {
-	bool console = false, paused = false, dry = false, force = false;
+	bool console = false, paused = false, dry = false, force = false, quiet = false;
 	json_t *config = NULL;
 	long long domid = -1;
 	const char *file = NULL;
@@ -85,7 +88,8 @@ int cmd_create(int argc, char **argv)
 		case 'n': dry = true; break;
 		case 'f': file = optarg; break;
 		case OPT_FORCE: force = true; break;
-		case 'F': case 'q': case 'd': case 'e': break;      /* Xen's; nothing to do here */
+		case 'q': quiet = true; break;
+		case 'F': case 'd': case 'e': break;      /* Xen's; nothing to do here */
 		default: return xl_usage("create");
 		}
 	}
@@ -93,12 +97,19 @@ int cmd_create(int argc, char **argv)
 		file = argv[optind++];
 	if (!file)
 		return xl_usage("create");
+	if (!quiet) {
+		printf("Parsing config from %s\n", file);
+		fflush(stdout);
+	}
 	rc = read_config(file, argc - optind, argv + optind, &config);
 	if (rc != XL_OK)
 		return rc;
 	if (dry) {
-		json_dumpf(config, stdout, JSON_INDENT(4) | JSON_SORT_KEYS);
+		json_t *shape = xl_format_config(config);
+
+		json_dumpf(shape, stdout, JSON_INDENT(4));
 		printf("\n");
+		json_decref(shape);
 	} else if (xl_refuse_managed(xl_str(config, "name"), force, "create", "crm_resource --meta -r %s -p target-role -v Started")) {
 		rc = XL_FAILED;
 	} else {
@@ -118,15 +129,38 @@ static int simple_op(const char *op, long long domid)
 	return xl_hypervisord(json_pack("{s:s, s:I}", "op", op, "domid", (json_int_t)domid), NULL, &err) < 0 ? xl_error(&err) : XL_OK;
 }
 
-static bool domain_there(const char *uuid)
+/*
+ * Is this very domain still there and running? 1, 0, or -errno: nobody could say. One that came back under its uuid (a reboot)
+ * has another start.
+ */
+static int domain_runs(const json_t *d, struct err *err)
 {
-	json_t *reply = NULL;
-	bool there;
+	json_t *reply = NULL, *now;
+	int rc = xl_hypervisord(json_pack("{s:s, s:s}", "op", "list", "uuid", xl_str(d, "uuid")), &reply, err), runs = 0;
+	size_t i;
 
-	there = xl_hypervisord(json_pack("{s:s, s:s}", "op", "list", "uuid", uuid), &reply, NULL) == 0 &&
-		json_array_size(json_object_get(reply, "domains")) > 0;
+	json_array_foreach(json_object_get(reply, "domains"), i, now)
+		if (xl_int(now, "started") == xl_int(d, "started") &&
+		    (!json_object_get(now, "shutdown_reason") || xl_int(now, "shutdown_reason") < 0))
+			runs = 1;
 	json_decref(reply);
-	return there;
+	return rc < 0 && rc != -ENOENT ? rc : runs;
+}
+
+/* A hypervisord that restarts is no reason to give up; one that stays away is. */
+static int wait_gone(const json_t *d)
+{
+	struct err err = { 0 };
+	int r, failed = 0;
+
+	while ((r = domain_runs(d, &err)) != 0) {
+		failed = r < 0 ? failed + 1 : 0;
+		if (failed > WAIT_FAILURES_MAX)
+			return xl_fail("domain %lld was asked, but whether it is gone nobody can say: %s", xl_int(d, "domid"), err.text);
+		usleep(WAIT_POLL_MS * 1000);
+	}
+	printf("Domain %lld has been shut down\n", xl_int(d, "domid"));
+	return XL_OK;
 }
 
 static int ask_domain(const json_t *d, const char *op, bool force)
@@ -170,11 +204,11 @@ static int shutdown_or_reboot(int argc, char **argv, const char *op)
 		if (ask_domain(d, op, force) != XL_OK)
 			rc = XL_FAILED;
 	if (rc == XL_OK && wait) {
-		printf("Waiting for %zu domain%s\n", json_array_size(domains), json_array_size(domains) == 1 ? "" : "s");
+		printf("Waiting for %zu domains\n", json_array_size(domains));
 		fflush(stdout);
 		json_array_foreach(domains, i, d)
-			while (domain_there(xl_str(d, "uuid")))
-				usleep(100000);
+			if (wait_gone(d) != XL_OK)
+				rc = XL_FAILED;
 	}
 	json_decref(domains);
 	return rc;

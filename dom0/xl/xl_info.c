@@ -52,8 +52,8 @@ int cmd_info(int argc, char **argv)
 	row_int("nr_nodes", 1);
 	print_cpu_mhz();
 	row("virt_caps", "pv");
-	row_int("total_memory", xl_int(info, "total_kib") / 1024);
-	row_int("free_memory", xl_int(info, "free_kib") / 1024);
+	row_int("total_memory", xl_int(info, "memory_total_kib") / 1024);
+	row_int("free_memory", xl_int(info, "memory_usable_kib") / 1024);
 	row_int("free_cpus", 0);
 	row_int("xen_major", 4);
 	row_int("xen_minor", 17);

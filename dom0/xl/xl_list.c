@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* xl_list.c - the listing commands, in the columns of Xen's xl. */
 #include "dom0/xl/xl.h"
+#include "dom0/xl/xl_format.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -80,33 +81,47 @@ static long long dom0_mib(void)
 	long long kib = 0;
 
 	if (xl_hypervisord(json_pack("{s:s}", "op", "node-info"), &info, NULL) == 0)
-		kib = xl_int(info, "total_kib") - sum_guests("memory_kib");
+		kib = xl_int(info, "memory_total_kib") - sum_guests("memory_kib");
 	json_decref(info);
 	return kib > 0 ? kib / 1024 : 0;
 }
 
-static void print_row(const char *name, long long id, long long mib, long long vcpus, const char *state, double seconds)
+static void print_dom0(bool verbose)
 {
-	printf("%-40s %5lld %5lld %5lld     %s  %8.1f", name, id, mib, vcpus, state, seconds);
-}
+	const struct xl_row row = {
+		.name = "Domain-0", .state = "r-----", .uuid = "00000000-0000-0000-0000-000000000000", .mib = dom0_mib(),
+		.vcpus = sysconf(_SC_NPROCESSORS_ONLN), .reason = -1, .seconds = dom0_seconds(),
+	};
 
-static void print_verbose(const char *uuid, const char *reason)
-{
-	printf(" %s        %s                -", uuid, reason);
+	xl_format_list(stdout, &row, verbose);
 }
 
 static void print_domain(const json_t *d, bool verbose)
 {
-	long long reason = xl_int(d, "shutdown_reason");
-	char text[24] = "-";
+	const struct xl_row row = {
+		.name = xl_str(d, "name"), .state = xl_str(d, "state"), .uuid = xl_str(d, "uuid"), .domid = xl_int(d, "domid"),
+		.mib = xl_int(d, "memory_kib") / 1024, .vcpus = xl_int(d, "vcpus"),
+		.reason = json_object_get(d, "shutdown_reason") ? xl_int(d, "shutdown_reason") : -1,
+		.seconds = (double)xl_int(d, "cpu_ns") / 1e9,
+	};
 
-	print_row(xl_str(d, "name"), xl_int(d, "domid"), xl_int(d, "memory_kib") / 1024, xl_int(d, "vcpus"), xl_str(d, "state"),
-		  (double)xl_int(d, "cpu_ns") / 1e9);
-	if (reason >= 0)
-		snprintf(text, sizeof(text), "%lld", reason);
-	if (verbose)
-		print_verbose(xl_str(d, "uuid"), text);
+	xl_format_list(stdout, &row, verbose);
+}
+
+/* libxl's shape, Domain-0 first. */
+static void print_json(const json_t *domains, bool with_dom0)
+{
+	json_t *list = json_array(), *d;
+	size_t i;
+
+	if (with_dom0)
+		json_array_append_new(list, json_pack("{s:i, s:{s:{s:s, s:s}, s:{s:I}}}", "domid", 0, "config", "c_info", "type", "pv",
+						      "name", "Domain-0", "b_info", "target_memkb", (json_int_t)dom0_mib() * 1024));
+	json_array_foreach(domains, i, d)
+		json_array_append_new(list, xl_format_domain(d));
+	json_dumpf(list, stdout, JSON_INDENT(4));
 	printf("\n");
+	json_decref(list);
 }
 
 int cmd_list(int argc, char **argv)
@@ -128,21 +143,14 @@ int cmd_list(int argc, char **argv)
 	if (wanted_domains(argc - optind, argv + optind, &domains) != XL_OK)
 		return XL_FAILED;
 	if (as_json) {
-		json_dumpf(domains, stdout, JSON_INDENT(4));
-		printf("\n");
-		json_decref(domains);
-		return XL_OK;
+		print_json(domains, wants_dom0(argc - optind, argv + optind));
+	} else {
+		xl_format_list_header(stdout, verbose);
+		if (wants_dom0(argc - optind, argv + optind))
+			print_dom0(verbose);
+		json_array_foreach(domains, i, d)
+			print_domain(d, verbose);
 	}
-	printf("Name                                        ID   Mem VCPUs\tState\tTime(s)%s\n",
-	       verbose ? "   UUID                            Reason-Code\tSecurity Label" : "");
-	if (wants_dom0(argc - optind, argv + optind)) {
-		print_row("Domain-0", 0, dom0_mib(), sysconf(_SC_NPROCESSORS_ONLN), "r-----", dom0_seconds());
-		if (verbose)
-			print_verbose("00000000-0000-0000-0000-000000000000", "-");
-		printf("\n");
-	}
-	json_array_foreach(domains, i, d)
-		print_domain(d, verbose);
 	json_decref(domains);
 	return XL_OK;
 }
@@ -154,17 +162,17 @@ int cmd_vcpu_list(int argc, char **argv)
 
 	if (wanted_domains(argc - 1, argv + 1, &domains) != XL_OK)
 		return XL_FAILED;
-	printf("Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n");
+	xl_format_vcpu_header(stdout);
 	if (wants_dom0(argc - 1, argv + 1)) {
 		long n = sysconf(_SC_NPROCESSORS_ONLN);
 
 		for (long cpu = 0; cpu < n; cpu++)
-			printf("%-32s %5d %5ld %4ld   r-- %9.1f  all / all\n", "Domain-0", 0, cpu, cpu, dom0_seconds() / (double)n);
+			xl_format_vcpu(stdout, "Domain-0", 0, cpu, cpu, "r--", dom0_seconds() / (double)n);
 	}
 	json_array_foreach(domains, i, d)
 		json_array_foreach(json_object_get(d, "vcpu"), j, v)
-			printf("%-32s %5lld %5lld %4lld   %s %9.1f  all / all\n", xl_str(d, "name"), xl_int(d, "domid"), xl_int(v, "id"),
-			       xl_int(v, "cpu"), xl_str(v, "state"), (double)xl_int(v, "cpu_ns") / 1e9);
+			xl_format_vcpu(stdout, xl_str(d, "name"), xl_int(d, "domid"), xl_int(v, "id"), xl_int(v, "cpu"),
+				       xl_str(v, "state"), (double)xl_int(v, "cpu_ns") / 1e9);
 	json_decref(domains);
 	return XL_OK;
 }
@@ -182,7 +190,7 @@ static void print_disk(long long domid, const char *dev)
 	char *state = front(domid, "vbd", dev, "state"), *port = front(domid, "vbd", dev, "event-channel");
 	char *ring = front(domid, "vbd", dev, "ring-ref"), *back = front(domid, "vbd", dev, "backend");
 
-	printf("%-5s %-3d %-6d %-5s %-6s %-8s %-30s\n", dev, 0, 1, state, port, ring, back);
+	xl_format_block(stdout, dev, state, port, ring, back);
 	free(state);
 	free(port);
 	free(ring);
@@ -195,7 +203,7 @@ static void print_vif(long long domid, const char *dev)
 	char *rx = front(domid, "vif", dev, "rx-ring-ref"), *back = front(domid, "vif", dev, "backend");
 	char *mac = front(domid, "vif", dev, "mac"), *port = xl_store_read("/local/domain/%lld/device/vif/%s/event-channel", domid, dev);
 
-	printf("%-3s %-2d %-17s %6s %5s %6s %5s/%-11s %-30s\n", dev, 0, mac, dev, state, port ? port : "-1", tx, rx, back);
+	xl_format_network(stdout, dev, mac, state, port ? port : "-1", tx, rx, back);
 	free(state);
 	free(tx);
 	free(rx);
@@ -204,7 +212,7 @@ static void print_vif(long long domid, const char *dev)
 	free(port);
 }
 
-static int list_devices(int argc, char **argv, const char *class, const char *header, void (*print)(long long, const char *))
+static int list_devices(int argc, char **argv, const char *class, void (*header)(FILE *), void (*print)(long long, const char *))
 {
 	json_t *domains = NULL, *d;
 	size_t i;
@@ -213,7 +221,7 @@ static int list_devices(int argc, char **argv, const char *class, const char *he
 		return xl_usage(argv[0]);
 	if (wanted_domains(argc - 1, argv + 1, &domains) != XL_OK)
 		return XL_FAILED;
-	printf("%s\n", header);
+	header(stdout);
 	json_array_foreach(domains, i, d) {
 		char **devs = xl_store_directory("/local/domain/%lld/device/%s", xl_int(d, "domid"), class);
 
@@ -227,23 +235,12 @@ static int list_devices(int argc, char **argv, const char *class, const char *he
 
 int cmd_block_list(int argc, char **argv)
 {
-	return list_devices(argc, argv, "vbd", "Vdev  BE  handle state evt-ch ring-ref BE-path                       ", print_disk);
+	return list_devices(argc, argv, "vbd", xl_format_block_header, print_disk);
 }
 
 int cmd_network_list(int argc, char **argv)
 {
-	return list_devices(argc, argv, "vif", "Idx BE Mac Addr.         handle state evt-ch   tx-/rx-ring-ref BE-path                       ",
-			    print_vif);
-}
-
-static void print_uptime(const char *name, long long domid, long long seconds)
-{
-	long long days = seconds / 86400;
-
-	printf("%-32s %5lld ", name, domid);
-	if (days)
-		printf("%lld days, ", days);
-	printf("%lld:%02lld:%02lld\n", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+	return list_devices(argc, argv, "vif", xl_format_network_header, print_vif);
 }
 
 int cmd_uptime(int argc, char **argv)
@@ -255,11 +252,11 @@ int cmd_uptime(int argc, char **argv)
 	if (wanted_domains(argc - 1, argv + 1, &domains) != XL_OK)
 		return XL_FAILED;
 	clock_gettime(CLOCK_BOOTTIME, &up);
-	printf("Name                                ID Uptime\n");
+	xl_format_uptime_header(stdout);
 	if (wants_dom0(argc - 1, argv + 1))
-		print_uptime("Domain-0", 0, up.tv_sec);
+		xl_format_uptime(stdout, "Domain-0", 0, up.tv_sec);
 	json_array_foreach(domains, i, d)
-		print_uptime(xl_str(d, "name"), xl_int(d, "domid"), (long long)time(NULL) - xl_int(d, "started"));
+		xl_format_uptime(stdout, xl_str(d, "name"), xl_int(d, "domid"), (long long)time(NULL) - xl_int(d, "started"));
 	json_decref(domains);
 	return XL_OK;
 }
