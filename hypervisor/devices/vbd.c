@@ -341,7 +341,7 @@ static int vreq_parse(struct vreq *q, const struct blkif_request *r)
 
 		memcpy(&ind, r, sizeof(ind));
 		q->id = ind.id;
-		q->guest_op = ind.operation;
+		q->guest_op = ind.indirect_op;      /* Linux matches the answer with what was asked for inside */
 		return parse_indirect(q, &ind);
 	}
 	case BLKIF_OP_DISCARD: {
