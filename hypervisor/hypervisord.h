@@ -46,7 +46,7 @@ struct dom {
 	bool on_store, on_console;             /* J: introduced there */
 	char reason[16];                       /* why it will be gone: for domain-destroyed */
 	bool gone_seen;                        /* its hv-domain's end is being dealt with */
-	bool move_open;                        /* a migration channel was handed out at this attempt */
+	bool saving;                           /* a save is under way: the end of its hv-domain is that job's affair */
 
 	struct msg_peer *peer;                 /* events of hv-domain */
 	struct job *jobs_head, **jobs_tail;    /* waiting or running (the first) */

@@ -197,7 +197,7 @@ static int32_t child_gone(int32_t fd, int32_t revents, void *data)
 	struct dom *d = data;
 
 	qb_loop_poll_del(d->hvd->loop, fd);
-	if (!d->gone_seen) {
+	if (!d->gone_seen && !d->saving) {
 		log_err("domain %s (%u): its hv-domain ended by itself", d->name, d->domid);
 		dom_end(d, d->incoming ? "destroyed" : "lost", false);
 	}

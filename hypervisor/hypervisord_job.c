@@ -136,12 +136,13 @@ static void dom_next_job(struct dom *d)
 void job_finish_now(struct job *j)
 {
 	struct hvd *h = j->h;
-	struct pending *p = j->pending;
 	bool queued = j->dom && j->dom->jobs_head == j;
+	struct pending *p;
 	struct dom *d;
 
 	if (j->done)
 		j->done(j);
+	p = j->pending;                        /* done() may have passed it to another job */
 	d = j->dom;                            /* NULL when done() forgot the domain */
 	if (d && queued) {
 		d->jobs_head = j->next;

@@ -53,7 +53,7 @@ static struct job *job_beside(struct dom *d)
 		return NULL;
 	}
 	*j->shadow = (struct dom) { .hvd = d->hvd, .domid = d->domid, .config = json_incref(d->config), .claim = d->claim,
-				    .attempt = d->attempt, .pidfd = -1, .disk_pidfd = -1 };
+				    .attempt = d->attempt, .incoming = d->incoming, .pidfd = -1, .disk_pidfd = -1 };
 	memcpy(j->shadow->name, d->name, sizeof d->name);
 	memcpy(j->shadow->uuid, d->uuid, sizeof d->uuid);
 	return j;
@@ -182,7 +182,7 @@ static int store_arrived_steps(struct job *j)
 		rc = store_channels(d, err);
 	if (!rc)
 		rc = console_attach(d, err);
-	if (!rc)
+	if (!rc && d->incoming)                /* a restored domain has them from the start */
 		rc = vifs_open(d, false, err);
 	return rc;
 }

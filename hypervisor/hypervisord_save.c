@@ -48,7 +48,11 @@ static void save_work(struct job *j)
 static void save_done(struct job *j)
 {
 	struct dom *d = j->dom;
+	struct pollfd dead = { .fd = d->pidfd, .events = POLLIN };
 
+	d->saving = false;
+	if (j->rc && d->pidfd >= 0 && poll(&dead, 1, 0) > 0)
+		dom_end(d, "lost", false);     /* child_gone() left it to us */
 	if (j->rc || !j->flag)
 		return;
 	snprintf(d->reason, sizeof d->reason, "saved");
@@ -69,6 +73,7 @@ void op_save(struct msg_call *c, void *h)
 		job_finish_now(j);
 		return;
 	}
+	d->saving = true;
 	j->work = save_work;
 	j->done = save_done;
 	job_start(j);
