@@ -39,7 +39,7 @@ struct move {
 	json_t *result;			/* migrated's figures */
 	uint64_t told_ns;		/* when progress was last told to the cluster */
 	bool over;			/* migrated answered, or was told to end */
-	bool cancelled;
+	bool by_operator;		/* cancelled by an operator's word: not tried again */
 };
 
 /* A worker of ours that was let take a stream: its connection is its life. */
@@ -65,6 +65,8 @@ struct agentd {
 	struct accept *accepts;
 	struct guard *guards;
 	json_t *news;			/* uuid -> the last progress or result any node told */
+	json_t *offers;			/* node -> what it has to offer */
+	json_t *failures;		/* uuid -> failed moves from here in a row */
 };
 
 extern const struct msg_op agentd_ops[];
@@ -89,6 +91,10 @@ void move_start(struct agentd *a, struct own_dom *d, uint64_t attempt);
 struct move *move_find(struct agentd *a, const char *uuid);
 void move_forget(struct agentd *a, const char *uuid);
 /* Ends a move, or a start that waits, wherever its worker stands; after GO it completes all the same. */
-void move_cancel(struct agentd *a, const char *uuid, const char *why);
+void move_cancel(struct agentd *a, const char *uuid, const char *why, bool by_operator);
+
+/* --- agentd_after.c --- */
+void after_move(struct agentd *a, const struct own_dom *d, int rc);
+void after_view(struct agentd *a);
 
 #endif

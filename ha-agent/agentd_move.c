@@ -124,14 +124,16 @@ void move_start(struct agentd *a, struct own_dom *d, uint64_t attempt)
 				move_done, m);
 }
 
-void move_cancel(struct agentd *a, const char *uuid, const char *why)
+void move_cancel(struct agentd *a, const char *uuid, const char *why, bool by_operator)
 {
 	struct move *m = move_find(a, uuid);
 
+	if (m)
+		m->by_operator = by_operator;
 	if (own_cancel(a->own, uuid, why) != -EBUSY || !m || m->over)
 		return;
 	remote_cancel(m->remote);
 	m->remote = NULL;
-	m->over = m->cancelled = true;
+	m->over = true;
 	qb_loop_timer_add(a->loop, QB_LOOP_MED, CANCEL_NS, m, move_cancelled, &m->timer);
 }

@@ -97,6 +97,7 @@ static json_t *ops_nodes(const struct agentd *a)
 						      "hypervisor", (o->reported & bit) && !(o->unknown & bit),
 						      "fenced", !(o->members & bit) && n->fenced >= n->seen,
 						      "address", c ? c->address : "", "left", !(o->members & bit) && n->left >= n->seen));
+		json_object_update(json_array_get(list, json_array_size(list) - 1), json_object_get(a->offers, n->name));
 	}
 	return list;
 }
@@ -202,9 +203,12 @@ static char *ops_config(struct msg_call *call, const char **ret_uuid, struct own
 static void ops_end_wait(struct agentd *a, enum wait_kind kind, const char *uuid, int rc, const char *text)
 {
 	struct own_dom dummy = { 0 };
+	const struct own_dom *d = own_find(a->own, uuid);
 
 	/* only to answer: the job itself never began */
-	strncpy(dummy.uuid, uuid, sizeof(dummy.uuid) - 1);
+	if (d)
+		dummy.rec = d->rec;
+	snprintf(dummy.uuid, sizeof(dummy.uuid), "%s", uuid);
 	wait_job_done(a, &dummy, kind == WAIT_START ? OWN_J_START : kind == WAIT_STOP ? OWN_J_STOP : OWN_J_MIGRATE, rc, text);
 }
 
@@ -264,7 +268,7 @@ static void op_stop(struct msg_call *call, void *daemon)
 		return;
 	}
 	if (d->worker || d->job == OWN_J_MIGRATE)
-		move_cancel(a, d->uuid, "the domain is being stopped");
+		move_cancel(a, d->uuid, "the domain is being stopped", true);
 	w = wait_new(a, WAIT_STOP, d->uuid, call, force ? 0 : msg_call_int_opt(call, "timeout_ms", STOP_MS));
 	if (w) {
 		w->asked_guest = force;
@@ -428,6 +432,7 @@ static void op_check(struct msg_call *call, void *daemon)
 	struct own_dom *d = ops_need(a, call);
 	json_t *config = d && d->config ? json_loads(d->config, 0, NULL) : NULL;
 	struct conf *conf = NULL;
+	const char *only = msg_call_str_opt(call, "node", NULL);
 	struct check *c;
 	int port;
 
@@ -446,7 +451,7 @@ static void op_check(struct msg_call *call, void *daemon)
 	for (int i = 0; i < a->own->n_nodes; i++) {
 		const struct own_node *n = &a->own->nodes[i];
 
-		if (!n->configured || n->id == a->own->me)
+		if (!n->configured || n->id == a->own->me || (only && strcmp(only, n->name)))
 			continue;
 		c->left++;
 		check_ask(c, d, n, config, port);

@@ -77,7 +77,7 @@ static void wait_timeout(void *data)
 		msg_error(w->call, -ETIMEDOUT, "%s has not arrived here: %s", d ? d->rec.name : w->uuid,
 			  d && d->copy != OWN_NONE ? own_copy_name(d->copy) : "no copy of it is here");
 	} else {
-		move_cancel(a, w->uuid, "it took longer than the time-out");
+		move_cancel(a, w->uuid, "it took longer than the time-out", false);
 		return;		/* the job's end answers */
 	}
 	wait_free(a, w);
@@ -119,8 +119,9 @@ static void wait_tell_move(struct agentd *a, const struct own_dom *d, int rc, co
 {
 	struct move *m = move_find(a, d->uuid);
 
-	agentd_cluster_send(a, json_pack("{s:s,s:s,s:I,s:b,s:b,s:s,s:s,s:O}", "type", "x-moved", "uuid", d->uuid,
-					 "attempt", (json_int_t)(m ? m->attempt : 0), "ok", rc == 0, "cancelled", rc == -ECANCELED,
+	agentd_cluster_send(a, json_pack("{s:s,s:s,s:I,s:I,s:b,s:b,s:s,s:s,s:O}", "type", "x-moved", "uuid", d->uuid,
+					 "attempt", (json_int_t)(m ? m->attempt : 0), "seq",
+					 (json_int_t)(qb_util_nano_from_epoch_get() / QB_TIME_NS_IN_MSEC), "ok", rc == 0, "cancelled", m && m->by_operator,
 					 "error", text, "target", m ? m->target : "", "result", result));
 }
 
@@ -138,8 +139,10 @@ void wait_job_done(struct agentd *a, struct own_dom *d, enum own_job job, int rc
 		log_warn("%s (%s): %s", d->rec.name, d->uuid, text);
 	if (job == OWN_J_START && rc == 0)
 		json_object_set_new(result, "domid", json_integer(d->rec.domid));
-	if (job == OWN_J_MIGRATE)
+	if (job == OWN_J_MIGRATE) {
 		wait_tell_move(a, d, rc, text, result);
+		after_move(a, d, rc);
+	}
 	while ((w = wait_find(a, wait_kind_of(job), d->uuid))) {
 		if (w->call && rc)
 			msg_reply_error_fields(w->call, rc, text, json_deep_copy(result));
@@ -216,7 +219,7 @@ void wait_client_gone(struct agentd *a, struct msg_client *client)
 			log_info("the client that moved %s went away: the move is cancelled", w->uuid);
 			msg_error(w->call, -ECANCELED, "cancelled");
 			w->call = NULL;
-			move_cancel(a, w->uuid, "cancelled");
+			move_cancel(a, w->uuid, "cancelled", false);
 		}
 	} while (found);
 }

@@ -151,6 +151,7 @@ static void agentd_hv_up(struct msg_peer *p, void *arg)
 
 	(void)agentd_ask_hv(a, json_pack("{s:s}", "op", "subscribe"), NULL, NULL);
 	agentd_list_hv(a);
+	after_view(a);
 }
 
 static void agentd_hv_down(struct msg_peer *p, void *arg)
@@ -445,6 +446,7 @@ static void agentd_on_view(void *arg, uint64_t view, const uint32_t *members, in
 	for (int i = 0; i < a->own->n_nodes; i++)
 		if ((before & ~a->own->members) & (UINT64_C(1) << i) && n > 0 && members[0] == a->own->me)
 			constraint_clear_node(a->own->nodes[i].name);
+	after_view(a);
 	agentd_settle_later(a);
 }
 
@@ -471,10 +473,16 @@ static void agentd_on_news(struct agentd *a, uint32_t from, const char *type, js
 {
 	const char *uuid = json_string_value(json_object_get(j, "uuid"));
 
+	if (!strcmp(type, "x-node")) {
+		json_object_set_new(a->offers, own_node_name(a->own, from), json_pack("{s:I,s:I}", "memory_mib",
+				    json_integer_value(json_object_get(j, "memory_mib")), "vcpus",
+				    json_integer_value(json_object_get(j, "vcpus"))));
+		return;
+	}
 	if (!uuid || !own_find(a->own, uuid))
 		return;
 	if (!strcmp(type, "x-cancel")) {
-		move_cancel(a, uuid, "cancelled");
+		move_cancel(a, uuid, "cancelled", true);
 	} else {
 		json_object_set_new(j, "from", json_string(own_node_name(a->own, from)));
 		json_object_set(a->news, uuid, j);
@@ -548,7 +556,7 @@ static int agentd_link(struct agentd *a)
 {
 	char host[128] = "localhost";
 
-	if (conf_exists("cluster.conf") || access(SYSCONFDIR "/corosync/corosync.conf", F_OK) == 0)
+	if (conf_exists("cluster.conf") || access("/etc/corosync/corosync.conf", F_OK) == 0)
 		return corolink_start(a->loop, &agentd_link_ops, a, &a->link);
 	gethostname(host, sizeof(host) - 1);
 	log_info("no cluster is configured: this node is alone");
@@ -562,7 +570,9 @@ static int agentd_start(struct agentd *a, struct err *err)
 
 	a->loop = qb_loop_create();
 	a->news = json_object();
-	if (!a->loop || !a->news)
+	a->offers = json_object();
+	a->failures = json_object();
+	if (!a->loop || !a->news || !a->offers || !a->failures)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = directory_open(&a->dir, err);
 	if (rc)

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * DomU - OCF 1.1 resource agent ocf:haven:DomU: a Xen DomU under Pacemaker.
+ *
+ * Holds: nothing; it lives as long as one action. Hears: its environment (OCF_RESKEY_*), ha-agentd's answers.
+ * May do: ask ha-agentd (and hypervisord, for deeper checks); it changes nothing by itself.
+ *
+ * What differs from other agents: a failed migrate_to leaves the guest running and says so; stop and monitor depend on
+ * what runs, never on a config file; a probe of an incoming copy says "not running"; when in doubt the answer is an
+ * error, never "not running"; a killed agent's move is cancelled, because its connection ends.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lib/msg.h"
+#include "lib/xlcfg.h"
+
+enum {
+	OCF_SUCCESS = 0, OCF_ERR_GENERIC = 1, OCF_ERR_ARGS = 2, OCF_ERR_UNIMPLEMENTED = 3, OCF_ERR_PERM = 4,
+	OCF_ERR_INSTALLED = 5, OCF_ERR_CONFIGURED = 6, OCF_NOT_RUNNING = 7, OCF_DEGRADED = 190,
+};
+
+#define AGENTD "ha-agentd.sock"
+#define RETRY_MS 200		/* between two tries while a daemon is being started again, or a state settles */
+#define MARGIN_MS 2000		/* what an action keeps of Pacemaker's time-out for saying why it failed */
+#define TIMEOUT_DEFAULT_MS 20000
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int64_t deadline_ms;	/* of this action, on now_ms()'s clock */
+
+static int64_t left_ms(void)
+{
+	int64_t left = deadline_ms - now_ms();
+
+	return left > 0 ? left : 0;
+}
+
+static int exit_reason(int rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int exit_reason(int rc, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ocf-exit-reason:", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return rc;
+}
+
+/* --- the environment ------------------------------------------------------------------------------------------------- */
+
+static const char *env(const char *name, const char *dflt)
+{
+	const char *s = getenv(name);
+
+	return s && *s ? s : dflt;
+}
+
+static long env_long(const char *name, long dflt)
+{
+	const char *s = env(name, NULL);
+	char *end;
+	long v;
+
+	if (!s)
+		return dflt;
+	v = strtol(s, &end, 10);
+	if (!strcmp(end, "ms"))
+		return v;
+	return *end && strcmp(end, "s") ? dflt : v;
+}
+
+static const char *resource_name(void)
+{
+	return env("OCF_RESOURCE_INSTANCE", "");
+}
+
+static const char *config_path(void)
+{
+	static char path[PATH_MAX];
+	const char *given = env("OCF_RESKEY_config", NULL);
+
+	if (given)
+		return given;
+	snprintf(path, sizeof(path), "/etc/xen/%.200s.cfg", resource_name());
+	return path;
+}
+
+static const char *domain_name(void)
+{
+	return env("OCF_RESKEY_name", resource_name());
+}
+
+/* --- asking ha-agentd ------------------------------------------------------------------------------------------------ */
+
+static json_t *request(const char *op)
+{
+	return json_pack("{s:s,s:s,s:s}", "op", op, "resource", resource_name(), "name", domain_name());
+}
+
+static bool worth_retrying(int rc)
+{
+	return rc == -ENOENT || rc == -ECONNREFUSED || rc == -ECONNRESET || rc == -ENOTCONN || rc == -EPIPE || rc == -EAGAIN;
+}
+
+/*
+ * One request (stolen). A daemon that is just being started again is waited for: its restart is no event for a guest.
+ * 0 or -errno; *ret (may be NULL) is the caller's.
+ */
+static int ask(json_t *req, int64_t limit_ms, json_t **ret, struct err *err)
+{
+	int64_t end = now_ms() + limit_ms;
+	int fd, rc;
+
+	for (;;) {
+		fd = msg_connect(AGENTD, err);
+		rc = fd;
+		if (fd >= 0) {
+			rc = msg_call(fd, req, NULL, 0, ret, NULL, NULL, (int)(end - now_ms() > 1 ? end - now_ms() : 1), NULL, NULL, err);
+			close(fd);
+			if (rc != -ECONNRESET && rc != -EAGAIN && rc != -EPIPE)
+				break;
+		}
+		if (!worth_retrying(rc) || now_ms() + RETRY_MS >= end)
+			break;
+		usleep(RETRY_MS * 1000);
+	}
+	json_decref(req);
+	return rc;
+}
+
+/* The domain's copy on this node by name ("none" when there is none), into buf. */
+static int copy_state(int64_t limit_ms, char *buf, size_t size, char *owner, size_t owner_size, struct err *err)
+{
+	json_t *reply = NULL;
+	const json_t *dom;
+	int rc = ask(request("state"), limit_ms, &reply, err);
+
+	if (rc)
+		return rc;
+	dom = json_object_get(reply, "domain");
+	snprintf(buf, size, "%s", dom ? json_string_value(json_object_get(dom, "copy")) : "none");
+	if (owner)
+		snprintf(owner, owner_size, "%s", dom ? json_string_value(json_object_get(dom, "owner")) : "");
+	json_decref(reply);
+	return 0;
+}
+
+static bool is_one_of(const char *s, const char *const *list)
+{
+	for (; *list; list++)
+		if (!strcmp(s, *list))
+			return true;
+	return false;
+}
+
+/* --- monitor --------------------------------------------------------------------------------------------------------- */
+
+static const char *const running_states[] = { "running", "quorum-paused", "paused", NULL };
+static const char *const absent_states[] = { "none", "incoming", "ready", NULL };
+
+static bool any_vcpu_sleeps(const json_t *dom)
+{
+	const json_t *vcpu;
+	size_t i;
+
+	json_array_foreach(json_object_get(dom, "vcpu"), i, vcpu)
+		if (strchr(json_string_value(json_object_get(vcpu, "state")) ?: "", 'b'))
+			return true;
+	return json_array_size(json_object_get(dom, "vcpu")) == 0;
+}
+
+/* Depth 10: the domain's own process answers. Depth 20: its vCPUs get somewhere, or sleep as an idle guest's do. */
+static int deep_check(int level)
+{
+	json_t *reply = NULL;
+	const json_t *dom;
+	json_int_t before = 0, now;
+	struct err err;
+	int rc;
+
+	for (int i = 0; i < (level >= 20 ? 2 : 1); i++) {
+		rc = msg_call_once("hypervisord.sock", json_pack("{s:s,s:s}", "op", "list", "name", domain_name()), &reply,
+				   (int)left_ms(), &err);
+		if (rc)
+			return exit_reason(OCF_ERR_GENERIC, "%s", err.text);
+		dom = json_array_get(json_object_get(reply, "domains"), 0);
+		now = json_integer_value(json_object_get(dom, "cpu_ns"));
+		if (!dom || json_integer_value(json_object_get(dom, "hvdomain_pid")) <= 0) {
+			json_decref(reply);
+			return exit_reason(OCF_ERR_GENERIC, "%s: hypervisord lists no process of it", domain_name());
+		}
+		if (i && now == before && !any_vcpu_sleeps(dom)) {
+			json_decref(reply);
+			return exit_reason(OCF_ERR_GENERIC, "%s: its vCPUs want to run and did not for a second", domain_name());
+		}
+		before = now;
+		json_decref(reply);
+		reply = NULL;
+		if (level >= 20 && !i)
+			sleep(1);
+	}
+	return OCF_SUCCESS;
+}
+
+/* A copy in the other node's hands, or just going, is decided within moments: wait for that, then say what is. */
+static int act_monitor(void)
+{
+	long level = env_long("OCF_CHECK_LEVEL", 0);
+	char copy[32] = "";
+	struct err err;
+	int rc;
+
+	for (;;) {
+		rc = copy_state(left_ms(), copy, sizeof(copy), NULL, 0, &err);
+		if (rc)
+			return exit_reason(OCF_ERR_GENERIC, "cannot tell whether %s runs: %s", domain_name(), err.text);
+		if (is_one_of(copy, running_states))
+			return level >= 10 ? deep_check((int)level) : OCF_SUCCESS;
+		if (is_one_of(copy, absent_states))
+			return OCF_NOT_RUNNING;
+		if (!strcmp(copy, "building") && left_ms() < RETRY_MS)
+			return OCF_SUCCESS;
+		if (left_ms() < RETRY_MS)
+			break;
+		usleep(RETRY_MS * 1000);
+	}
+	if (!strcmp(copy, "handed"))
+		return exit_reason(OCF_ERR_GENERIC, "%s was handed to another node that does not answer; it waits here for that node's report "
+				   "or fencing (haven status)", domain_name());
+	return exit_reason(OCF_ERR_GENERIC, "%s is %s and stays so", domain_name(), copy);
+}
+
+/* --- start ----------------------------------------------------------------------------------------------------------- */
+
+/* The config of the file; of the directory when this node lacks the file. NULL after a reason; *ret is the exit code. */
+static json_t *load_config(int *ret, bool quiet)
+{
+	struct xlcfg_report report;
+	json_t *config = NULL, *reply = NULL;
+	struct err err;
+	int rc = xlcfg_parse_file(config_path(), &config, &report);
+
+	if (rc && access(config_path(), F_OK) && ask(request("config-get"), left_ms(), &reply, &err) == 0) {
+		config = json_incref(json_object_get(reply, "config"));
+		json_decref(reply);
+		rc = config ? 0 : -ENOENT;
+	}
+	if (!rc)
+		*ret = OCF_SUCCESS;
+	else if (rc == -ENOENT)
+		*ret = quiet ? OCF_ERR_INSTALLED : exit_reason(OCF_ERR_INSTALLED, "%s: no such file on this node, and the cluster holds no "
+								"config of %s yet; copy it here", config_path(), resource_name());
+	else if (rc == -EACCES || rc == -EPERM)
+		*ret = exit_reason(OCF_ERR_PERM, "%s", report.error);
+	else	/* the file is this node's own: another node's may be right */
+		*ret = exit_reason(OCF_ERR_ARGS, "%s", report.error);
+	xlcfg_report_done(&report);
+	return rc ? NULL : config;
+}
+
+static int act_start(void)
+{
+	int64_t limit;
+	json_t *config, *req;
+	struct err err;
+	int rc;
+
+	config = load_config(&rc, false);
+	if (!config)
+		return rc;
+	limit = left_ms();
+	req = json_pack("{s:s,s:s,s:o,s:I}", "op", "start", "resource", resource_name(), "config", config, "timeout_ms",
+			(json_int_t)(limit > 1000 ? limit - 500 : limit));
+	rc = ask(req, limit, NULL, &err);
+	if (rc == 0)
+		return OCF_SUCCESS;
+	return exit_reason(rc == -EINVAL || rc == -ENOTSUP ? OCF_ERR_ARGS : OCF_ERR_GENERIC, "%s", err.text);
+}
+
+/* --- stop ------------------------------------------------------------------------------------------------------------ */
+
+/* ha-agentd stays away: hypervisord itself says whether anything is here, and ends it. */
+static int stop_without_agentd(void)
+{
+	json_t *reply = NULL;
+	const json_t *dom;
+	struct err err;
+	int rc = msg_call_once("hypervisord.sock", json_pack("{s:s,s:s}", "op", "list", "name", domain_name()), &reply, 2000, &err);
+
+	dom = json_array_get(json_object_get(reply, "domains"), 0);
+	if ((rc == 0 && !dom) || rc == -ENOENT) {
+		json_decref(reply);
+		return OCF_SUCCESS;
+	}
+	if (rc == 0)
+		rc = msg_call_once("hypervisord.sock", json_pack("{s:s,s:O}", "op", "destroy", "domid", json_object_get(dom, "domid")),
+				   NULL, (int)left_ms(), &err);
+	json_decref(reply);
+	return rc == 0 || rc == -ENOENT ? OCF_SUCCESS :
+	       exit_reason(OCF_ERR_GENERIC, "neither ha-agentd nor hypervisord answers, so whether %s runs is not known: %s", domain_name(),
+			   err.text);
+}
+
+static int act_stop(void)
+{
+	int64_t total = left_ms(), graceful = env_long("OCF_RESKEY_shutdown_timeout", 60) * 1000;
+	json_t *req = request("stop");
+	struct err err;
+	int rc;
+
+	/* the forced part must fit behind the graceful one, inside Pacemaker's time-out */
+	if (graceful > total / 2)
+		graceful = total / 2;
+	json_object_set_new(req, "timeout_ms", json_integer(graceful));
+	json_object_set_new(req, "force", json_boolean(graceful <= 0));
+	rc = ask(req, total > 4 * MARGIN_MS ? total - MARGIN_MS : total / 2, NULL, &err);
+	if (rc == 0)
+		return OCF_SUCCESS;
+	if (worth_retrying(rc) || rc == -ETIMEDOUT)
+		return stop_without_agentd();
+	return exit_reason(OCF_ERR_GENERIC, "%s does not stop: %s", domain_name(), err.text);
+}
+
+/* --- moves ----------------------------------------------------------------------------------------------------------- */
+
+static int show_progress(const json_t *progress, void *arg)
+{
+	return left_ms() == 0;	/* out of time: giving up here, before Pacemaker kills us, leaves time to say why */
+}
+
+static void set_option(json_t *options, const char *key, const char *parameter)
+{
+	long v = env_long(parameter, 0);
+
+	if (v > 0)
+		json_object_set_new(options, key, json_integer(v));
+}
+
+/* Why a failed move is not a failed guest is said here, for crm_mon to show. */
+static int act_migrate_to(void)
+{
+	const char *target = env("OCF_RESKEY_CRM_meta_migrate_target", "");
+	json_t *req, *options;
+	char copy[32], owner[256];
+	struct err err;
+	int fd, rc = copy_state(left_ms(), copy, sizeof(copy), owner, sizeof(owner), &err);
+
+	if (rc)
+		return exit_reason(OCF_ERR_GENERIC, "%s stays where it is: %s", domain_name(), err.text);
+	if (!*target)
+		return exit_reason(OCF_ERR_ARGS, "migrate_to: Pacemaker named no target");
+	if (!strcmp(copy, "none") && !strcmp(owner, target))
+		return OCF_SUCCESS;	/* an earlier call moved it */
+	if (!is_one_of(copy, running_states))
+		return exit_reason(OCF_ERR_GENERIC, "%s does not run here (%s): nothing to move", domain_name(), copy);
+	req = request("migrate-out");
+	options = json_object();
+	set_option(options, "max_downtime_ms", "OCF_RESKEY_max_downtime_ms");
+	set_option(options, "deadline_s", "OCF_RESKEY_migration_deadline");
+	set_option(options, "bandwidth_mbs", "OCF_RESKEY_bandwidth_mbs");
+	set_option(options, "connections", "OCF_RESKEY_connections");
+	json_object_set_new(req, "target", json_string(target));
+	json_object_set_new(req, "options", options);
+	fd = msg_connect(AGENTD, &err);
+	rc = fd < 0 ? fd : msg_call(fd, req, NULL, 0, NULL, NULL, NULL, (int)left_ms(), show_progress, NULL, &err);
+	if (fd >= 0)
+		close(fd);	/* ends the move when it is not over */
+	json_decref(req);
+	if (rc == 0)
+		return OCF_SUCCESS;
+	if (rc == -ETIMEDOUT || (rc == -ECANCELED && left_ms() == 0))
+		return exit_reason(OCF_ERR_GENERIC, "the move of %s to %s did not end within migrate_to's time-out and was cancelled; raise "
+				   "the time-out or max_downtime_ms", domain_name(), target);
+	return exit_reason(OCF_ERR_GENERIC, "%s was not moved to %s: %s", domain_name(), target, err.text);
+}
+
+static int act_migrate_from(void)
+{
+	json_t *req = request("migrate-in-wait");
+	struct err err;
+	int rc;
+
+	json_object_set_new(req, "timeout_ms", json_integer(left_ms() > 1000 ? left_ms() - 500 : left_ms()));
+	rc = ask(req, left_ms(), NULL, &err);
+	return rc == 0 ? OCF_SUCCESS : exit_reason(OCF_ERR_GENERIC, "%s", err.text);
+}
+
+/* --- the rest -------------------------------------------------------------------------------------------------------- */
+
+static void warn_of_problems(const json_t *reply)
+{
+	const json_t *node, *p;
+	size_t i, k;
+
+	json_array_foreach(json_object_get(reply, "nodes"), i, node)
+		json_array_foreach(json_object_get(node, "problems"), k, p)
+			fprintf(stderr, "WARNING: %s could not take %s: %s\n", json_string_value(json_object_get(node, "name")), domain_name(),
+				json_string_value(p));
+}
+
+static int act_validate(void)
+{
+	json_t *config, *reply = NULL;
+	struct err err;
+	int rc;
+
+	if (!*resource_name())
+		return exit_reason(OCF_ERR_CONFIGURED, "OCF_RESOURCE_INSTANCE is not set");
+	config = load_config(&rc, false);
+	if (!config)
+		return rc;
+	json_decref(config);
+	if (env_long("OCF_CHECK_LEVEL", 0) < 10)
+		return OCF_SUCCESS;
+	rc = ask(json_pack("{s:s}", "op", "ping"), left_ms(), NULL, &err);
+	if (rc)
+		return exit_reason(OCF_ERR_GENERIC, "%s", err.text);
+	/* needs the domain in the directory, which before its first start it is not: then there is nothing to warn of */
+	if (ask(request("check"), left_ms(), &reply, &err) == 0)
+		warn_of_problems(reply);
+	json_decref(reply);
+	if (system("/usr/sbin/cibadmin --query --xpath \"//op_defaults/meta_attributes[@id='haven-op-migrate_to']\" >/dev/null 2>&1"))
+		fputs("WARNING: the operation defaults of ocf:haven:DomU are missing, a failed move would restart the guest; run: haven setup\n",
+		      stderr);
+	return OCF_SUCCESS;
+}
+
+static const char metadata[] =
+"<?xml version=\"1.0\"?>\n"
+"<!DOCTYPE resource-agent SYSTEM \"ra-api-1.dtd\">\n"
+"<resource-agent name=\"DomU\" version=\"0.1.0\">\n"
+"<version>1.1</version>\n"
+"<longdesc lang=\"en\">\n"
+"A Xen DomU run by Haven on stock Linux. The domain is described by an xl.cfg; its owner is recorded in the cluster, so that it never\n"
+"runs on two nodes, and it moves live without noticing. A failed or cancelled migration leaves it running where it was.\n"
+"Monitor: 0 running (also while paused by a move or for lack of quorum), 7 cleanly stopped (also when the guest powered\n"
+"itself off, or only an incoming copy is here), 1 when it cannot be told. Run \"haven setup\" once a cluster: it writes the operation\n"
+"defaults that meta-data cannot carry (on-fail=block for migrations).\n"
+"</longdesc>\n"
+"<shortdesc lang=\"en\">Manages a Xen DomU under Haven</shortdesc>\n"
+"<parameters>\n"
+"<parameter name=\"config\" unique-group=\"config\" required=\"0\">\n"
+"<longdesc lang=\"en\">Path of the xl.cfg. Needed on the node that starts the domain first; the cluster keeps a copy for the others.</longdesc>\n"
+"<shortdesc lang=\"en\">xl.cfg</shortdesc><content type=\"string\" default=\"/etc/xen/RESOURCE.cfg\"/></parameter>\n"
+"<parameter name=\"name\" unique-group=\"name\" required=\"0\">\n"
+"<longdesc lang=\"en\">The domain's name, when it is not the resource's.</longdesc>\n"
+"<shortdesc lang=\"en\">domain name</shortdesc><content type=\"string\" default=\"\"/></parameter>\n"
+"<parameter name=\"shutdown_timeout\" reloadable=\"1\" required=\"0\">\n"
+"<longdesc lang=\"en\">Seconds a stop waits for the guest to shut itself down before it is destroyed; at most half of the stop operation's time-out. 0: "
+"destroyed at once.</longdesc>\n"
+"<shortdesc lang=\"en\">graceful part of a stop</shortdesc><content type=\"integer\" default=\"60\"/></parameter>\n"
+"<parameter name=\"max_downtime_ms\" reloadable=\"1\" required=\"0\">\n"
+"<longdesc lang=\"en\">Milliseconds of pause a move aims at.</longdesc>\n"
+"<shortdesc lang=\"en\">downtime target</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
+"<parameter name=\"migration_deadline\" reloadable=\"1\" required=\"0\">\n"
+"<longdesc lang=\"en\">Seconds after which a move that does not converge is given up; 0: migrated's default.</longdesc>\n"
+"<shortdesc lang=\"en\">deadline of a move</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
+"<parameter name=\"bandwidth_mbs\" reloadable=\"1\" required=\"0\">\n"
+"<longdesc lang=\"en\">Upper bound of a move's rate in megabytes a second; 0: none.</longdesc>\n"
+"<shortdesc lang=\"en\">bandwidth of a move</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
+"<parameter name=\"connections\" reloadable=\"1\" required=\"0\">\n"
+"<longdesc lang=\"en\">TLS connections a move uses; 0: migrated's default.</longdesc>\n"
+"<shortdesc lang=\"en\">connections of a move</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
+"</parameters>\n"
+"<actions>\n"
+"<action name=\"start\" timeout=\"120s\"/>\n"
+"<action name=\"stop\" timeout=\"120s\"/>\n"
+"<action name=\"monitor\" timeout=\"30s\" interval=\"10s\" depth=\"0\"/>\n"
+"<action name=\"monitor\" timeout=\"30s\" interval=\"60s\" depth=\"10\"/>\n"
+"<action name=\"monitor\" timeout=\"30s\" interval=\"120s\" depth=\"20\"/>\n"
+"<action name=\"migrate_to\" timeout=\"600s\"/>\n"
+"<action name=\"migrate_from\" timeout=\"120s\"/>\n"
+"<action name=\"validate-all\" timeout=\"30s\" depth=\"0\"/>\n"
+"<action name=\"validate-all\" timeout=\"30s\" depth=\"10\"/>\n"
+"<action name=\"reload-agent\" timeout=\"30s\"/>\n"
+"<action name=\"meta-data\" timeout=\"5s\"/>\n"
+"</actions>\n"
+"</resource-agent>\n";
+
+static int act_metadata(void)
+{
+	fputs(metadata, stdout);
+	return OCF_SUCCESS;
+}
+
+static int act_reload(void)
+{
+	return OCF_SUCCESS;	/* every reloadable parameter is read anew by the action that uses it */
+}
+
+static const struct { const char *name; int (*run)(void); bool root; } actions[] = {
+	{ "start", act_start, true },
+	{ "stop", act_stop, true },
+	{ "monitor", act_monitor, true },
+	{ "migrate_to", act_migrate_to, true },
+	{ "migrate_from", act_migrate_from, true },
+	{ "validate-all", act_validate, true },
+	{ "reload-agent", act_reload, true },
+	{ "meta-data", act_metadata, false },
+};
+
+int main(int argc, char **argv)
+{
+	int64_t timeout = env_long("OCF_RESKEY_CRM_meta_timeout", TIMEOUT_DEFAULT_MS);
+
+	signal(SIGPIPE, SIG_IGN);
+	deadline_ms = now_ms() + (timeout > 3 * MARGIN_MS ? timeout - MARGIN_MS : timeout * 2 / 3);
+	for (size_t i = 0; argc == 2 && i < sizeof(actions) / sizeof(actions[0]); i++) {
+		if (strcmp(argv[1], actions[i].name))
+			continue;
+		if (actions[i].root && geteuid() != 0)
+			return exit_reason(OCF_ERR_PERM, "needs root");
+		if (actions[i].root && !*resource_name())
+			return exit_reason(OCF_ERR_CONFIGURED, "OCF_RESOURCE_INSTANCE is not set: the agent is run by Pacemaker");
+		return actions[i].run();
+	}
+	fputs("Usage: DomU start|stop|monitor|migrate_to|migrate_from|validate-all|reload-agent|meta-data (see ocf_haven_DomU(7))\n", stderr);
+	return OCF_ERR_UNIMPLEMENTED;
+}

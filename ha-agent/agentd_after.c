@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What ha-agentd does beside the protocol: cleans up after a failed move, with back-off, so that Pacemaker tries it again as
+ * long as it is wanted (a standby, a constraint); and tells the cluster what this node has to offer.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <qb/qbutil.h>
+
+#include "ha-agent/agentd.h"
+#include "lib/log.h"
+#include "lib/spawn.h"
+
+#define CRM_RESOURCE "/usr/sbin/crm_resource"
+#define VCPUS_PER_CPU 8		/* guests' vCPUs a node is said to have room for, for each of its own */
+
+static const unsigned backoff_s[] = { 2, 5, 15, 30, 60 };
+
+struct cleanup { struct agentd *a; char uuid[OWN_UUID_LEN], resource[OWN_NAME_LEN]; };
+
+static void cleanup_run(void *data)
+{
+	struct cleanup *c = data;
+	char program[] = CRM_RESOURCE, verb[] = "--cleanup", option[] = "--resource", node[] = "--node";
+	char *here = strdup(own_node_name(c->a->own, c->a->own->me));
+	char *argv[] = { program, verb, option, c->resource, node, here, NULL };
+	int fds[3] = { -1, -1, -1 };
+	struct err err;
+
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;	/* tools started before */
+	log_info("clearing the failed move of %s, so that it can be tried again", c->resource);
+	if (!here || spawn_program(argv, NULL, fds, 3, NULL, &err) < 0)
+		log_warn("%s: cannot be cleaned up; do it with crm_resource --cleanup --resource %s", c->resource, c->resource);
+	free(here);
+	free(c);
+}
+
+/* The operator's own cancel is his command's matter; everything else that ended a move is tried again. */
+void after_move(struct agentd *a, const struct own_dom *d, int rc)
+{
+	struct move *m = move_find(a, d->uuid);
+	json_int_t failures = json_integer_value(json_object_get(a->failures, d->uuid));
+	qb_loop_timer_handle timer;
+	struct cleanup *c;
+	size_t i;
+
+	if (rc == 0) {
+		json_object_del(a->failures, d->uuid);
+		return;
+	}
+	if (!*d->rec.resource || (m && m->by_operator) || access(CRM_RESOURCE, X_OK))
+		return;
+	i = (size_t)failures < sizeof(backoff_s) / sizeof(backoff_s[0]) ? (size_t)failures : sizeof(backoff_s) / sizeof(backoff_s[0]) - 1;
+	json_object_set_new(a->failures, d->uuid, json_integer(failures + 1));
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return;
+	c->a = a;
+	memcpy(c->uuid, d->uuid, sizeof(c->uuid));
+	memcpy(c->resource, d->rec.resource, sizeof(c->resource));
+	if (qb_loop_timer_add(a->loop, QB_LOOP_LOW, backoff_s[i] * QB_TIME_NS_IN_SEC, c, cleanup_run, &timer))
+		free(c);
+}
+
+/* --- what this node has ----------------------------------------------------------------------------------------------- */
+
+static void after_node_info(int rc, const json_t *reply, int *fds, int nfds, void *arg)
+{
+	struct agentd *a = arg;
+	json_int_t kib = json_integer_value(json_object_get(reply, "memory_total_kib"));
+	json_int_t cpus = json_integer_value(json_object_get(reply, "cpus"));
+
+	if (rc || !a->own || kib <= 0)
+		return;
+	agentd_cluster_send(a, json_pack("{s:s,s:I,s:I}", "type", "x-node", "memory_mib", kib / 1024, "vcpus", cpus * VCPUS_PER_CPU));
+}
+
+void after_view(struct agentd *a)
+{
+	(void)agentd_ask_hv(a, json_pack("{s:s}", "op", "node-info"), after_node_info, a);
+}

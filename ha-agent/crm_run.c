@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Pacemaker's tools as child processes; see crm_run.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ha-agent/crm_run.h"
+#include "lib/spawn.h"
+
+#define ARGS_MAX 24
+#define OUT_MAX (1u << 20)
+
+static int64_t crm_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Reads to the end or the deadline. 0, -ETIMEDOUT or -errno. */
+static int crm_collect(int fd, char **out, int timeout_s)
+{
+	int64_t end = crm_now_ms() + (int64_t)timeout_s * 1000;
+	size_t n = 0, size = 4096;
+	char *buf = malloc(size);
+
+	while (buf) {
+		struct pollfd p = { fd, POLLIN, 0 };
+		int64_t left = end - crm_now_ms();
+		ssize_t r = left > 0 ? poll(&p, 1, (int)left) : 0;
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r == 0) {
+			free(buf);
+			return -ETIMEDOUT;
+		}
+		if (n + 1 == size && size < OUT_MAX) {
+			char *more = realloc(buf, size *= 2);
+
+			if (!more)
+				break;
+			buf = more;
+		}
+		if (n + 1 == size)
+			n = size / 2;	/* too much: the end is what matters */
+		r = read(fd, buf + n, size - 1 - n);
+		if (r <= 0) {
+			buf[n] = '\0';
+			*out = buf;
+			return 0;
+		}
+		n += (size_t)r;
+	}
+	free(buf);
+	return -ENOMEM;
+}
+
+static const char *crm_last_line(char *text)
+{
+	size_t n = strlen(text);
+	char *line;
+
+	while (n && (text[n - 1] == '\n' || text[n - 1] == ' '))
+		text[--n] = '\0';
+	line = strrchr(text, '\n');
+	return line ? line + 1 : text;
+}
+
+static int crm_args(char **argv, char *path, size_t size, const char *tool, va_list ap)
+{
+	int n = 1;
+	char *s;
+
+	snprintf(path, size, "/usr/sbin/%s", tool);
+	argv[0] = path;
+	while ((s = va_arg(ap, char *)) && n < ARGS_MAX)
+		argv[n++] = s;
+	argv[n] = NULL;
+	return n < ARGS_MAX ? 0 : -E2BIG;
+}
+
+int crm_run(char **ret_out, struct err *err, int timeout_s, const char *tool, ...)
+{
+	char *argv[ARGS_MAX + 1], path[256], *out = NULL;
+	int pipes[2], fds[3], status = 0, rc;
+	va_list ap;
+	pid_t pid;
+
+	va_start(ap, tool);
+	rc = crm_args(argv, path, sizeof(path), tool, ap);
+	va_end(ap);
+	if (rc || access(path, X_OK))
+		return err_set(err, rc ? rc : -ENOENT, "%s is not installed; apt-get install pacemaker pacemaker-cli-utils", path);
+	if (pipe2(pipes, O_CLOEXEC))
+		return err_set(err, -errno, "pipe: %s", strerror(errno));
+	fds[0] = -1;
+	fds[1] = fds[2] = pipes[1];
+	pid = spawn_program(argv, NULL, fds, 3, NULL, err);
+	close(pipes[1]);
+	if (pid < 0) {
+		close(pipes[0]);
+		return pid;
+	}
+	rc = crm_collect(pipes[0], &out, timeout_s);
+	close(pipes[0]);
+	if (rc)
+		kill(pid, SIGKILL);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (rc)
+		err_set(err, rc, "%s did not answer within %d s; is pacemaker running?", tool, timeout_s);
+	else if (!WIFEXITED(status) || WEXITSTATUS(status))
+		rc = err_set(err, -EIO, "%s: %s", tool, *out ? crm_last_line(out) : "failed");
+	if (rc == 0 && ret_out)
+		*ret_out = out;
+	else
+		free(out);
+	return rc;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* crm_run.h - Pacemaker's own tools as child processes: no shell, bounded output, bounded time. */
+#ifndef HA_AGENT_CRM_RUN_H
+#define HA_AGENT_CRM_RUN_H
+
+#include "lib/err.h"
+
+/*
+ * Runs a tool of /usr/sbin with arguments up to a NULL. *ret_out (may be NULL; the caller frees) is what it printed, at most
+ * 1 MiB. 0 when it exited with 0; -EIO with its last line in err otherwise; -ENOENT when it is not installed; -ETIMEDOUT.
+ */
+int crm_run(char **ret_out, struct err *err, int timeout_s, const char *tool, ...) __attribute__((sentinel));
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* haven.h - what the commands of haven(8) share. */
+#ifndef HA_AGENT_HAVEN_H
+#define HA_AGENT_HAVEN_H
+
+#include <stdbool.h>
+#include <jansson.h>
+#include "lib/err.h"
+
+struct haven_command {
+	const char *name, *args, *summary, *help;
+	int (*run)(int argc, char **argv);	/* argv[0] is the command; returns the exit status */
+};
+
+/* Exit statuses: 0 done, 1 failed (one line said why and what the state is), 2 usage, 130 interrupted. */
+enum { HAVEN_OK = 0, HAVEN_FAILED = 1, HAVEN_USAGE = 2, HAVEN_INTERRUPTED = 130 };
+
+int haven_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));	/* prints "haven: ..."; returns HAVEN_FAILED */
+int haven_usage(const struct haven_command *c);
+
+/* ha-agentd's status, or NULL after a message. */
+json_t *haven_status(void);
+const json_t *haven_find_domain(const json_t *status, const char *name);	/* owned ones first; NULL: none */
+const json_t *haven_find_node(const json_t *status, const char *name);
+const char *haven_str(const json_t *j, const char *key);	/* "" when absent */
+bool haven_true(const json_t *j, const char *key);
+/* Ctrl-C and SIGTERM only set this, so that a command can put things back. */
+extern volatile int haven_interrupted;
+void haven_catch_interrupts(void);
+
+extern const struct haven_command haven_cmd_setup, haven_cmd_status, haven_cmd_check, haven_cmd_migrate, haven_cmd_drain,
+	haven_cmd_undrain, haven_cmd_cert, haven_cmd_resolve;
+
+/* --- haven_follow.c: a move's progress, for migrate and drain --- */
+
+/* Prints what is new of the domain's move; *last keeps what was printed (the caller frees it). */
+void haven_print_progress(const json_t *dom, char **last);
+/* Prints "name moved ...". */
+void haven_print_result(const char *name, const char *from, const char *to, const json_t *result);
+/* Ends a running move of the domain and clears the failure Pacemaker then records, so that nothing is tried again. */
+void haven_end_move(const char *uuid, const char *resource);
+
+#endif

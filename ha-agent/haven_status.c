@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* haven status, check and resolve: asking ha-agentd and printing. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ha-agent/haven.h"
+#include "lib/msg.h"
+
+static const char *node_state(const json_t *n)
+{
+	if (!haven_true(n, "member"))
+		return haven_true(n, "fenced") ? "fenced" : haven_true(n, "left") ? "left in order" : "away, not fenced";
+	if (!haven_true(n, "reported"))
+		return "joining";
+	return haven_true(n, "hypervisor") ? "member" : "member, hypervisord is down";
+}
+
+static void print_domain(const json_t *d)
+{
+	const json_t *v, *news = json_object_get(d, "news"), *progress = json_object_get(news, "progress");
+	const char *where, *owner = haven_str(d, "owner");
+	char state[256] = "";
+
+	json_object_foreach((json_t *)(uintptr_t)json_object_get(d, "copies"), where, v)
+		snprintf(state + strlen(state), sizeof(state) - strlen(state), "%s%s on %s", *state ? ", " : "", json_string_value(v), where);
+	printf("%-20s %5lld  %-12s %s\n", haven_str(d, "name"), (long long)json_integer_value(json_object_get(d, "domid")),
+	       *owner ? owner : "-", *state ? state : "stopped");
+	if (*haven_str(d, "intent") && progress)
+		printf("%-20s        moving to %s: %s %lld %%\n", "", haven_str(d, "intent"), haven_str(progress, "phase"),
+		       (long long)json_number_value(json_object_get(progress, "percent")));
+}
+
+static void print_status(const json_t *s)
+{
+	const json_t *v;
+	size_t i;
+
+	printf("Cluster %s, seen from %s: %s\n\n%-20s State\n", haven_str(s, "cluster"), haven_str(s, "node"),
+	       !haven_true(s, "connected") ? "corosync does not answer" : haven_true(s, "quorate") ? "quorate" : "NOT quorate: nothing changes hands",
+	       "Node");
+	json_array_foreach(json_object_get(s, "nodes"), i, v)
+		printf("%-20s %s\n", haven_str(v, "name"), node_state(v));
+	printf("\n%-20s %5s  %-12s Copies\n", "Domain", "ID", "Owner");
+	json_array_foreach(json_object_get(s, "domains"), i, v)
+		print_domain(v);
+}
+
+static int run_status(int argc, char **argv)
+{
+	bool as_json = argc == 2 && !strcmp(argv[1], "--json");
+	json_t *s;
+
+	if (argc > 2 || (argc == 2 && !as_json))
+		return haven_usage(&haven_cmd_status);
+	s = haven_status();
+	if (!s)
+		return HAVEN_FAILED;
+	if (as_json) {
+		json_dumpf(s, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		print_status(s);
+	}
+	json_decref(s);
+	return HAVEN_OK;
+}
+
+static int run_check(int argc, char **argv)
+{
+	const json_t *node, *p;
+	json_t *reply = NULL;
+	struct err err;
+	size_t i, k;
+	int able = 0;
+
+	if (argc != 2)
+		return haven_usage(&haven_cmd_check);
+	if (msg_call_once("ha-agentd.sock", json_pack("{s:s,s:s}", "op", "check", "name", argv[1]), &reply, 30000, &err))
+		return haven_fail("%s", err.text);
+	json_array_foreach(json_object_get(reply, "nodes"), i, node) {
+		able += haven_true(node, "ok");
+		printf("%-20s %s\n", haven_str(node, "name"), haven_true(node, "ok") ? "could take it" : "could not take it:");
+		json_array_foreach(json_object_get(node, "problems"), k, p)
+			printf("%-20s   %s\n", "", json_string_value(p));
+	}
+	json_decref(reply);
+	/* one node is where it is */
+	return able > 1 ? HAVEN_OK : haven_fail("no other node could take %s over now", argv[1]);
+}
+
+static int run_resolve(int argc, char **argv)
+{
+	json_t *req;
+	struct err err;
+
+	if (argc != 3 || (strcmp(argv[1], "--node") && strcmp(argv[2], "here") && strcmp(argv[2], "there")))
+		return haven_usage(&haven_cmd_resolve);
+	if (!strcmp(argv[1], "--node"))
+		req = json_pack("{s:s,s:s}", "op", "resolve", "node", argv[2]);
+	else
+		req = json_pack("{s:s,s:s,s:s}", "op", "resolve", "name", argv[1], "keep", argv[2]);
+	if (msg_call_once("ha-agentd.sock", req, NULL, 10000, &err))
+		return haven_fail("%s", err.text);
+	return HAVEN_OK;
+}
+
+const struct haven_command haven_cmd_status = {
+	"status", "[--json]", "nodes, domains, who owns what, running moves",
+	"Shows the cluster as this node's ha-agentd sees it: which nodes take part, and for every domain its owner and every copy.", run_status
+};
+
+const struct haven_command haven_cmd_check = {
+	"check", "NAME", "which nodes could take the domain over",
+	"Asks every node, over the connection a move would use, whether it could run the domain: CPU features, memory, disks, bridges,\n"
+	"names. Changes nothing. Exit status 1 when no other node could.", run_check
+};
+
+const struct haven_command haven_cmd_resolve = {
+	"resolve", "NAME here|there  or  --node NODE", "the operator's word where nobody can decide",
+	"NAME here|there: a copy that was handed to another node and waits here for its word: let it run here, or drop it.\n"
+	"--node NODE: that node is off for good and was not fenced; its domains may be started elsewhere.\n"
+	"Both can run a domain twice when the word is wrong: make sure first that the other node is off.", run_resolve
+};
