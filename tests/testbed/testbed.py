@@ -178,7 +178,9 @@ class Testbed:
         if node == STORAGE:
             self.write(upper, "/etc/default/haven", f"ROLE=storage\nBRIDGES=\nPORTAL={self.address(node)}:3260\n")
             return
-        if self.state.get("cluster"):
+        if not self.state.get("cluster"):
+            self.write(upper, "/etc/default/haven", "CLUSTER=no\n")
+        else:
             self.write(upper, "/etc/corosync/corosync.conf", self.corosync_conf())
             self.write(upper, "/etc/default/pacemaker",
                        "PCMK_logfile=/var/log/pacemaker/pacemaker.log\nPCMK_logfacility=none\nPCMK_ipc_buffer=131072\n")
@@ -318,6 +320,11 @@ class Testbed:
         os.makedirs(os.path.join(node, "usr/sbin"))
         if install:
             shutil.copytree(install, haven, symlinks=True)
+            # /lib is a symlink on a merged-/usr host; a folder of that name in a layer would hide it and with it the C library
+            for d in ("bin", "sbin", "lib"):
+                if os.path.isdir(os.path.join(haven, d)) and os.path.islink("/" + d):
+                    shutil.copytree(os.path.join(haven, d), os.path.join(haven, "usr", d), symlinks=True, dirs_exist_ok=True)
+                    shutil.rmtree(os.path.join(haven, d))
         else:
             os.makedirs(haven)
         shutil.copy2(os.path.join(HERE, "node-init"), os.path.join(node, "usr/libexec/haven-testbed/node-init"))
