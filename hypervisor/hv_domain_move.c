@@ -24,6 +24,7 @@ struct hv_move {
 	struct msg_server *server;             /* serves one connection, ours */
 	bool incoming;
 	bool logging;
+	bool all_dirty;                        /* no round was read since dirty-start: everything counts */
 	struct msg_call *waiting;              /* the request under way: pause, state-save or state-load */
 };
 
@@ -108,6 +109,7 @@ static void op_dirty_start(struct msg_call *c, void *arg)
 	if (!source_only(c, h))
 		return;
 	rc = log_set(h, true);
+	h->move->all_dirty = true;
 	if (rc)
 		msg_error(c, rc, "domain %u: the dirty log does not start: %s", h->d->domid, strerror(-rc));
 	else
@@ -133,6 +135,14 @@ static uint64_t bits_count(const uint64_t *w, size_t words)
 	return n;
 }
 
+/* All frames the guest holds, and all special ones. */
+static void bits_all(const struct domain *d, uint64_t *bits)
+{
+	for (uint64_t i = 0; i < domain_nr_frames(d); i++)
+		if (i >= d->max_pages || d->populated[i / 64] >> (i % 64) & 1)
+			bits[i / 64] |= 1UL << (i % 64);
+}
+
 static void bitmap_reply(struct msg_call *c, struct hv *h, json_t *fields)
 {
 	size_t words = (domain_nr_frames(h->d) + 63) / 64;
@@ -143,6 +153,9 @@ static void bitmap_reply(struct msg_call *c, struct hv *h, json_t *fields)
 		json_decref(fields);
 		msg_error(c, rc, "domain %u: the dirty log cannot be read: %s", h->d->domid, strerror(-rc));
 	} else {
+		if (h->move->all_dirty)
+			bits_all(h->d, bits);
+		h->move->all_dirty = false;
 		json_object_set_new(fields, "pages", json_integer((json_int_t)bits_count(bits, words)));
 		reply_memfd(c, fields, memfd_of("haven-dirty", bits, words * sizeof *bits));
 	}
