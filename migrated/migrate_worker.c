@@ -213,6 +213,12 @@ int worker_tick(struct worker *w, bool writing)
 		w->cancelled = true;
 	if (w->cancelled && w->cancellable)
 		return -ECANCELED;
+	if (w->nr_waiting && w->connections) {
+		int rc = w->connections(w, w->connections_arg);
+
+		if (rc < 0)
+			return rc;
+	}
 	if (w->progress && now - w->progress_ns >= PROGRESS_NS) {
 		w->progress_ns = now;
 		w->progress(w, w->progress_arg);
@@ -456,6 +462,8 @@ int main(int argc, char **argv)
 	sigaction(SIGINT, &sa, NULL);
 	log_init("migrated");
 	hold_open();
+	/* the black box is a file in /dev/shm that nobody could remove from within the sandbox */
+	qb_log_ctl(QB_LOG_BLACKBOX, QB_LOG_CONF_ENABLED, QB_FALSE);
 	link_init(&w.link);
 	w.link.tick = tick_of_link;
 	w.link.tick_arg = &w;

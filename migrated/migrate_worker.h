@@ -34,6 +34,8 @@ struct worker {
 	struct tls_link link;             /* the first connection */
 	int waiting_fd[WORKER_LINKS_MAX]; /* further connections that migrated passed on, not taken yet */
 	unsigned nr_waiting;
+	int (*connections)(struct worker *w, void *arg);  /* takes what waits; called from ticks; may be NULL */
+	void *connections_arg;
 	void (*progress)(struct worker *w, void *arg);    /* at most five a second while waiting; may be NULL */
 	void *progress_arg;
 	uint64_t progress_ns;

@@ -334,7 +334,7 @@ static int read_answer(struct source *s, struct err *err)
 		rc = err_set(err, -EBADMSG, "%s: its ANSWER is malformed", s->target);
 	json_decref(answer);
 	if (rc == 0 && !s->only_ask && json_text_list(s->problems, text, sizeof(text)) > 0)
-		rc = err_set(err, -EREMOTEIO, "%s cannot take the guest: %s", s->target, text);
+		rc = err_set(err, -EREMOTEIO, "%s", text);
 	return rc;
 }
 

@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +67,7 @@ struct target {
 	pthread_mutex_t lock;
 	pthread_cond_t moved;
 	uint32_t reached[WORKER_LINKS_MAX];
-	bool failed;
+	atomic_bool failed;
 	struct further further[WORKER_LINKS_MAX];
 	unsigned nr_further;
 };
@@ -382,9 +383,9 @@ static void *further_run(void *arg)
 }
 
 /* Takes connections that migrated passed on, as many as were agreed. */
-static int start_further(struct target *t)
+static int start_further(struct worker *w, void *arg)
 {
-	struct worker *w = t->w;
+	struct target *t = arg;
 	int rc = 0;
 
 	while (rc == 0 && w->nr_waiting > 0) {
@@ -567,9 +568,7 @@ static int receive_data(struct target *t, struct err *err)
 		rc = worker_next_record(t->w, &hdr, err);
 		if (rc < 0)
 			return rc;
-		rc = start_further(t);
-		if (rc == 0)
-			rc = take_record(t, &hdr, &ended);
+		rc = take_record(t, &hdr, &ended);
 		if (rc < 0)
 			return explain_data(t, &hdr, rc, err);
 	}
@@ -708,7 +707,11 @@ static int target_prepare(struct target *t, struct err *err)
 		rc = err_set(err, -errno, "memfd: %s", strerror(errno));
 	if (rc == 0)
 		rc = worker_close_doors(t->w, err);
-	return rc == 0 ? send_accept(t, err) : rc;
+	if (rc == 0)
+		rc = send_accept(t, err);
+	t->w->connections_arg = t;
+	t->w->connections = start_further;
+	return rc;
 }
 
 static int target_take(struct target *t, bool *ret_go, struct err *err)

@@ -3,6 +3,7 @@
 cuts, stalls and garbles.  Real memory (a sealed memfd), real descriptors, docs/specs/messages.md; the guest is a thread that
 writes pages and marks them dirty."""
 import fcntl
+import glob
 import hashlib
 import json
 import mmap
@@ -46,7 +47,7 @@ class Domain:
         self.mm = mmap.mmap(self.fd, self.frames * PAGE)
         self.lock = threading.RLock()
         self.dirty = set()
-        self.attempt, self.counter, self.hot, self.pages_per_ms = 0, 0, range(64), 2
+        self.attempt, self.counter, self.hot, self.pages_per_ms = 0, 0, range(min(64, self.frames)), 2
         self.channel = None
         self.loaded = None
         self.seen = []                     # ops the channel got, in order
@@ -179,12 +180,13 @@ class Daemon:
     """A listener at PATH that answers requests by methods op_NAME."""
 
     def __init__(self, path):
-        self.path, self.conns = path, []
+        self.path = path
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.bind(path)
         self.sock.listen(16)
         self.seen, self.fail = [], {}
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self.accept, daemon=True)
+        self.acceptor.start()
 
     def accept(self):
         while True:
@@ -192,7 +194,6 @@ class Daemon:
                 c, _ = self.sock.accept()
             except OSError:
                 return
-            self.conns.append(c)
             threading.Thread(target=self.serve, args=(c,), daemon=True).start()
 
     def serve(self, c):
@@ -222,10 +223,14 @@ class Daemon:
                 send(c, {"ok": True, **reply} if reply.get("ok", True) else reply, out)
             except OSError:
                 return
-            for fd in out:
-                os.close(fd)
+            finally:
+                for fd in out:
+                    os.close(fd)
 
     def close(self):
+        # the thread first: a descriptor closed under it may be the next listener's by then
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.acceptor.join()
         self.sock.close()
         os.unlink(self.path)
 
@@ -350,8 +355,24 @@ class Node:
                     progress.append(reply["progress"])
 
     def workers(self):
-        out = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(self.proc.pid)], capture_output=True, text=True, check=False).stdout
-        return [int(line.split()[0]) for line in out.splitlines() if "haven-migrate-worker" in line and "defunct" not in line]
+        """Workers of this node, whoever their parent is by now."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    if b"haven-migrate-worker" not in f.read():
+                        continue
+                with open(f"/proc/{pid}/environ", "rb") as f:
+                    if f"HAVEN_RUN_DIR={self.run}".encode() in f.read().split(b"\0"):
+                        found.append(int(pid))
+            except OSError:
+                continue
+        return found
+
+    def remove_blackbox(self):
+        """A daemon that was killed leaves libqb's ring behind."""
+        for f in glob.glob(f"/dev/shm/qb-migrated-{self.proc.pid}-*"):
+            os.unlink(f)
 
     def stop(self):
         if self.proc.poll() is None:
@@ -382,7 +403,8 @@ class Proxy:
         self.count = {"out": 0, "back": 0}
         self.done = False
         self.pairs = []
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.acceptor = threading.Thread(target=self.accept, daemon=True)
+        self.acceptor.start()
 
     def accept(self):
         while True:
@@ -445,4 +467,6 @@ class Proxy:
                 return
 
     def close(self):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.acceptor.join()
         self.sock.close()
