@@ -161,7 +161,8 @@ static void acks_send(struct store_ring *s)
 
 	while (s->fd >= 0 && i < s->nr_acks && channel_send(s, STORE_EVENT_ACK, s->acks[i], NULL, 0))
 		i++;
-	memmove(s->acks, s->acks + i, (s->nr_acks - i) * sizeof(*s->acks));
+	if (i)
+		memmove(s->acks, s->acks + i, (s->nr_acks - i) * sizeof(*s->acks));
 	s->nr_acks -= i;
 }
 
