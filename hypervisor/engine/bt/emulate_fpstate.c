@@ -155,7 +155,7 @@ static int do_xsave(struct emu *e)
 	for (uint64_t bit = XS_X87; bit <= XS_YMM; bit <<= 1)
 		if ((rfbm & bit) && (!compact || (inuse & bit)))
 			copy_component(area, e->v->xsave, bit);
-	if (rfbm & (XS_SSE | XS_YMM)) {
+	if (rfbm & (compact ? XS_SSE : XS_SSE | XS_YMM)) {
 		memcpy(area + XS_OFF_MXCSR, e->v->xsave + XS_OFF_MXCSR, 4);
 		put32(area + XS_OFF_MXCSR + 4, MXCSR_VALID);
 	}
