@@ -20,6 +20,7 @@
 #define CIB_S 20
 #define SETTLE_S 120		/* how long Pacemaker may take for what follows a move: migrate_from, stop */
 #define POLL_US 150000
+#define RESULT_POLLS (3000000 / (POLL_US))
 #define RULE_S (4 * 3600)	/* a constraint that everybody died on ends by itself after this */
 #define TRIES 4			/* a move that failed this often is given up */
 
@@ -28,6 +29,7 @@ struct migrate {
 	bool json;
 	int guard;
 	long long seen;		/* the result told last before ours */
+	unsigned polls_moved;	/* since the record says it runs there */
 	int failures;
 	char *last;		/* progress line printed last */
 	char error[768];
@@ -197,8 +199,9 @@ static enum verdict migrate_look(struct migrate *m, const json_t *status, json_t
 	} else if (!strcmp(haven_str(news, "type"), "x-progress")) {
 		haven_print_progress(d, &m->last);
 	}
+	/* RUNNING counts a moment before the source's worker has told its figures. */
 	if (!strcmp(haven_str(d, "owner"), m->to) && !*haven_str(d, "intent"))
-		return V_MOVED;
+		return *result || ++m->polls_moved > RESULT_POLLS ? V_MOVED : V_WAIT;
 	if (!*haven_str(d, "owner"))
 		return V_GONE;
 	return V_WAIT;
