@@ -32,7 +32,9 @@ hypervisor_engine_libbtfast_a_SOURCES = \
 	hypervisor/engine/bt/bt_run.c hypervisor/engine/bt/bt_slow.c hypervisor/engine/bt/bt_cache.c
 hypervisor_engine_libbtfast_a_CFLAGS = $(AM_CFLAGS) -mgeneral-regs-only -fno-tree-loop-distribute-patterns
 
-check_PROGRAMS += tests/unit/test_emulate
+check_PROGRAMS += tests/unit/test_emulate tests/unit/test_privop
+tests_unit_test_privop_SOURCES = tests/unit/test_privop.c tests/unit/native_run.c tests/unit/native_run.h tests/unit/guest_mem.h
+tests_unit_test_privop_LDADD = hypervisor/engine/libemulate.a hypervisor/engine/libmmu.a $(ZYDIS_LIBS) $(UNIT_LIBS)
 tests_unit_test_emulate_SOURCES = tests/unit/test_emulate.c tests/unit/native_run.c tests/unit/native_run.h tests/unit/guest_mem.h
 tests_unit_test_emulate_LDADD = hypervisor/engine/libemulate.a hypervisor/engine/libmmu.a $(ZYDIS_LIBS) $(UNIT_LIBS)
 

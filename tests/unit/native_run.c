@@ -144,6 +144,16 @@ int native_setup(void)
 	return 0;
 }
 
+void native_teardown(void)
+{
+	stack_t st = { .ss_flags = SS_DISABLE }, old;
+
+	munmap((void *)CODE_VA, 4096);
+	munmap((void *)DATA_VA, NR_DATA * 4096);
+	sigaltstack(&st, &old);
+	free(old.ss_sp);
+}
+
 void native_run(struct native_state *s)
 {
 	current = s;

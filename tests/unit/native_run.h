@@ -28,6 +28,7 @@ struct native_state {
 int native_setup(void);
 /* Signal handlers (which serve emu_signal() first); in each test, since cmocka puts its own before it.  0 or -1. */
 int native_signals(void);
+void native_teardown(void);
 void native_run(struct native_state *s);
 
 #endif

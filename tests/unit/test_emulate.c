@@ -55,6 +55,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+	native_teardown();
 	emu_vcpu_destroy(g->v);
 	gm_free(g);
 	return 0;
