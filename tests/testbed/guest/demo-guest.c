@@ -110,16 +110,24 @@ static void *counters(void *arg)
 	return arg;
 }
 
-/* What is acknowledged in `durable` has been fsync'ed: a later boot must find at least that. */
-static void *writer(void *arg)
+/* What an earlier boot left, read before the first probe is answered. */
+static int data_open(void)
 {
 	int fd = open(data_file, O_RDWR | O_CREAT, 0644);
 	char line[24] = "";
-	unsigned long n = 0;
 
 	if (fd >= 0 && pread(fd, line, sizeof(line) - 1, 0) > 0)
-		n = strtoul(line, NULL, 10);
-	recovered = n;
+		recovered = strtoul(line, NULL, 10);
+	return fd;
+}
+
+/* What is acknowledged in `durable` has been fsync'ed: a later boot must find at least that. */
+static void *writer(void *arg)
+{
+	int fd = (int)(long)arg;
+	char line[24] = "";
+	unsigned long n = recovered;
+
 	for (;; sleep_ms(20)) {
 		int len = snprintf(line, sizeof(line), "%020lu\n", n + 1);
 
@@ -177,9 +185,10 @@ static void *clock_watcher(void *arg)
 
 int main(int argc, char **argv)
 {
-	void *(*const threads[])(void *) = { counters, writer, memory_checker, clock_watcher };
+	void *(*const threads[])(void *) = { writer, counters, memory_checker, clock_watcher };
 	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY);
 	pthread_t t;
+	long data;
 
 	if (argc != 3) {
 		fprintf(stderr, "usage: demo-guest DATAFILE PATTERN_MIB\n");
@@ -192,8 +201,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	signal(SIGPIPE, SIG_IGN);
+	data = data_open();
 	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++)
-		if (pthread_create(&t, NULL, threads[i], NULL) != 0)
+		if (pthread_create(&t, NULL, threads[i], (void *)data) != 0)
 			return 1;
 	probes(NULL);
 	return 0;
