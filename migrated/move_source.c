@@ -667,29 +667,41 @@ static int send_round(struct source *s, uint64_t pages, struct err *err)
 	return rc;
 }
 
-/* Round 0's bitmap: everything, less what the memory file never held, which goes as runs of zeros. */
-static int begin_with_everything(struct source *s, struct err *err)
+/* Which frames the memory file holds data for; the rest never was touched and reads as zeros. */
+static void find_data(struct source *s, uint64_t *map)
 {
 	off_t end = (off_t)(s->frames * STREAM_PAGE), at = 0;
+
+	memset(map, 0, s->words * 8);
+	while (at < end) {
+		off_t data = lseek(s->ram_fd, at, SEEK_DATA), hole;
+
+		if (data < 0 && errno == ENXIO)
+			return;
+		if (data < 0)
+			data = at;                   /* no such knowledge: all of it may be data */
+		hole = lseek(s->ram_fd, data, SEEK_HOLE);
+		at = hole < 0 || hole > end ? end : hole;
+		for (uint64_t f = (uint64_t)data / STREAM_PAGE; f * STREAM_PAGE < (uint64_t)at; f++)
+			map[f / 64] |= 1ull << (f % 64);
+	}
+}
+
+/* Round 0: what the log calls dirty at its start, which is all the guest holds; what is no data in it goes as runs of zeros. */
+static int begin_with_everything(struct source *s, struct err *err)
+{
 	int rc = 0;
 
-	memset(s->todo, 0, s->words * 8);
-	while (at < end && rc == 0) {
-		off_t data = lseek(s->ram_fd, at, SEEK_DATA), hole;
-		uint64_t first, last;
-
-		if (data < 0 && errno != ENXIO)
-			data = at;                   /* no such knowledge: all of it is data */
-		else if (data < 0 || data > end)
-			data = end;
-		first = (uint64_t)data / STREAM_PAGE;
-		rc = page_source_zeros(&s->sender[0].pages, (uint64_t)at / STREAM_PAGE, first - (uint64_t)at / STREAM_PAGE);
-		hole = data < end ? lseek(s->ram_fd, data, SEEK_HOLE) : end;
-		hole = hole < 0 || hole > end ? end : hole;
-		last = ((uint64_t)hole + STREAM_PAGE - 1) / STREAM_PAGE;
-		for (uint64_t f = first; f < last; f++)
-			s->todo[f / 64] |= 1ull << (f % 64);
-		at = (off_t)(last * STREAM_PAGE);
+	find_data(s, s->todo);
+	for (size_t i = 0; i < s->words; i++)
+		s->todo[i] &= s->snap[i];
+	for (uint64_t f = 0; f < s->frames && rc == 0; f++) {
+		if (s->todo[f / 64] == 0 && f % 64 == 0 && s->frames - f >= 64) {
+			rc = page_source_zeros(&s->sender[0].pages, f, 64);
+			f += 63;
+		} else if (!(s->todo[f / 64] >> (f % 64) & 1)) {
+			rc = page_source_zeros(&s->sender[0].pages, f, 1);
+		}
 	}
 	return rc < 0 ? worker_link_error(s->w, rc, err) : 0;
 }
@@ -725,6 +737,8 @@ static int precopy_rounds(struct source *s, struct err *err)
 	s->w->progress_arg = s;
 	s->w->progress = send_progress;
 	rc = channel_call(s, "dirty-start", NULL, NULL, LOCAL_MS, err);
+	if (rc == 0)
+		rc = read_log(s, &dirty, err);
 	if (rc == 0)
 		rc = begin_with_everything(s, err);
 	while (rc == 0 && action == PRECOPY_ROUND) {

@@ -144,7 +144,7 @@ class Domain:
 
     def ch_dirty_start(self, req, fds):
         with self.lock:
-            self.dirty = set()
+            self.dirty = set(range(self.frames))
         return {}, []
 
     def ch_dirty_round(self, req, fds):
