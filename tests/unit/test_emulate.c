@@ -468,14 +468,25 @@ static void random_against_host(unsigned seconds)
 	assert_int_equal(differences, 0);
 }
 
+/* AddressSanitizer's shadow lies where random 32-bit addresses point, and the native side would write to it. */
+#ifdef __SANITIZE_ADDRESS__
+#define SHADOW_IN_REACH true
+#else
+#define SHADOW_IN_REACH false
+#endif
+
 static void random_64bit(void **state)
 {
+	if (SHADOW_IN_REACH)
+		skip();
 	mode32 = false;
 	random_against_host(5);
 }
 
 static void random_32bit(void **state)
 {
+	if (SHADOW_IN_REACH)
+		skip();
 	mode32 = true;
 	random_against_host(3);
 }
@@ -593,7 +604,7 @@ static void flow_against_host(void **state)
 		frame[2] = rnd() & ~(FL_TF | FL_AC | FL_RF | FL_STICKY);
 		frame[3] = rnd() % 2 ? DATA_VA + 512 : rnd();
 		frame[4] = 0x2b;
-		if (at + 40 <= sizeof(before))
+		if (at < sizeof(before) && at + 40 <= sizeof(before))
 			memcpy(before + at, frame, 40);
 		g->v->regs.sel[SEG_CS] = 0x33;
 		g->v->regs.sel[SEG_SS] = 0x2b;
