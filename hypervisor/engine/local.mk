@@ -46,3 +46,8 @@ ENGINE_LIBS = hypervisor/engine/libbt.a hypervisor/engine/libbtfast.a hypervisor
 check_PROGRAMS += tests/bt/bt_fuzz
 tests_bt_bt_fuzz_SOURCES = tests/bt/bt_fuzz.c tests/bt/bt_native.c tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
 tests_bt_bt_fuzz_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)
+
+noinst_PROGRAMS += tests/bt/bt_speed
+tests_bt_bt_speed_SOURCES = tests/bt/bt_speed.c tests/bt/bt_kernels.c tests/bt/bt_kernels.h tests/bt/bt_native.c \
+	tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
+tests_bt_bt_speed_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS) -lm

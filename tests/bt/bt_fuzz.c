@@ -87,7 +87,7 @@ static unsigned random_insn(uint8_t *out)
 		if (below(3))
 			b[modrm_at] = (uint8_t)((b[modrm_at] & 0x3f) | below(3) << 6);
 		memset(&in, 0, sizeof(in));
-		if (bt_decode(&in, BTN_CODE_VA, b, 15) || (in.cls != BC_VERBATIM && in.cls != BC_MEM))
+		if (bt_decode(&in, BTN_CODE_VA, b, 15) || (in.cls != BC_VERBATIM && in.cls != BC_MEM && in.cls != BC_BIT))
 			continue;
 		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&zd, NULL, b, 15, &zi)) || refused(&zi))
 			continue;
@@ -95,7 +95,7 @@ static unsigned random_insn(uint8_t *out)
 			continue;
 		if (in.seg)
 			continue;
-		if (in.cls == BC_MEM) {
+		if (in.cls == BC_MEM || in.cls == BC_BIT) {
 			if (in.base == BT_RIP) {
 				int32_t to = (int32_t)(BTN_DATA_VA + 0x800 + below(0xc000) - 0);
 
@@ -126,7 +126,7 @@ static void place_insn(void)
 	struct bt_insn in;
 
 	bt_decode(&in, BTN_CODE_VA, b, n);
-	if (in.cls == BC_MEM && in.base == BT_RIP) {
+	if ((in.cls == BC_MEM || in.cls == BC_BIT) && in.base == BT_RIP) {
 		unsigned at = in.modrm_off + 1U;
 		int32_t abs, rel;
 
@@ -393,8 +393,8 @@ static void compare(enum engine_exit e, const struct btn_state *in)
 	bool fault = e == EXIT_EXCEPTION;
 	uint64_t xbv;
 
-	/* misaligned and not mapped: which fault comes first is the one order we do not keep */
-	if (fault && n->vector == 13 && v->exc.vector == 14)
+	/* not mapped, and misaligned or with an x87 exception pending: the order of those is the one we do not keep */
+	if (fault && (n->vector == 13 || n->vector == 16) && v->exc.vector == 14)
 		return;
 	/* a jump to a non-canonical address faults at the jump on Intel, at its target on AMD and here */
 	if (fault && v->exc.vector == 13 && v->regs.rip + (1UL << 47) >= 1UL << 48)
@@ -476,7 +476,7 @@ static void one(unsigned long k)
 
 		if (bt_decode(&d, BTN_CODE_VA + at, prog + at, len - at))
 			break;
-		if (d.cls == BC_MEM && d.base == BT_RIP) {
+		if ((d.cls == BC_MEM || d.cls == BC_BIT) && d.base == BT_RIP) {
 			int32_t rel;
 
 			memcpy(&rel, prog + at + d.modrm_off + 1, 4);

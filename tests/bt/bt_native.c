@@ -113,6 +113,8 @@ static void child_main(int fd)
 		btn_target = shared->in.rip;
 		if (cmd == 0)
 			ualarm(500000, 0);
+		else
+			mprotect((void *)BTN_DATA_VA, BTN_DATA_PAGES * 4096UL, PROT_READ | PROT_WRITE);
 		for (uint32_t i = 0; i < (cmd ? cmd : 1); i++) {
 			uint64_t t = now_ns();
 

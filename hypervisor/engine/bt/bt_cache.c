@@ -232,18 +232,20 @@ void bt_block_kill(struct bt_domain *bt, struct bt_block *b)
 	jump_store(bt, b->entry, b->self->stub);
 }
 
-/* Drop the blocks that depend on bytes [lo, hi) of a frame; the frame has none any more: so be it. */
-static void frame_invalidate(struct bt_domain *bt, uint64_t frame, unsigned lo, unsigned hi)
+/* Drop the blocks that depend on bytes [lo, hi) of a frame.  true: one of them loops inside itself. */
+static bool frame_invalidate(struct bt_domain *bt, uint64_t frame, unsigned lo, unsigned hi)
 {
-	bool left = false;
+	bool left = false, loops = false;
 
 	for (struct bt_page *pg = bt->frame_pages[frame]; pg; pg = pg->next_frame) {
 		struct bt_block *b, *next;
 
 		for (b = pg->blocks; b; b = next) {
 			next = b->next_page;
-			if (b->dep_lo < hi && lo < b->dep_hi)
+			if (b->dep_lo < hi && lo < b->dep_hi) {
+				loops |= b->loops;
 				bt_block_kill(bt, b);
+			}
 		}
 		for (b = pg->blocks2; b; b = next) {
 			next = b->next_page2;
@@ -254,12 +256,14 @@ static void frame_invalidate(struct bt_domain *bt, uint64_t frame, unsigned lo, 
 	}
 	if (!left)
 		atomic_fetch_and(&bt->frames.flags[frame], (uint8_t)~BT_FRAME_CODE);
+	return loops;
 }
 
 void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len)
 {
 	uint64_t frame = domain_frame_index(d, mfn);
 	struct bt_domain *bt = d->bt;
+	bool loops;
 
 	if (frame == UINT64_MAX)
 		return;
@@ -267,8 +271,12 @@ void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len
 	if (!bt || !(atomic_load(&bt->frames.flags[frame]) & BT_FRAME_CODE))
 		return;
 	pthread_mutex_lock(&bt->lock);
-	frame_invalidate(bt, frame, off, off + len);
+	loops = frame_invalidate(bt, frame, off, off + len);
 	pthread_mutex_unlock(&bt->lock);
+	/* whoever is inside such a block may stay there */
+	for (unsigned i = 0; loops && i < d->nr_vcpus; i++)
+		if (d->vcpu[i] && bt_of(d->vcpu[i]) && atomic_load(&bt_of(d->vcpu[i])->in_code))
+			bt_attention(bt_of(d->vcpu[i]));
 }
 
 bool bt_frame_has_code(const struct domain *d, uint64_t mfn)

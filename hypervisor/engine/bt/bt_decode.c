@@ -20,7 +20,8 @@ void bt_decode_init(void)
 static bool isa_plain(ZydisISASet s)
 {
 	switch (s) {
-	case ZYDIS_ISA_SET_I86: case ZYDIS_ISA_SET_I186: case ZYDIS_ISA_SET_I386: case ZYDIS_ISA_SET_I486: case ZYDIS_ISA_SET_I486REAL:
+	case ZYDIS_ISA_SET_I86: case ZYDIS_ISA_SET_I186: case ZYDIS_ISA_SET_I386: case ZYDIS_ISA_SET_I486:
+	case ZYDIS_ISA_SET_I486REAL:
 	case ZYDIS_ISA_SET_PPRO: case ZYDIS_ISA_SET_PENTIUMMMX: case ZYDIS_ISA_SET_PENTIUMREAL: case ZYDIS_ISA_SET_CMOV:
 	case ZYDIS_ISA_SET_LONGMODE: case ZYDIS_ISA_SET_LAHF: case ZYDIS_ISA_SET_PAUSE: case ZYDIS_ISA_SET_FAT_NOP:
 	case ZYDIS_ISA_SET_SSE: case ZYDIS_ISA_SET_SSE2: case ZYDIS_ISA_SET_SSE2MMX: case ZYDIS_ISA_SET_SSE3:
@@ -81,7 +82,7 @@ static bool mnemonic_special(ZydisMnemonic m)
 	case ZYDIS_MNEMONIC_VPMASKMOVQ: case ZYDIS_MNEMONIC_MASKMOVDQU: case ZYDIS_MNEMONIC_MASKMOVQ:
 	case ZYDIS_MNEMONIC_VMASKMOVDQU: case ZYDIS_MNEMONIC_XLAT: case ZYDIS_MNEMONIC_BOUND:
 	case ZYDIS_MNEMONIC_LAR: case ZYDIS_MNEMONIC_LSL: case ZYDIS_MNEMONIC_ARPL: case ZYDIS_MNEMONIC_SALC:
-	case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP: case ZYDIS_MNEMONIC_RDPMC: case ZYDIS_MNEMONIC_RDMSR:
+	case ZYDIS_MNEMONIC_RDTSCP: case ZYDIS_MNEMONIC_RDPMC: case ZYDIS_MNEMONIC_RDMSR:
 	case ZYDIS_MNEMONIC_WRMSR:
 		return true;
 	default:
@@ -239,7 +240,7 @@ static void note_encoding(struct bt_insn *in, const ZydisDecodedInstruction *zi)
 	for (; i < in->len; i++) {
 		if (is_prefix(in->bytes[i]))
 			in->rex = 0;              /* a REX that another prefix follows is ignored */
-		else if (in->encoding == BE_LEGACY && (in->bytes[i] & 0xf0) == 0x40)
+		else if ((in->bytes[i] & 0xf0) == 0x40)
 			in->rex = in->bytes[i];
 		else
 			break;
@@ -341,6 +342,9 @@ static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction 
 	case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW: case ZYDIS_MNEMONIC_MOVSQ:
 	case ZYDIS_MNEMONIC_STOSB: case ZYDIS_MNEMONIC_STOSW: case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ:
 		return BC_STRING;
+	case ZYDIS_MNEMONIC_RDTSC:
+		in->wr = in->wr_full = 1U << 0 | 1U << 2;
+		return BC_RDTSC;
 	case ZYDIS_MNEMONIC_MOVSD:
 		if (zi->meta.category == ZYDIS_CATEGORY_STRINGOP)
 			return BC_STRING;
@@ -387,8 +391,13 @@ static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction 
 		/* bt*, mem,reg address memory by their register operand too */
 		if (zi->meta.category == ZYDIS_CATEGORY_BITBYTE && op[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		    op[0].type == ZYDIS_OPERAND_TYPE_MEMORY && zi->mnemonic != ZYDIS_MNEMONIC_BSF &&
-		    zi->mnemonic != ZYDIS_MNEMONIC_BSR)
-			return BC_EMULATE;
+		    zi->mnemonic != ZYDIS_MNEMONIC_BSR) {
+			in->reg = (uint8_t)gpr_number(op[1].reg.value);
+			return (in->opsize == 4 || in->opsize == 8) && !in->addr32 ? BC_BIT : BC_EMULATE;
+		}
+		if (zi->mnemonic == ZYDIS_MNEMONIC_CLFLUSH || zi->mnemonic == ZYDIS_MNEMONIC_CLFLUSHOPT ||
+		    zi->mnemonic == ZYDIS_MNEMONIC_CLWB)
+			in->mem_size = 1;             /* acts on the line that holds the byte */
 		if (!in->mem_size || in->mem_size > 128)
 			return BC_EMULATE;
 		if (in->encoding == BE_VEX && in->pfx_len && in->bytes[in->pfx_len - 1] == 0x66)

@@ -14,6 +14,8 @@ enum bt_class {
 	BC_SKIP,            /* no effect here: nop, endbr64, prefetch */
 	BC_VERBATIM,        /* registers only: the bytes are copied */
 	BC_MEM,             /* one explicit memory operand through ModRM */
+	BC_BIT,             /* bt, bts, btr, btc memory,register: the register extends the address */
+	BC_RDTSC,
 	BC_LEA_RIP,         /* lea of a rip-relative address: a constant */
 	BC_JMP, BC_JCC, BC_CALL,            /* relative */
 	BC_LOOP,            /* jrcxz, loop, loopcc */

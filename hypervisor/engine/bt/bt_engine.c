@@ -45,6 +45,7 @@ static int bt_domain_init(struct domain *d, size_t code_cache_bytes)
 	pthread_mutex_init(&bt->split_lock, NULL);
 	bt->use_pext = pext_is_fast();
 	bt->trace_exec = trace && strstr(trace, "exec");
+	bt->trace_emulate = trace && strstr(trace, "emulate");
 	bt->trace_blocks = trace && strstr(trace, "block");
 	rc = bt_cache_init(bt, code_cache_bytes);
 	if (!rc)

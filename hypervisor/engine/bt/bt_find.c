@@ -122,7 +122,7 @@ out:
 	return rc;
 }
 
-/* One line for each block entered, when HV_BT_TRACE has "exec". */
+/* One line for each block entered when HV_BT_TRACE has "exec", for each instruction emulated when it has "emulate". */
 void bt_trace(struct bt_vcpu *bv)
 {
 	fprintf(stderr, "bt: v%u %c rip %016" PRIx64 " rsp %016" PRIx64 " rax %" PRIx64 " rdi %" PRIx64 " rsi %" PRIx64

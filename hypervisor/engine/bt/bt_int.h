@@ -87,7 +87,7 @@ struct bt_block {
 	uint32_t start, body_end, end;      /* start == entry */
 	uint16_t len, dep_lo, dep_hi;       /* guest bytes; range of the page's bytes that it depends on */
 	uint16_t nr;
-	bool dead, fl_live;                 /* fl_live: needs the status flags at entry */
+	bool dead, fl_live, loops;          /* fl_live: needs the status flags at entry; loops: inside itself */
 };
 
 struct bt_vcpu {
@@ -153,7 +153,7 @@ struct bt_domain {
 	atomic_bool stopping;
 	pthread_mutex_t split_lock;         /* locked accesses through a bounce buffer */
 	uint64_t flushes;
-	bool trace_exec, trace_blocks, use_pext;
+	bool trace_exec, trace_blocks, trace_emulate, use_pext;
 };
 
 #define BT_HASH 65536U

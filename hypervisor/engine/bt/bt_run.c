@@ -275,6 +275,8 @@ int bt_step(struct bt_vcpu *bv)
 
 	regs_out(bv);
 	bt_vec_save(bv);
+	if (bv->bt->trace_emulate)
+		bt_trace(bv);
 	rc = emu_step(bv->v);
 	regs_in(bv);
 	return rc;

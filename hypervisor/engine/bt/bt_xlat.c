@@ -19,7 +19,8 @@
 #include "hypervisor/engine/bt/bt_int.h"
 #include "hypervisor/engine/bt/bt_emit.h"
 
-#define MAX_COLD (2 * BT_MAX_INSNS)
+#define MAX_LOOP 24                         /* instructions of a loop that is translated twice */
+#define MAX_COLD (2 * (BT_MAX_INSNS + MAX_LOOP))
 #define MAX_SIDE 4
 #define R(n) (1U << (n))
 
@@ -27,7 +28,8 @@ enum { FL_HOST, FL_SLOT };
 enum { CC_E = 4, CC_NE = 5, CC_A = 7 };
 
 struct cold { uint32_t jcc; uint32_t site; uint64_t va; uint8_t a; bool const_va; };
-struct side { uint32_t jcc; uint64_t target; uint32_t mask; };
+struct side { uint32_t jcc; uint64_t target; uint32_t mask; struct bt_exit *exit; };
+struct regstate { unsigned spilled, clean; };
 
 struct xl {
 	struct bt_domain *bt;
@@ -43,20 +45,34 @@ struct xl {
 	const uint8_t *code;
 	uint64_t page_va;
 	struct cold cold[MAX_COLD]; unsigned nr_cold;
-	struct side side[MAX_SIDE]; unsigned nr_side;
+	struct side side[2 * MAX_SIDE + 1]; unsigned nr_side;
 	struct bt_irec *irec;
+	unsigned nr_irec;
+	int loop_end;                       /* instruction that jumps back to the first; -1: none */
+	struct { uint32_t jcc, head; struct regstate from, to; bool used; } back;
 };
 
 /* ---- registers and flags ---- */
 
-/* How far ahead a register is used next. */
+static unsigned insn_regs(const struct bt_insn *in) { return in->rd | in->wr | in->ea_regs; }
+
+/* How far ahead a register is used next; in a loop, round its end. */
 static unsigned next_use(const struct xl *x, unsigned r)
 {
-	for (unsigned j = x->i + 1; j < x->n; j++) {
-		const struct bt_insn *in = &x->in[j];
+	unsigned n = x->n, dist = 0;
+	bool loop = (int)x->i <= x->loop_end;
 
-		if ((in->rd | in->wr | in->ea_regs) & R(r))
-			return j - x->i;
+	if (loop)
+		n = (unsigned)x->loop_end + 1;
+	for (unsigned j = x->i + 1; j < n; j++) {
+		dist++;
+		if (insn_regs(&x->in[j]) & R(r))
+			return dist;
+	}
+	for (unsigned j = 0; loop && j < x->i; j++) {
+		dist++;
+		if (insn_regs(&x->in[j]) & R(r))
+			return dist;
 	}
 	return BT_MAX_INSNS + 1;
 }
@@ -97,12 +113,14 @@ static unsigned scratch(struct xl *x, unsigned excl)
 
 	excl |= R(REG_RSP) | (in->needs_low ? 0xff00 : 0);
 	for (unsigned r = 0; r < NR_GPR; r++) {
-		unsigned score;
+		unsigned score, ahead;
 
 		if (excl & R(r))
 			continue;
-		score = x->spilled & R(r) ? 4000 : dead & R(r) ? 3000 : x->clean & R(r) ? 1000 : 0;
-		score += next_use(x, r) + 1;
+		ahead = next_use(x, r);
+		score = x->spilled & R(r) ? 4000 : (int)x->i <= x->loop_end && ahead > BT_MAX_INSNS ? 3500 :
+			dead & R(r) ? 3000 : x->clean & R(r) ? 1000 : 0;
+		score += ahead + 1;
 		if (r >= 8)
 			score++;                  /* rarely an operand later in the loop that follows */
 		if (score > best_score) {
@@ -165,7 +183,7 @@ static void flags_guard(struct xl *x, bool needed_later)
 
 static void record_start(struct xl *x)
 {
-	struct bt_irec *r = &x->irec[x->i];
+	struct bt_irec *r = &x->irec[x->nr_irec++];
 
 	r->hoff = (uint16_t)(x->e.p - x->b->start);
 	r->goff = (uint16_t)(x->in[x->i].va - x->b->va);
@@ -175,7 +193,7 @@ static void record_start(struct xl *x)
 
 static void record_op(struct xl *x)
 {
-	struct bt_irec *r = &x->irec[x->i];
+	struct bt_irec *r = &x->irec[x->nr_irec - 1];
 
 	r->op_mask = (uint16_t)x->spilled;
 	r->op_fl_slot = x->fl == FL_SLOT;
@@ -262,7 +280,7 @@ static uint32_t site_new(struct xl *x, unsigned a, unsigned i, unsigned size, bo
 	uint32_t n = x->bt->nr_sites++;
 
 	x->bt->site[n] = (struct bt_site){
-		.resume = x->e.p, .block = x->b, .mask = (uint16_t)x->spilled, .insn = (uint16_t)x->i,
+		.resume = x->e.p, .block = x->b, .mask = (uint16_t)x->spilled, .insn = (uint16_t)(x->nr_irec - 1),
 		.a = (uint8_t)a, .i = (uint8_t)i, .size = (uint8_t)size, .len = x->in[x->i].len, .write = write,
 		.flags_in_slot = x->fl == FL_SLOT,
 	};
@@ -397,6 +415,12 @@ static void emit_address(struct xl *x, const struct bt_insn *in, unsigned a)
 	emit_segment(x, in, a);
 }
 
+/* A non-canonical address faults with #SS where the base register implies the stack segment. */
+static bool stack_segment(const struct bt_insn *in)
+{
+	return !in->seg && (in->base == REG_RSP || in->base == REG_RBP);
+}
+
 static void xl_mem(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
@@ -419,6 +443,7 @@ static void xl_mem(struct xl *x)
 		s = emit_check(x, a, i, in->mem_size, in->mem_wr);
 	}
 	s->simple = true;
+	s->stack = stack_segment(in);
 	if (flags_back) {
 		flags_restore(x);
 		need(x, in->rd);
@@ -429,6 +454,44 @@ static void xl_mem(struct xl *x)
 	x->clean &= ~(unsigned)in->wr;
 	if (in->fl_write)
 		flags_written(x);
+}
+
+/*
+ * bt* memory,register: the register's upper bits are an offset from the operand's address, in operands; its lower bits
+ * go to a scratch register that the instruction then names.
+ */
+static void xl_bit(struct xl *x)
+{
+	const struct bt_insn *in = &x->in[x->i];
+	struct bt_insn op = *in;
+	unsigned excl = in->rd | in->ea_regs | R(REG_RAX), a, i, t, log = in->opsize == 8 ? 6 : 5;
+	struct emit *e = &x->e;
+
+	flags_guard(x, true);
+	need(x, in->rd | in->ea_regs);
+	a = scratch(x, excl);
+	i = scratch(x, excl | R(a));
+	t = scratch(x, excl | R(a) | R(i));
+	emit_address(x, in, a);
+	if (in->opsize == 8)
+		e_rr(e, 1, OP_STORE, in->reg, t);
+	else
+		e_rr(e, 1, 0x63, t, in->reg);             /* movslq */
+	e_rex(e, 1, 0, 0, t);
+	e8(e, 0xc1); e8(e, 0xf8 | (t & 7)); e8(e, log);   /* sar */
+	e_rex(e, 1, a, t, a);                             /* lea (a,t,opsize), a */
+	e8(e, OP_LEA); e8(e, 0x44 | (a & 7) << 3);
+	e8(e, (log - 3) << 6 | (t & 7) << 3 | (a & 7)); e8(e, 0);
+	e_rr(e, 0, OP_STORE, in->reg, t);
+	e_rex(e, 0, 0, 0, t);
+	e8(e, 0x83); e8(e, 0xe0 | (t & 7)); e8(e, (1U << log) - 1);   /* and */
+	emit_check(x, a, i, in->opsize, in->mem_wr)->stack = stack_segment(in);
+	flags_restore(x);
+	record_op(x);
+	op.bytes[op.modrm_off] = (uint8_t)((op.bytes[op.modrm_off] & 0xc7) | (t & 7) << 3);
+	op.rex = (uint8_t)(0x40 | (in->rex & 8) | (t & 8 ? 4 : 0));
+	emit_retargeted(e, &op, a, i, 0);
+	flags_written(x);
 }
 
 /* Checks the stack slot at disp(%rsp) for a write or read of 8 bytes; (a,i) is its host address. */
@@ -545,7 +608,8 @@ static bool flags_wanted(struct xl *x, uint64_t target)
 		if (in.fl_kill)
 			return false;
 		switch (in.cls) {
-		case BC_SKIP: case BC_VERBATIM: case BC_MEM: case BC_LEA_RIP: case BC_PUSH_REG: case BC_PUSH_IMM:
+		case BC_SKIP: case BC_RDTSC: case BC_BIT: case BC_VERBATIM: case BC_MEM: case BC_LEA_RIP:
+		 case BC_PUSH_REG: case BC_PUSH_IMM:
 		case BC_PUSH_MEM: case BC_POP_REG: case BC_LEAVE:
 			target += in.len;
 			break;
@@ -592,12 +656,85 @@ static void leave_to_c(struct xl *x, enum bt_exit_kind kind, uint64_t rip)
 	emit_exit_stub(x, ex);
 }
 
+/* A conditional exit.  With nothing to reload the jump itself is patched. */
+static void side_exit(struct xl *x, unsigned cc, uint64_t target)
+{
+	struct side *s = &x->side[x->nr_side++];
+
+	*s = (struct side){ .target = target, .mask = x->spilled };
+	if (!x->spilled) {
+		s->exit = exit_new(x, BX_LINK, target, false);
+		e_align(&x->e, 2, 4);
+	}
+	s->jcc = e_jcc_fwd(&x->e, cc);
+	if (s->exit)
+		s->exit->patch = s->jcc;
+}
+
 static void xl_jcc(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
 
 	flags_restore(x);
-	x->side[x->nr_side++] = (struct side){ .jcc = e_jcc_fwd(&x->e, in->cc), .target = in->target, .mask = x->spilled };
+	side_exit(x, in->cc, in->target);
+}
+
+/*
+ * The jump back of a loop that is the block itself.  The loop is translated twice: the second copy starts with the
+ * registers as the first left them, so that in the steady state nothing is spilled and reloaded each round.
+ */
+static void loop_first_end(struct xl *x)
+{
+	const struct bt_insn *in = &x->in[x->i];
+
+	if (in->cls == BC_JCC) {
+		flags_restore(x);
+		side_exit(x, in->cc ^ 1, in->va + in->len);
+	} else if (x->live[0]) {
+		flags_restore(x);
+	}
+	if (x->fl == FL_SLOT) {                   /* not live: the second copy starts in the usual state */
+		x->fl = FL_HOST;
+		x->fl_slot_valid = false;
+	}
+	x->back.to = (struct regstate){ x->spilled, x->clean };
+	x->back.head = x->e.p;
+	x->fl_slot_valid = false;
+}
+
+/* From register state `from` to `to`. */
+static void state_fix(struct xl *x, struct regstate from, struct regstate to)
+{
+	x->spilled = from.spilled;
+	x->clean = from.clean;
+	need(x, from.spilled & ~to.spilled);
+	for (unsigned r = 0; r < NR_GPR; r++)
+		if (((to.spilled | to.clean) & ~x->clean) & R(r))
+			e_store_gs(&x->e, r, GS_GPR(r));
+}
+
+static void loop_second_end(struct xl *x)
+{
+	const struct bt_insn *in = &x->in[x->i];
+	struct regstate now = { x->spilled, x->clean };
+	bool same = now.spilled == x->back.to.spilled && !(x->back.to.clean & ~now.clean);
+
+	if (in->cls == BC_JCC) {
+		flags_restore(x);
+		now = (struct regstate){ x->spilled, x->clean };
+		same = now.spilled == x->back.to.spilled && !(x->back.to.clean & ~now.clean);
+		x->back.jcc = e_jcc_fwd(&x->e, in->cc);
+		x->back.from = now;
+		x->back.used = !same;
+		if (same)
+			e_patch(&x->e, x->back.jcc, x->back.head);
+		return;
+	}
+	if (x->live[0])
+		flags_restore(x);
+	now = (struct regstate){ x->spilled, x->clean };
+	state_fix(x, now, x->back.to);
+	e_jmp_to(&x->e, x->back.head);
 }
 
 static void xl_loop(struct xl *x)
@@ -667,6 +804,12 @@ static bool xl_insn(struct xl *x)
 	switch ((enum bt_class)in->cls) {
 	case BC_SKIP:
 		return false;
+	case BC_RDTSC:
+		if (x->bt->d->tsc_offset) {
+			leave_to_c(x, BX_EMULATE, in->va);
+			return true;
+		}
+		/* fall through */
 	case BC_VERBATIM:
 		if (in->fl_use && x->live[x->i])
 			flags_restore(x);
@@ -685,6 +828,9 @@ static bool xl_insn(struct xl *x)
 		return false;
 	case BC_MEM:
 		xl_mem(x);
+		return false;
+	case BC_BIT:
+		xl_bit(x);
 		return false;
 	case BC_PUSH_REG: case BC_PUSH_IMM: case BC_PUSH_MEM:
 		xl_push(x);
@@ -736,7 +882,8 @@ static bool xl_insn(struct xl *x)
 static bool ends_block(const struct bt_insn *in)
 {
 	switch (in->cls) {
-	case BC_SKIP: case BC_VERBATIM: case BC_LEA_RIP: case BC_MEM: case BC_PUSH_REG: case BC_PUSH_IMM: case BC_PUSH_MEM:
+	case BC_SKIP: case BC_RDTSC: case BC_BIT: case BC_VERBATIM: case BC_LEA_RIP: case BC_MEM:
+	 case BC_PUSH_REG: case BC_PUSH_IMM: case BC_PUSH_MEM:
 	case BC_POP_REG: case BC_LEAVE: case BC_JCC:
 		return false;
 	default:
@@ -922,10 +1069,51 @@ static void emit_cold_paths(struct xl *x)
 		const struct side *s = &x->side[k];
 
 		e_patch(e, s->jcc, e->p);
+		if (s->exit) {
+			emit_exit_stub(x, s->exit);
+			continue;
+		}
 		x->spilled = s->mask;
 		need(x, s->mask);
 		emit_link(x, s->target, false);
 	}
+	if (x->back.used) {
+		e_patch(e, x->back.jcc, e->p);
+		state_fix(x, x->back.from, x->back.to);
+		e_jmp_to(e, x->back.head);
+	}
+}
+
+/* The loop that the block is, if it is one. */
+static int find_loop(const struct xl *x)
+{
+	for (unsigned i = 1; i < x->n && i < MAX_LOOP; i++)
+		if ((x->in[i].cls == BC_JCC || x->in[i].cls == BC_JMP) && x->in[i].target == x->b->va)
+			return (int)i;
+	return -1;
+}
+
+/* The block's body.  false: it does not end by itself. */
+static bool emit_body(struct xl *x)
+{
+	for (x->i = 0; (int)x->i <= x->loop_end; x->i++) {
+		record_start(x);
+		if ((int)x->i == x->loop_end)
+			loop_first_end(x);
+		else
+			xl_insn(x);
+	}
+	for (x->i = 0; x->i < x->n; x->i++) {
+		record_start(x);
+		if ((int)x->i == x->loop_end) {
+			loop_second_end(x);
+			if (x->in[x->i].cls == BC_JMP)
+				return true;
+		} else if (xl_insn(x)) {
+			return true;
+		}
+	}
+	return false;
 }
 
 struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct bt_page *pg2, uint64_t va,
@@ -940,7 +1128,8 @@ struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct b
 	x->bt = bt;
 	x->b = b;
 	x->e = (struct emit){ .base = bt->rw, .p = (uint32_t)bt->used };
-	x->n = x->i = x->spilled = x->clean = x->nr_cold = x->nr_side = 0;
+	x->n = x->i = x->spilled = x->clean = x->nr_cold = x->nr_side = x->nr_irec = 0;
+	x->back.used = false;
 	x->fl = FL_HOST;
 	x->fl_slot_valid = false;
 	x->bank = pg->bank;
@@ -959,24 +1148,21 @@ struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct b
 	}
 	flags_liveness(x);
 	b->fl_live = x->live[0];
-	b->nr = (uint16_t)x->n;
+	x->loop_end = find_loop(x);
+	b->loops = x->loop_end >= 0;
 	b->irec = x->irec = &bt->irec[bt->nr_irecs];
-	bt->nr_irecs += x->n;
 	b->self = exit_new(x, BX_SELF, va, false);
 	emit_ientry(x);
 	b->entry = b->start = x->e.p;
 	e8(&x->e, 0x0f); e8(&x->e, 0x1f); e8(&x->e, 0x44); e8(&x->e, 0); e8(&x->e, 0);  /* room for the jump of bt_block_kill */
 	if (b->page2)
 		miss = emit_page2(x);
-	for (x->i = 0; x->i < x->n; x->i++) {
-		record_start(x);
-		if (xl_insn(x))
-			break;
-	}
-	if (x->i == x->n) {
+	if (!emit_body(x)) {
 		x->i = x->n - 1;
 		leave_direct(x, va + b->len);
 	}
+	b->nr = (uint16_t)x->nr_irec;
+	bt->nr_irecs += x->nr_irec;
 	b->body_end = x->e.p;
 	emit_xentry(x);
 	if (b->page2)
