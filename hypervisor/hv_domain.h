@@ -33,6 +33,9 @@ struct hv {
 	bool serving;                  /* devices_start was called */
 	bool executing;                /* vCPU threads are not paused */
 	bool drained;                  /* devices stand still */
+	bool has_iscsi;
+	bool release_wanted;           /* hypervisord is to have hv-disk let its disks go */
+	bool released;                 /* disks and taps are closed: of a handed copy */
 	uint64_t started_unix;
 	struct hv_move *move;
 };
@@ -68,6 +71,7 @@ int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err);
 
 /* hv_domain_move.c */
 void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target);
+void hv_move_op_release_done(struct msg_call *c, void *h);
 void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt);
 
 #endif

@@ -47,6 +47,7 @@ static void op_add_disk(struct msg_call *c, void *arg)
 	snprintf(disk.vdev, sizeof disk.vdev, "%s", vdev);
 	snprintf(disk.params, sizeof disk.params, "%s", msg_call_str_opt(c, "params", ""));
 	disk.fd = msg_call_take_fd(c, 0);
+	((struct hv *)arg)->has_iscsi |= disk.iscsi;
 	rc = hv_io_call(arg, io_add_disk, &disk);
 	if (rc)
 		msg_error(c, rc, "disk %s: %s", vdev, rc == -EINVAL ? "no name of a virtual disk; use xvda, xvdb, ..." : strerror(-rc));
@@ -201,6 +202,13 @@ static void op_mark_handed(struct msg_call *c, void *arg)
 	apply(c, arg, COPY_HAND, (uint64_t)msg_call_int_opt(c, "attempt", 0), msg_call_str_opt(c, "target", ""));
 }
 
+static int io_activate(struct hv *h, void *arg)
+{
+	devices_activate(h->ds);
+	return 0;
+}
+
+/* Of a released copy hypervisord has opened disks and taps again before it asks this. */
 static void op_resume_handed(struct msg_call *c, void *arg)
 {
 	struct hv *h = arg;
@@ -211,6 +219,9 @@ static void op_resume_handed(struct msg_call *c, void *arg)
 		msg_error_from(c, &err);
 		return;
 	}
+	if (h->released)
+		hv_io_call(h, io_activate, NULL);
+	h->released = false;
 	hv_unquiesce(h);
 	hv_sync_execution(h);
 	hv_changed(h);
@@ -256,6 +267,7 @@ static const struct msg_op ops[] = {
 	{ "resume-handed", MSG_ROOT, op_resume_handed },
 	{ "migrate-open", MSG_ROOT, op_migrate_open },
 	{ "incoming-open", MSG_ROOT, op_incoming_open },
+	{ "release-done", MSG_ROOT, hv_move_op_release_done },
 	{ "store-state", MSG_ROOT, hv_image_op_store_state },
 	{ "store-take", MSG_ROOT, hv_image_op_store_take },
 	{ "store-done", MSG_ROOT, hv_image_op_store_done },

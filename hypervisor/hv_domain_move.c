@@ -277,8 +277,39 @@ static void op_released(struct msg_call *c, void *arg)
 		msg_error(c, -EPERM, "domain %u: released: the copy is %s, not handed", h->d->domid, copy_state_name(h->copy.state));
 		return;
 	}
-	hv_io_call(h, io_release, NULL);
-	msg_reply(c, NULL);
+	if (h->released) {
+		msg_reply(c, NULL);
+	} else if (h->has_iscsi) {             /* reservations first; release-done goes on */
+		h->move->waiting = c;
+		h->release_wanted = true;
+		hv_event(h, "release-wanted", NULL);
+	} else {
+		hv_io_call(h, io_release, NULL);
+		h->released = true;
+		msg_reply(c, NULL);
+	}
+}
+
+void hv_move_op_release_done(struct msg_call *done, void *arg)
+{
+	struct hv *h = arg;
+	struct msg_call *c = h->move ? h->move->waiting : NULL;
+	const char *error = msg_call_str_opt(done, "error", NULL);
+	int e = err_from_name(msg_call_str_opt(done, "code", ""));
+
+	h->release_wanted = false;
+	if (h->copy.state == COPY_HANDED && !h->released) {
+		hv_io_call(h, io_release, NULL);
+		h->released = true;            /* also after an error: what was let go is not known */
+	}
+	if (c) {
+		h->move->waiting = NULL;
+		if (error)
+			msg_error(c, -(e ? e : EIO), "%s", error);
+		else
+			msg_reply(c, NULL);
+	}
+	msg_reply(done, NULL);
 }
 
 /* --- target -------------------------------------------------------------------------------------------------------------- */

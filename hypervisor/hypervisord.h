@@ -43,6 +43,8 @@ struct dom {
 	pid_t pid; int pidfd; uint64_t pid_start;          /* J: hv-domain; pid 0, pidfd -1: none */
 	pid_t disk_pid; int disk_pidfd; uint64_t disk_start; /* J: hv-disk */
 	bool has_iscsi;
+	int disk_watched;                      /* descriptor of disk_pidfd the loop watches; -1: none */
+	bool disk_released;                    /* hv-disk was told to let go: its end is none of supervision's */
 	bool on_store, on_console;             /* J: introduced there */
 	char reason[16];                       /* why it will be gone: for domain-destroyed */
 	bool gone_seen;                        /* its hv-domain's end is being dealt with */
@@ -123,6 +125,8 @@ int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **re
 	       int timeout_ms, struct err *err);
 void child_watch(struct dom *d);                           /* main thread: pidfd and events */
 void child_unwatch(struct dom *d);
+void disk_watch(struct dom *d);
+void disk_unwatch(struct dom *d);
 
 /* --- devices (hypervisord_devices.c); blocking, jobs only ------------------------------------------------------------- */
 
@@ -131,7 +135,11 @@ int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err);
 int disks_activate(struct dom *d, bool preempt, struct err *err);                  /* after GO: opened for use */
 int vifs_open(struct dom *d, bool add, struct err *err);   /* add: tell hv-domain of them; else: taps for those it knows */
 void devices_close(struct dom *d);                         /* taps removed, hv-disk shut down; errors are logged */
-int disk_supervise(struct dom *d, struct err *err);
+int disk_supervise(struct dom *d, struct err *err);        /* hv-disk again, for one that died or let go */
+int disks_release(struct dom *d, struct err *err);         /* drained, reservations released; files stay hv-domain's */
+int disks_reopen(struct dom *d, struct err *err);          /* after a release: all disks and taps again, for use */
+void disk_supervision_init(struct hvd *h);
+void disk_gone(struct dom *d);                             /* main thread: hv-disk ended */
 
 /* --- store and console (hypervisord_store.c); blocking, jobs only ------------------------------------------------------ */
 
@@ -169,12 +177,14 @@ void op_quorum_resume(struct msg_call *c, void *h);
 struct dom *request_dom(struct hvd *h, struct msg_call *c);
 /* Ends a domain by a job of its own and says so with `reason`; restart: begins it again afterwards. */
 void dom_end(struct dom *d, const char *reason, bool restart);
+void dom_end_for(struct job *waiting, const char *reason);   /* whoever waits for that job waits for the end */
 struct dom *dom_admit(struct hvd *h, const json_t *config, int64_t domid, int64_t claim, int64_t grant, const char *copy,
 		      struct err *err);
 void dom_end_work(struct job *j);              /* blocking part: everything of it is gone */
 void dom_forget(struct job *j);                /* the entry of j's domain goes; j->dom is NULL then */
 void dom_event(struct dom *d, const char *event);
 void dom_store_wanted(struct dom *d);          /* hv-domain asks for the store's export */
+void dom_release_wanted(struct dom *d);        /* hv-domain gives its disks up */
 void dom_store_arrived(struct dom *d);         /* hv-domain holds a store image to import */
 uint64_t node_memory_total_kib(void);
 uint64_t node_memory_free_kib(void);

@@ -165,6 +165,8 @@ static void status_heard(int rc, const json_t *reply, int *fds, int nfds, void *
 		dom_store_wanted(d);
 	if (json_is_true(json_object_get(reply, "store_arrived")))
 		dom_store_arrived(d);
+	if (json_is_true(json_object_get(reply, "release_wanted")))
+		dom_release_wanted(d);
 	if (!strcmp(d->copy, "running"))
 		guest_ended(d, (int)config_int(reply, "shutdown_reason", -1));
 }
@@ -189,6 +191,8 @@ static void peer_event(struct msg_peer *p, const json_t *o, void *arg)
 		dom_store_wanted(d);
 	} else if (!strcmp(name, "store-arrived")) {
 		dom_store_arrived(d);
+	} else if (!strcmp(name, "release-wanted")) {
+		dom_release_wanted(d);
 	}
 }
 
@@ -204,6 +208,33 @@ static int32_t child_gone(int32_t fd, int32_t revents, void *data)
 	return 0;
 }
 
+static int32_t hv_disk_gone(int32_t fd, int32_t revents, void *data)
+{
+	struct dom *d = data;
+
+	qb_loop_poll_del(d->hvd->loop, fd);
+	d->disk_watched = -1;
+	disk_gone(d);
+	return 0;
+}
+
+/* Again after every job that may have begun a new hv-disk. */
+void disk_watch(struct dom *d)
+{
+	if (d->disk_watched == d->disk_pidfd)
+		return;
+	disk_unwatch(d);
+	if (d->disk_pidfd >= 0 && qb_loop_poll_add(d->hvd->loop, QB_LOOP_MED, d->disk_pidfd, POLLIN, d, hv_disk_gone) == 0)
+		d->disk_watched = d->disk_pidfd;
+}
+
+void disk_unwatch(struct dom *d)
+{
+	if (d->disk_watched >= 0)
+		qb_loop_poll_del(d->hvd->loop, d->disk_watched);
+	d->disk_watched = -1;
+}
+
 void child_watch(struct dom *d)
 {
 	char path[512];
@@ -212,12 +243,14 @@ void child_watch(struct dom *d)
 		return;
 	if (d->pidfd >= 0)
 		qb_loop_poll_add(d->hvd->loop, QB_LOOP_MED, d->pidfd, POLLIN, d, child_gone);
+	disk_watch(d);
 	if (!d->peer)
 		msg_peer_new(d->hvd->loop, path, peer_up, NULL, peer_event, d, &d->peer);
 }
 
 void child_unwatch(struct dom *d)
 {
+	disk_unwatch(d);
 	if (d->pidfd >= 0)
 		qb_loop_poll_del(d->hvd->loop, d->pidfd);
 	if (d->peer)

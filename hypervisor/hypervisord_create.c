@@ -145,6 +145,18 @@ void dom_end(struct dom *d, const char *reason, bool restart)
 	dom_end_start(j, reason, dom_end_work, dom_end_done);
 }
 
+void dom_end_for(struct job *waiting, const char *reason)
+{
+	struct job *j = job_new(waiting->h, NULL, waiting->dom);
+
+	if (!j) {
+		job_fail(waiting, -ENOMEM, "hypervisord: out of memory");
+		return;
+	}
+	job_pending_move(waiting, j);
+	dom_end_start(j, reason, dom_end_work, dom_end_done);
+}
+
 static bool expected(const struct dom *d, const json_t *expect)
 {
 	size_t i;

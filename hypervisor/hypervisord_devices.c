@@ -5,6 +5,8 @@
 #include "hypervisor/hypervisord.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <qb/qbutil.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,18 +250,95 @@ int disks_activate(struct dom *d, bool preempt, struct err *err)
 	return rc;
 }
 
-/* A dead hv-disk is begun again; hv-domain sends what was unanswered once more. */
 int disk_supervise(struct dom *d, struct err *err)
 {
 	json_t *disks = iscsi_disks(d);
-	int rc = disk_start(d, (unsigned)json_array_size(disks), err);
+	int rc = 0;
 
+	if (d->disk_pidfd >= 0) {
+		rc = spawn_kill_wait(d->disk_pidfd, 10000);
+		close(d->disk_pidfd);
+		d->disk_pidfd = -1;
+		d->disk_pid = 0;
+	}
+	if (!rc)
+		rc = disk_start(d, (unsigned)json_array_size(disks), err);
 	if (!rc)
 		rc = disk_configure(d, disks, NULL, err);
 	if (!rc && !d->incoming)
 		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", false), NULL, ISCSI_TIMEOUT_MS, err);
 	json_decref(disks);
 	return rc;
+}
+
+int disks_release(struct dom *d, struct err *err)
+{
+	int rc = disk_call(d, json_pack("{s:s}", "op", "drain"), NULL, ISCSI_TIMEOUT_MS, err);
+
+	return rc ? rc : disk_call(d, json_pack("{s:s}", "op", "release"), NULL, ISCSI_TIMEOUT_MS, err);
+}
+
+int disks_reopen(struct dom *d, struct err *err)
+{
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(json_object_get(d->config, "disk"), i, v)
+		if (!rc && !disk_is_iscsi(v))
+			rc = disk_open_local(d, v, DISK_USE, false, err);
+	if (!rc && d->has_iscsi)
+		rc = disk_supervise(d, err);
+	return rc ? rc : vifs_open(d, false, err);
+}
+
+/*
+ * A dead hv-disk is begun again; hv-domain sends what was unanswered once more.  When that fails (the target is away as
+ * well), it is tried again after a while, for as long as the domain lives: its I/O waits.
+ */
+static void supervise_again(void *data);
+
+static void supervise_work(struct job *j)
+{
+	j->rc = disk_supervise(j->dom, &j->err);
+}
+
+static void supervise_done(struct job *j)
+{
+	struct dom *d = j->dom;
+
+	if (j->rc)
+		qb_loop_timer_add(d->hvd->loop, QB_LOOP_MED, 2 * QB_TIME_NS_IN_SEC, (void *)(uintptr_t)d->domid, supervise_again, NULL);
+	else
+		log_info("domain %s (%u): hv-disk was begun again", d->name, d->domid);
+	disk_watch(d);
+}
+
+void disk_gone(struct dom *d)
+{
+	struct job *j = d->gone_seen || d->disk_released ? NULL : job_new(d->hvd, NULL, d);
+
+	if (!j)
+		return;
+	log_warn("domain %s (%u): its hv-disk ended; it is begun again", d->name, d->domid);
+	j->work = supervise_work;
+	j->done = supervise_done;
+	job_start(j);
+}
+
+static struct hvd *the_hvd;                    /* a timer that outlives its domain finds the domain by number */
+
+void disk_supervision_init(struct hvd *h)
+{
+	the_hvd = h;
+}
+
+static void supervise_again(void *data)
+{
+	struct dom *d = dom_by_id(the_hvd, (int64_t)(uintptr_t)data);
+
+	if (d && d->has_iscsi && d->disk_watched < 0)
+		disk_gone(d);
 }
 
 /* --- network ------------------------------------------------------------------------------------------------------------ */
@@ -306,6 +385,9 @@ void devices_close(struct dom *d)
 {
 	struct err err = { 0 };
 
-	if (d->has_iscsi && d->disk_pid > 0 && disk_call(d, json_pack("{s:s}", "op", "shutdown"), NULL, 10000, &err))
+	struct pollfd gone = { .fd = d->disk_pidfd, .events = POLLIN };
+
+	if (d->has_iscsi && d->disk_pidfd >= 0 && poll(&gone, 1, 0) == 0 && disk_call(d, json_pack("{s:s}", "op", "shutdown"), NULL, 10000, &err) &&
+	    poll(&gone, 1, 1000) == 0)
 		log_warn("domain %s (%u): hv-disk: %s", d->name, d->domid, err.text);
 }

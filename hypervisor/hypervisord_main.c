@@ -125,6 +125,7 @@ static int serve(struct hvd *h, struct err *err)
 	rc = msg_server_start(h->loop, "hypervisord.sock", hvd_ops, h, client_gone, "hypervisord", &h->server, err);
 	if (rc)
 		return rc;
+	disk_supervision_init(h);
 	doms_find(h);
 	msg_peer_new(h->loop, "xenstored-admin.sock", store_up, NULL, NULL, h, &h->store);
 	msg_peer_new(h->loop, "xenconsoled.sock", console_up, NULL, NULL, h, &h->console);

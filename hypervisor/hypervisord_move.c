@@ -53,7 +53,8 @@ static struct job *job_beside(struct dom *d)
 		return NULL;
 	}
 	*j->shadow = (struct dom) { .hvd = d->hvd, .domid = d->domid, .config = json_incref(d->config), .claim = d->claim,
-				    .attempt = d->attempt, .incoming = d->incoming, .pidfd = -1, .disk_pidfd = -1 };
+				    .attempt = d->attempt, .incoming = d->incoming, .has_iscsi = d->has_iscsi, .pidfd = -1,
+				    .disk_pidfd = -1, .disk_watched = -1 };
 	memcpy(j->shadow->name, d->name, sizeof d->name);
 	memcpy(j->shadow->uuid, d->uuid, sizeof d->uuid);
 	return j;
@@ -83,6 +84,73 @@ void dom_store_wanted(struct dom *d)
 		return;
 	j->work = store_wanted_work;
 	job_start_beside(j);
+}
+
+static void release_wanted_work(struct job *j)
+{
+	struct dom *d = j->shadow;
+	int rc = disks_release(d, &j->err);
+	json_t *done = rc ? json_pack("{s:s, s:s, s:s}", "op", "release-done", "code", err_name(rc), "error",
+				      j->err.text[0] ? j->err.text : strerror(-rc))
+			  : json_pack("{s:s}", "op", "release-done");
+
+	j->rc = rc;
+	child_call(d, done, NULL, 0, NULL, NULL, NULL, 10000, NULL);
+}
+
+/* A handed copy lets its reservations go before the worker says GO. */
+void dom_release_wanted(struct dom *d)
+{
+	struct job *j = job_beside(d);
+
+	if (!j)
+		return;
+	d->disk_released = true;
+	j->work = release_wanted_work;
+	job_start_beside(j);
+}
+
+/* The target's promise sets a handed copy going again: what it released is opened once more first. */
+static void resume_handed_work(struct job *j)
+{
+	struct dom *d = j->dom;
+	json_t *status = NULL;
+	int rc = child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, &j->err);
+
+	if (!rc && strcmp(config_str(status, "copy", ""), "handed"))
+		rc = job_fail(j, -EPERM, "resume-handed: domain %s (%u) is %s, not handed", d->name, d->domid, config_str(status, "copy", "?"));
+	if (!rc && config_int(status, "attempt", 0) != j->number)
+		rc = job_fail(j, -EPERM, "resume-handed: of attempt %lld, but the copy is part of attempt %lld", (long long)j->number,
+			      (long long)config_int(status, "attempt", 0));
+	if (!rc && json_is_true(json_object_get(status, "released")))
+		rc = disks_reopen(d, &j->err);
+	if (!rc)
+		rc = child_call(d, json_pack("{s:s, s:I}", "op", "resume-handed", "attempt", (json_int_t)j->number), NULL, 0, NULL, NULL,
+				NULL, 10000, &j->err);
+	j->rc = rc;
+	json_decref(status);
+}
+
+static void resume_handed_done(struct job *j)
+{
+	if (j->rc)
+		return;
+	j->dom->disk_released = false;
+	disk_watch(j->dom);
+}
+
+void op_resume_handed(struct msg_call *c, void *h)
+{
+	struct dom *d = request_dom(h, c);
+	struct job *j = d ? job_new(h, c, d) : NULL;
+
+	if (!j)
+		return;
+	disk_unwatch(d);
+	j->number = config_int(j->req, "attempt", 0);
+	j->work = resume_handed_work;
+	j->done = resume_handed_done;
+	job_start(j);
 }
 
 /* --- target ------------------------------------------------------------------------------------------------------------ */

@@ -40,9 +40,6 @@ static void save_work(struct job *j)
 	json_decref(req);
 	j->rc = rc < 0 ? rc : 0;
 	j->flag = !keep;
-	if (j->rc || keep)
-		return;
-	dom_end_work(j);
 }
 
 static void save_done(struct job *j)
@@ -53,11 +50,8 @@ static void save_done(struct job *j)
 	d->saving = false;
 	if (j->rc && d->pidfd >= 0 && poll(&dead, 1, 0) > 0)
 		dom_end(d, "lost", false);     /* child_gone() left it to us */
-	if (j->rc || !j->flag)
-		return;
-	snprintf(d->reason, sizeof d->reason, "saved");
-	dom_event(d, "domain-destroyed");
-	dom_forget(j);
+	else if (!j->rc && j->flag)
+		dom_end_for(j, "saved");
 }
 
 void op_save(struct msg_call *c, void *h)

@@ -382,6 +382,7 @@ int store_node0(const char *hostname, struct err *err)
 	node(&n, PERMS_NONE, "/local/domain/0/name", "Domain-0");
 	node(&n, PERMS_NONE, "/local/domain/0/control/feature-poweroff", "1");
 	node(&n, PERMS_NONE, "/local/domain/0/control/feature-reboot", "1");
+	node(&n, PERMS_NONE, "/local/domain/0/control/feature-suspend", "1");
 	node(&n, PERMS_NONE, "/local/domain/0/memory/target", "%llu", (unsigned long long)kib);
 	node(&n, PERMS_NONE, "/local/domain/0/memory/static-max", "%llu", (unsigned long long)kib);
 	node(&n, PERMS_NONE, "/local/domain/0/backend", "%s", "");

@@ -129,7 +129,7 @@ struct dom *dom_add(struct hvd *h, const json_t *config, int64_t domid, int64_t 
 		err_set(err, -ENOMEM, "%s: no room for another domain", name);
 		return NULL;
 	}
-	*d = (struct dom) { .hvd = h, .domid = (uint16_t)domid, .claim = claim, .pidfd = -1, .disk_pidfd = -1,
+	*d = (struct dom) { .hvd = h, .domid = (uint16_t)domid, .claim = claim, .pidfd = -1, .disk_pidfd = -1, .disk_watched = -1,
 			    .started_unix = (uint64_t)time(NULL), .shutdown_reason = -1 };
 	d->jobs_tail = &d->jobs_head;
 	snprintf(d->name, sizeof d->name, "%s", name);
