@@ -4,6 +4,7 @@
 #include "hypervisor/hv_domain.h"
 
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -53,6 +54,15 @@ static const struct { int nr; const char *why; } allowed[] = {
 	{ SCMP_SYS(arch_prctl), "the gs base of a vCPU thread" },
 };
 
+/* One request is allowed, for taps whose front end lacks an offload; isatty() of stdio and the like are refused. */
+static int allow_tap_ioctl(struct sandbox *sb)
+{
+	struct scmp_arg_cmp other = { .arg = 1, .op = SCMP_CMP_NE, .datum_a = TUNSETOFFLOAD };
+	int rc = sandbox_allow_arg(sb, SCMP_SYS(ioctl), 1, ~0UL, TUNSETOFFLOAD, "what the tap's front end cannot take");
+
+	return rc ? rc : seccomp_rule_add_array(sb->ctx, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 1, &other);
+}
+
 static int allow_bound(struct sandbox *sb)
 {
 	int rc = sandbox_allow_arg(sb, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM, "threads, not processes");
@@ -64,7 +74,7 @@ static int allow_bound(struct sandbox *sb)
 	if (!rc)
 		rc = sandbox_allow_arg(sb, SCMP_SYS(prctl), 0, ~0UL, PR_SET_VMA, "glibc names its arenas");
 	if (!rc)
-		rc = sandbox_deny(sb, SCMP_SYS(ioctl), ENOTTY, "isatty() of stdio; disks' sizes came with the disks");
+		rc = allow_tap_ioctl(sb);
 	if (!rc)
 		rc = sandbox_deny(sb, SCMP_SYS(openat), ENOENT, "time zones and the like: there is nothing in its root");
 	if (!rc)

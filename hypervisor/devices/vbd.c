@@ -448,6 +448,8 @@ static void vbd_announce(struct xb_dev *x)
 	xb_write(x, "feature-flush-cache", "1");
 	xb_write(x, "feature-barrier", "0");
 	xb_write(x, "feature-persistent", "0");
+	xb_write(x, "max-ring-page-order", "0");
+	xb_write(x, "multi-queue-max-queues", "1");
 	xb_write(x, "feature-max-indirect-segments", "%u", VBD_MAX_SEGS);
 	if (!v->conf.iscsi && !v->conf.readonly) {
 		xb_write(x, "feature-discard", "1");

@@ -511,6 +511,7 @@ static void vif_features(struct xb_dev *x)
 	xb_write(x, "feature-rx-copy", "1");
 	xb_write(x, "feature-rx-flip", "0");
 	xb_write(x, "feature-split-event-channels", "1");
+	xb_write(x, "multi-queue-max-queues", "1");
 	xb_write(x, "hotplug-status", "connected");
 }
 
