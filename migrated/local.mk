@@ -28,3 +28,11 @@ tests_fuzz_fuzz_stream_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS)
 noinst_PROGRAMS += tests/migrated/make_pki
 tests_migrated_make_pki_SOURCES = tests/migrated/make_pki.c
 tests_migrated_make_pki_LDADD = $(PKI_LIBS)
+
+dist_man_MANS += docs/man/migrated.8
+dist_systemdsystemunit_DATA += units/migrated.service
+
+check_PROGRAMS += tests/unit/test_stream
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c migrated/stream.c migrated/stream.h migrated/page_sink.c migrated/page_sink.h \
+	migrated/page_source.c migrated/page_source.h
+tests_unit_test_stream_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
