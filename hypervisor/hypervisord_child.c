@@ -167,6 +167,9 @@ static void status_heard(int rc, const json_t *reply, int *fds, int nfds, void *
 		dom_store_arrived(d);
 	if (json_is_true(json_object_get(reply, "release_wanted")))
 		dom_release_wanted(d);
+	d->disk_released |= json_is_true(json_object_get(reply, "released"));
+	if (d->has_iscsi && d->disk_pidfd < 0 && !d->jobs_head)
+		disk_gone(d);                  /* it died while hypervisord was away */
 	if (!strcmp(d->copy, "running"))
 		guest_ended(d, (int)config_int(reply, "shutdown_reason", -1));
 }
