@@ -18,6 +18,7 @@
 #include "lib/msg.h"
 
 #define HVD_MAX_DOMAINS 512
+#define HVD_OVERHEAD_KIB (256u << 10)          /* a domain's process beside its RAM: code caches, tables, the ramdisk while it builds */
 #define HVD_FIRST_UID 1879048192u              /* hv-domain's uid: this + domid; far above what useradd hands out */
 
 struct hvd;
@@ -119,6 +120,8 @@ int64_t config_int(const json_t *config, const char *key, int64_t dflt);
 /* --- hv-domain (hypervisord_child.c); blocking, jobs only ------------------------------------------------------------ */
 
 int child_start(struct dom *d, struct err *err);           /* execs hv-domain; its control socket answers */
+pid_t scope_spawn(char *const argv[], const char *unit, uint64_t memory_kib, const int *fds, int nfds, int *ret_pidfd,
+		  struct err *err);
 int child_kill(struct dom *d);                             /* gone for sure, hv-disk too; 0 or -ETIMEDOUT */
 /* One control request; steals req.  *ret_reply and *ret_fds may be NULL. */
 int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,

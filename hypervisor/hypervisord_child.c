@@ -37,9 +37,29 @@ static int control_listen(const char *path)
 	return fd;
 }
 
+/*
+ * Under systemd each process of a domain is a scope of its own, so that nothing done to hypervisord.service reaches a guest.
+ * systemd-run --scope execs in place: pid and descriptors stay.
+ */
+pid_t scope_spawn(char *const argv[], const char *unit, uint64_t memory_kib, const int *fds, int nfds, int *ret_pidfd, struct err *err)
+{
+	char name[64], limit[64];
+	char *scoped[32] = { (char[]) { "/usr/bin/systemd-run" }, (char[]) { "--scope" }, (char[]) { "--quiet" }, (char[]) { "--collect" },
+			     (char[]) { "--slice=haven.slice" }, (char[]) { "-p" }, limit, name };
+	unsigned n = 8;
+
+	if (access("/run/systemd/private", F_OK) < 0 || access(scoped[0], X_OK) < 0)
+		return spawn_program(argv, NULL, fds, nfds, ret_pidfd, err);
+	snprintf(name, sizeof name, "--unit=%s", unit);
+	snprintf(limit, sizeof limit, "MemoryMax=%lluK", (unsigned long long)memory_kib);
+	while (*argv && n + 1 < sizeof scoped / sizeof scoped[0])
+		scoped[n++] = *argv++;
+	return spawn_program(scoped, NULL, fds, nfds, ret_pidfd, err);
+}
+
 int child_start(struct dom *d, struct err *err)
 {
-	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16];
+	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16], unit[48];
 	int64_t max_kib = config_int(d->config, "maxmem_kib", config_int(d->config, "memory_kib", 0));
 	char *argv[] = { prog, (char[]) { "--domid" }, domid, (char[]) { "--uuid" }, d->uuid, (char[]) { "--name" }, d->name,
 			 (char[]) { "--max-pages" }, max_pages, (char[]) { "--vcpus" }, vcpus, (char[]) { "--uid" }, uid, NULL };
@@ -56,7 +76,9 @@ int child_start(struct dom *d, struct err *err)
 	listener = control_listen(path);
 	if (listener < 0)
 		return err_set(err, listener, "%s: cannot listen: %s", path, strerror(-listener));
-	d->pid = spawn_program(argv, NULL, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener }, 4, &d->pidfd, err);
+	snprintf(unit, sizeof unit, "haven-domain-%u.scope", d->domid);
+	d->pid = scope_spawn(argv, unit, (uint64_t)max_kib + HVD_OVERHEAD_KIB, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener }, 4,
+			     &d->pidfd, err);
 	close(listener);
 	if (d->pid < 0) {
 		rc = (int)d->pid;

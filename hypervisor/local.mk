@@ -2,7 +2,8 @@
 
 # what links a whole domain: engine, ABI, vCPU threads (the order is the linker's)
 HYPERVISOR_LIBS = hypervisor/build/libhvbuild.a hypervisor/build/libkernel.a hypervisor/libvcpu.a hypervisor/abi/libabi.a \
-	$(ENGINE_LIBS) $(ENGINE_LIBS) hypervisor/abi/libabi.a hypervisor/libvcpu.a $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) -lm
+	$(ENGINE_LIBS) $(ENGINE_LIBS) hypervisor/libvcpu.a \
+	hypervisor/abi/libabi.a hypervisor/libvcpu.a hypervisor/abi/libabi.a $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) -lm
 
 noinst_PROGRAMS += hvrun
 hvrun_SOURCES = hypervisor/hvrun.c
@@ -27,3 +28,10 @@ hypervisord_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS) $(UUID_LIBS)
 check_PROGRAMS += tests/unit/test_hv_domain_copy
 tests_unit_test_hv_domain_copy_SOURCES = tests/unit/test_hv_domain_copy.c hypervisor/hv_domain_copy.c
 tests_unit_test_hv_domain_copy_LDADD = lib/libhaven.a $(QB_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_pv_start
+tests_unit_test_pv_start_SOURCES = tests/unit/test_pv_start.c
+tests_unit_test_pv_start_LDADD = $(HYPERVISOR_LIBS) lib/libhaven.a $(QB_LIBS) $(UNIT_LIBS)
+
+dist_systemdsystemunit_DATA += units/hypervisord.service
+dist_man_MANS += docs/man/hypervisord.8

@@ -12,3 +12,7 @@ check_PROGRAMS += tests/unit/test_kernel_image
 tests_unit_test_kernel_image_SOURCES = tests/unit/test_kernel_image.c
 tests_unit_test_kernel_image_LDADD = hypervisor/build/libkernel.a lib/libhaven.a $(QB_LIBS) $(LZMA_LIBS) $(LZ4_LIBS) \
 	$(ZSTD_LIBS) $(ZLIB_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_kernel
+tests_fuzz_fuzz_kernel_SOURCES = tests/fuzz/fuzz_kernel.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h
+tests_fuzz_fuzz_kernel_LDADD = hypervisor/build/libkernel.a lib/libhaven.a $(QB_LIBS) $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS)

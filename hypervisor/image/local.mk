@@ -7,3 +7,7 @@ havenlibexec_PROGRAMS += haven-image-check
 haven_image_check_SOURCES = hypervisor/image/image_check_main.c
 haven_image_check_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
 haven_image_check_LDADD = hypervisor/image/libimage.a $(HAVEN_LIBS) $(OPENSSL_LIBS)
+
+check_PROGRAMS += tests/unit/test_image
+tests_unit_test_image_SOURCES = tests/unit/test_image.c
+tests_unit_test_image_LDADD = hypervisor/image/libimage.a lib/libhaven.a $(QB_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
