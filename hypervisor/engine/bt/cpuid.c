@@ -277,7 +277,11 @@ static void leaf_1(const struct vcpu *v, const struct cpuid_policy *p, uint32_t 
 	r[1] = v->id << 24 | logical << 16 | 8 << 8;        /* APIC id, logical CPUs, CLFLUSH line of 64 bytes */
 	r[2] = p->word[CPUID_1_ECX];
 	r[3] = p->word[CPUID_1_EDX];
-	if ((r[2] & 1U << 26) && (v->cr4 & 1U << 18))
+	/*
+	 * OSXSAVE is Xen's own, set before the guest touches CR4: Linux PV takes its absence for "no XSAVE at all"
+	 * (arch/x86/xen/enlighten_pv.c), and Xen has kept it so (xen/arch/x86/cpuid.c).
+	 */
+	if (r[2] & 1U << 26)
 		r[2] |= BIT_OSXSAVE;
 	if (logical > 1)
 		r[3] |= BIT_HTT;
