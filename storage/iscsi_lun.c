@@ -127,14 +127,21 @@ static int standing(struct lun *l, struct err *err)
  * The registration of a session that is gone may remain at the target under our key.  Pre-empting one's own key moves
  * the reservation to this session and removes it (SPC-4 5.13.11.2.4); a target that will not is left as it is.
  */
+static int own_key_move(struct lun *l, struct err *err)
+{
+	int rc = session_pr_out(&l->session, SCSI_PERSISTENT_RESERVE_PREEMPT, l->conf.key, l->conf.key, err);
+
+	return rc == -ENOTCONN ? rc : 0;
+}
+
+/* reserve: the target knows nobody any more, so the reservation is made anew. */
 static int reregister(struct lun *l, bool reserve, struct err *err)
 {
 	int rc = session_pr_out(&l->session, SCSI_PERSISTENT_RESERVE_REGISTER_AND_IGNORE_EXISTING_KEY, 0, l->conf.key, err);
 
-	if (rc == 0 && atomic_load(&l->state) == LUN_ACTIVE)
-		rc = session_pr_out(&l->session, reserve ? SCSI_PERSISTENT_RESERVE_RESERVE : SCSI_PERSISTENT_RESERVE_PREEMPT, l->conf.key,
-				    reserve ? 0 : l->conf.key, err);
-	return rc == -ENOTCONN || reserve ? rc : 0;
+	if (rc < 0 || atomic_load(&l->state) != LUN_ACTIVE)
+		return rc;
+	return reserve ? session_pr_out(&l->session, SCSI_PERSISTENT_RESERVE_RESERVE, l->conf.key, 0, err) : own_key_move(l, err);
 }
 
 static int session_restore(struct lun *l, struct err *err)
@@ -424,6 +431,8 @@ static int reservation_take(struct lun *l, bool preempt, struct err *err)
 		}
 	if (rc == 0)
 		rc = session_pr_read(&l->session, &p, err);
+	if (rc == 0 && p.reserved && p.holder == l->conf.key && !took)
+		rc = own_key_move(l, err);
 	if (rc == 0 && !p.reserved)
 		rc = session_pr_out(&l->session, SCSI_PERSISTENT_RESERVE_RESERVE, l->conf.key, 0, err);
 	if (rc == 0 && took)

@@ -124,6 +124,7 @@ struct xb_dev {
 	char fe[64], be[64];                 /* paths */
 
 	struct xb_gather *gather;            /* the connect under way */
+	bool reading, read_again;            /* its state is being read; it changed meanwhile */
 };
 
 void xb_init(struct xb_dev *x, struct devices *ds, const struct xb_ops *ops, unsigned devid);

@@ -63,7 +63,7 @@ struct vbd {
 	unsigned in_flight;
 	struct vreq req[VBD_RING];
 	struct vreq flush;                   /* the drain's own; also counted in in_flight */
-	bool dirty;                          /* written since the last flush that began */
+	bool dirty;                          /* a write ended since the last flush began */
 	uint64_t rd_req, wr_req, rd_sectors, wr_sectors;
 };
 
@@ -194,9 +194,7 @@ static void vreq_submit(struct vreq *q)
 {
 	struct vbd *v = q->v;
 
-	if (q->op == BLK_WRITE || q->op == BLK_DISCARD)
-		v->dirty = true;
-	else if (q->op == BLK_FLUSH)
+	if (q->op == BLK_FLUSH)
 		v->dirty = false;
 	if (v->conf.iscsi)
 		submit_remote(q);
@@ -208,7 +206,8 @@ static void vreq_done(struct vreq *q, int status)
 {
 	struct vbd *v = q->v;
 
-	if (q->op == BLK_FLUSH && status < 0)
+	/* a write that ends after a flush began is not covered by it */
+	if (q->op == BLK_WRITE || q->op == BLK_DISCARD || (q->op == BLK_FLUSH && status < 0))
 		v->dirty = true;
 	if (q->then_data && status == 0) {
 		q->then_data = false;

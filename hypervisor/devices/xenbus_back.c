@@ -178,27 +178,38 @@ static void frontend_changed(struct xb_dev *x)
 	}
 }
 
+static void state_event(void *arg);
+
 static void state_read(void *arg, int err, const char *data, size_t len)
 {
 	struct xb_dev *x = arg;
 	uint64_t n = XenbusStateUnknown;
 
-	if (err && err != ENOENT)
-		return;
-	if (!err && !xb_number(data, XenbusStateReconfigured, &n))
-		return;                                    /* a guest's nonsense changes nothing */
-	x->frontend = (unsigned)n;
-	frontend_changed(x);
+	x->reading = false;
+	/* a guest's nonsense changes nothing */
+	if (err ? err == ENOENT : xb_number(data, XenbusStateReconfigured, &n)) {
+		x->frontend = (unsigned)n;
+		frontend_changed(x);
+	}
+	if (x->read_again)
+		state_event(x);
 }
 
+/* One read at a time, behind the writes of the last change: a guest that flips its state makes no queue here. */
 static void state_event(void *arg)
 {
 	struct xb_dev *x = arg;
 	char path[160];
 
+	x->read_again = x->reading;
+	if (x->reading)
+		return;
+	x->reading = true;
 	snprintf(path, sizeof(path), "%s/state", x->fe);
-	if (xs_client_read(x->ds->be, path, state_read, x) < 0)
-		log_err("domain %u: out of memory reading %s", x->ds->d->domid, path);
+	if (xs_client_read(x->ds->be, path, state_read, x) == 0)
+		return;
+	x->reading = false;
+	log_err("domain %u: out of memory reading %s", x->ds->d->domid, path);
 }
 
 void xb_init(struct xb_dev *x, struct devices *ds, const struct xb_ops *ops, unsigned devid)
