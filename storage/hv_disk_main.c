@@ -286,6 +286,8 @@ static void op_register(struct msg_call *c, void *daemon)
 		msg_error(c, rc, "disk %s: %s", lun_conf(h->lun[i - 1])->vdev, err.text);
 		return;
 	}
+	/* requests of hv-domain that came before, when this one takes a dead hv-disk's place, have waited in the channel */
+	qb_loop_poll_mod(h->loop, QB_LOOP_MED, h->data_fd, POLLIN, h, data_readable);
 	for (i = 0; i < h->nr; i++)
 		json_array_append_new(list, json_pack("{s:s,s:I,s:i}", "vdev", lun_conf(h->lun[i])->vdev, "sectors",
 						      (json_int_t)lun_sectors(h->lun[i]), "sector_size", (int)lun_sector_size(h->lun[i])));
@@ -437,7 +439,7 @@ int main(int argc, char **argv)
 		return usage();
 	log_init("hv-disk");
 	h.loop = qb_loop_create();
-	rc = h.loop ? qb_loop_poll_add(h.loop, QB_LOOP_MED, h.data_fd, POLLIN, &h, data_readable) : -ENOMEM;
+	rc = h.loop ? qb_loop_poll_add(h.loop, QB_LOOP_MED, h.data_fd, 0, &h, data_readable) : -ENOMEM;
 	if (rc == 0)
 		rc = msg_server_adopt(h.loop, control_fd, ops, &h, NULL, "hv-disk", &h.server);
 	if (rc < 0) {
