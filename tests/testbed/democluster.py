@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import subprocess
 import time
 
@@ -162,18 +163,24 @@ class DemoCluster:
                     return True
         return False
 
-    def console(self, node, command="cat /proc/uptime", expect=r"\d+\.\d+ \d+\.\d+"):
-        """Types a command on `xl console`, waits for what it prints; the whole console log and the answer."""
-        p = subprocess.Popen(self.tb.argv(node, "timeout", "3", "xl", "console", "demo"), stdin=subprocess.PIPE,
+    def console(self, node, command="cat /proc/uptime", expect=r"\d+\.\d+ \d+\.\d+", timeout=15):
+        """Types a command on `xl console` until its output matches; the console's log and what was seen."""
+        p = subprocess.Popen(self.tb.argv(node, "timeout", str(timeout + 5), "xl", "console", "demo"), stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        os.set_blocking(p.stdout.fileno(), False)
+        live, end = "", time.monotonic() + timeout
         try:
             p.stdin.write(f"\n{command}\n".encode())
             p.stdin.flush()
-            live = p.communicate(timeout=10)[0].decode(errors="replace")
-        except (BrokenPipeError, subprocess.TimeoutExpired):
+            while not re.search(expect, live) and time.monotonic() < end and p.poll() is None:
+                select.select([p.stdout], [], [], 0.2)
+                live += (p.stdout.read() or b"").decode(errors="replace")
+        except BrokenPipeError:
+            pass
+        finally:
             p.kill()
-            raise Failed(f"xl console demo on {node} hangs")
+            p.wait()
         if not re.search(expect, live):
-            raise Failed(f"xl console demo on {node} gives no answer: {live[-300:]!r}")
+            raise Failed(f"xl console demo on {node} gives no answer within {timeout} s: {live[-300:]!r}")
         with open(os.path.join(self.tb.root(node), "var/log/xen/console/guest-demo.log"), errors="replace") as f:
             return f.read() + live
