@@ -151,6 +151,8 @@ json_t *own_msg_encode(const struct own_msg *m)
 		return NULL;
 	if (m->type == OWN_M_ACK || m->type == OWN_M_NACK)
 		json_object_set_new(j, "what", json_string(own_type_name(m->what)));
+	if (m->serial)
+		json_object_set_new(j, "serial", json_integer((json_int_t)m->serial));
 	if (m->whom)
 		json_object_set_new(j, "whom", json_integer(m->whom));
 	if (m->type == OWN_M_REPORT)
@@ -187,7 +189,8 @@ int own_msg_decode(const json_t *j, struct own_msg *m)
 	    json_integer_value(json_object_get(j, "v")) != OWN_WIRE_VERSION)
 		return -EBADMSG;
 	m->view = strtoull(view, NULL, 16);
-	if (!own_get_uuid(j, m->uuid) || !own_get_u64(j, "epoch", INT64_MAX - 1, &m->epoch) || !own_get_u32(j, "whom", &m->whom))
+	if (!own_get_uuid(j, m->uuid) || !own_get_u64(j, "epoch", INT64_MAX - 1, &m->epoch) || !own_get_u32(j, "whom", &m->whom) ||
+	    !own_get_u64(j, "serial", INT64_MAX, &m->serial))
 		return -EBADMSG;
 	m->config = json_string_value(json_object_get(j, "config"));
 	m->text = json_string_value(json_object_get(j, "text"));

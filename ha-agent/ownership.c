@@ -234,6 +234,7 @@ int own_set_record(struct own *o, struct own_dom *d, const struct own_record *re
 	rc = o->ops->persist(o->arg, &next);
 	if (rc) {
 		free(copy);
+		d->behind = true;
 		return rc;
 	}
 	if (next.config != d->config)
@@ -370,10 +371,18 @@ void own_send(struct own *o, const struct own_msg *m)
 	o->ops->send(o->arg, &copy);
 }
 
-struct own_entry own_entry_of(const struct own_dom *d)
+/* From its claim on, and until that is off, the claimer counts as a holder, whatever it has to report meanwhile. */
+static bool own_tells_hold(const struct own *o, const struct own_dom *d)
+{
+	const struct own_out *out = &d->outs[o->self];
+
+	return own_holds(d) || (out->type == OWN_M_CLAIM && !out->done);
+}
+
+static struct own_entry own_entry_of(const struct own *o, const struct own_dom *d)
 {
 	struct own_entry e = {
-		.rec = d->rec, .copy = d->copy, .holds = own_holds(d),
+		.rec = d->rec, .copy = d->copy, .holds = own_tells_hold(o, d),
 		.act_known = d->act_fresh && d->act_known, .activated = d->activated, .begun = d->begun,
 		.pending = d->accepted ? d->accepted : d->bgn > d->bgn_used ? d->bgn : 0,
 	};
@@ -393,9 +402,9 @@ void own_send_report(struct own *o, struct own_dom *only)
 	if (!entries)
 		return;		/* not told: the rule comes back at the next input */
 	for (struct own_dom *d = only ? only : o->doms; d; d = only ? NULL : d->next) {
-		entries[n++] = own_entry_of(d);
+		entries[n++] = own_entry_of(o, d);
 		d->told = true;
-		d->told_holds = own_holds(d);
+		d->told_holds = own_tells_hold(o, d);
 		d->told_copy = d->copy;
 	}
 	for (int i = 0; i < o->n_nodes; i++)
@@ -414,7 +423,7 @@ void own_send_report(struct own *o, struct own_dom *only)
 
 static void own_ack(struct own *o, const struct own_msg *m)
 {
-	struct own_msg ack = { .type = OWN_M_ACK, .epoch = m->epoch, .what = m->type, .whom = m->from };
+	struct own_msg ack = { .type = OWN_M_ACK, .epoch = m->epoch, .serial = m->serial, .what = m->type, .whom = m->from };
 
 	memcpy(ack.uuid, m->uuid, sizeof(ack.uuid));
 	own_send(o, &ack);
@@ -423,7 +432,7 @@ static void own_ack(struct own *o, const struct own_msg *m)
 static void own_nack(struct own *o, const struct own_msg *m, int code, const char *text)
 {
 	struct own_msg nack = {
-		.type = OWN_M_NACK, .epoch = m->epoch, .what = m->type, .whom = m->from, .code = code, .text = text,
+		.type = OWN_M_NACK, .epoch = m->epoch, .serial = m->serial, .what = m->type, .whom = m->from, .code = code, .text = text,
 	};
 
 	memcpy(nack.uuid, m->uuid, sizeof(nack.uuid));
@@ -437,16 +446,17 @@ static void own_track(struct own *o, struct own_dom *d, const struct own_msg *m)
 {
 	struct own_out *out = &d->outs[own_index(o, m->from)];
 
-	if (out->type == m->type && out->epoch == m->epoch)
+	/* our own was noted when it was sent; if it is not there any more it was withdrawn */
+	if (m->from == o->me || (out->type == m->type && out->serial == m->serial))
 		return;
-	*out = (struct own_out){ .type = m->type, .epoch = m->epoch };
+	*out = (struct own_out){ .type = m->type, .epoch = m->epoch, .serial = m->serial };
 }
 
 static void own_refused(struct own *o, struct own_dom *d, const struct own_msg *m)
 {
 	struct own_out *out = &d->outs[o->self];
 
-	if (m->from == o->me && out->type == m->type && out->epoch == m->epoch)
+	if (m->from == o->me && out->type == m->type && out->serial == m->serial)
 		*out = (struct own_out){ .type = OWN_M_NONE };
 }
 
@@ -486,6 +496,7 @@ static void own_on_running(struct own *o, struct own_dom *d, const struct own_ms
 	d->hold |= own_bit(o, m->from);
 	if (!(m->epoch > rec.epoch || (m->epoch == rec.epoch && rec.owner == m->from))) {
 		own_refused(o, d, m);
+		d->told = false;	/* the record that stands in its way is reported, so that it goes above it */
 		return;
 	}
 	if (!*rec.name)
@@ -566,7 +577,7 @@ static void own_on_release(struct own *o, struct own_dom *d, const struct own_ms
 {
 	struct own_record rec = d->rec;
 
-	if (!(m->epoch == rec.epoch + 1 && rec.owner == m->from && !rec.to)) {
+	if (!(m->epoch == rec.epoch + 1 && rec.owner == m->from && !rec.to) && !(m->epoch == rec.epoch && !rec.owner)) {
 		own_refused(o, d, m);
 		return;
 	}
@@ -582,7 +593,7 @@ static void own_on_ack(struct own *o, struct own_dom *d, const struct own_msg *m
 {
 	int i = own_index(o, m->whom);
 
-	if (i >= 0 && d->outs[i].type == m->what && d->outs[i].epoch == m->epoch)
+	if (i >= 0 && d->outs[i].type == m->what && d->outs[i].serial == m->serial)
 		d->outs[i].acks |= own_bit(o, m->from);
 }
 
@@ -591,9 +602,9 @@ static void own_on_nack(struct own *o, struct own_dom *d, const struct own_msg *
 {
 	struct own_out *out = &d->outs[o->self];
 
-	if (m->whom != o->me || m->what != OWN_M_CLAIM)
+	if (m->whom != o->me || m->what != OWN_M_CLAIM || m->serial != d->claim_serial)
 		return;
-	if (out->type == OWN_M_CLAIM && out->epoch == m->epoch)
+	if (out->type == OWN_M_CLAIM && out->serial == m->serial)
 		*out = (struct own_out){ .type = OWN_M_NONE };
 	if (m->code == -EAGAIN)
 		d->backoff = true;
@@ -603,10 +614,10 @@ static void own_on_nack(struct own *o, struct own_dom *d, const struct own_msg *
 
 static void own_on_ask(struct own *o, struct own_dom *d, const struct own_msg *m)
 {
-	if (m->whom != o->me)
+	if (m->whom != o->me && m->whom)
 		return;
 	d->told = false;
-	if (!own_holds(d))
+	if (!own_holds(d) && m->whom)
 		d->act_fresh = false;
 }
 

@@ -86,8 +86,9 @@ struct own_msg {
 	uint32_t from;			/* by the transport, never by the message */
 	char uuid[OWN_UUID_LEN];
 	uint64_t epoch;			/* of the record; ABORT, ASK: the attempt; LEAVE: the incarnation */
+	uint64_t serial;		/* of the sender's record; ACK, NACK: of the record they answer */
 	enum own_type what;		/* ACK, NACK: of which record, from whom */
-	uint32_t whom;
+	uint32_t whom;			/* ASK: who is to report; 0: everybody */
 	struct own_record rec;		/* BEGIN, CLAIM (whole); RUNNING: domid and names for who never heard of it */
 	const char *config;		/* CLAIM, CONFIG; borrowed */
 	int code;			/* NACK: -EEXIST for good, -EAGAIN another domid would do */
@@ -95,7 +96,11 @@ struct own_msg {
 	struct own_report report;	/* REPORT; arrays borrowed */
 };
 
-struct own_out { enum own_type type; uint64_t epoch; uint64_t acks; bool done; };
+/*
+ * A record under way. The serial tells two of one epoch apart: one that was withdrawn, and reported as such, must gain
+ * nothing from acknowledgements of another.
+ */
+struct own_out { enum own_type type; uint64_t epoch, serial; uint64_t acks; bool done; };
 
 /* A domain as this node sees it. Read-only outside ownership.c and ownership_rules.c. */
 struct own_dom {
@@ -104,6 +109,7 @@ struct own_dom {
 	/* on disk */
 	struct own_record rec;
 	uint64_t begun;
+	bool behind;			/* a record could not be written: the others are asked for theirs */
 	char *config;			/* canonical JSON, or NULL while only the hash is known */
 	/* this node's copy, as hypervisord last said */
 	enum own_copy copy;
@@ -129,6 +135,7 @@ struct own_dom {
 	enum own_copy remote[OWN_NODES];	/* what each reported, for operators */
 	struct own_out outs[OWN_NODES];
 	uint64_t bgn, bgn_used;
+	uint64_t claim_serial;		/* of our last claim */
 	bool told;
 	bool told_holds;
 	enum own_copy told_copy;
@@ -174,6 +181,7 @@ struct own {
 	bool hv_up;			/* it can be asked now */
 	bool told_full, told_known;
 	bool leaving;
+	uint64_t serial;		/* last given to a record of ours */
 	bool running, again;		/* in own_run(); an input came meanwhile */
 	const struct own_ops *ops; void *arg;
 };
@@ -259,6 +267,5 @@ void own_job_end(struct own *o, struct own_dom *d, int rc, const char *text);
 bool own_free_for(const struct own *o, const struct own_dom *d, int j);
 void own_send_report(struct own *o, struct own_dom *only);
 void own_settle_pending(struct own_dom *d);
-struct own_entry own_entry_of(const struct own_dom *d);
 
 #endif

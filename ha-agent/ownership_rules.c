@@ -57,12 +57,14 @@ static bool own_refresh(struct own *o, struct own_dom *d)
 static void own_record_send(struct own *o, struct own_dom *d, enum own_type type, uint64_t epoch, const struct own_record *rec,
 			    const char *config)
 {
-	struct own_msg m = { .type = type, .epoch = epoch, .config = config };
+	struct own_msg m = { .type = type, .epoch = epoch, .serial = ++o->serial, .config = config };
 
 	memcpy(m.uuid, d->uuid, sizeof(m.uuid));
 	m.rec = *rec;
+	if (type == OWN_M_CLAIM)
+		d->claim_serial = m.serial;
 	if (type != OWN_M_ABORT)	/* an ABORT waits for nobody */
-		d->outs[o->self] = (struct own_out){ .type = type, .epoch = epoch };
+		d->outs[o->self] = (struct own_out){ .type = type, .epoch = epoch, .serial = m.serial };
 	own_send(o, &m);
 }
 
@@ -142,13 +144,14 @@ static bool rule_begin_counts(struct own *o, struct own_dom *d)
 
 	if (out->type != OWN_M_BEGIN || out->done)
 		return false;
-	if (d->rec.epoch > out->epoch) {	/* something else came first: it will not count */
+	/* something else came first, or nobody wants the move any more: it is not waited for */
+	if (d->rec.epoch > out->epoch || d->job != OWN_J_MIGRATE) {
 		own_out_clear(o, d);
 		return true;
 	}
 	if (!own_counts(o, out) || d->rec.epoch != out->epoch)
 		return false;
-	if (d->job != OWN_J_MIGRATE || d->copy != OWN_RUN || d->rec.owner != o->me || d->rec.to != d->job_to) {
+	if (d->copy != OWN_RUN || d->rec.owner != o->me || d->rec.to != d->job_to) {
 		own_out_clear(o, d);
 		return true;
 	}
@@ -165,9 +168,15 @@ static bool rule_claim_counts(struct own *o, struct own_dom *d)
 {
 	struct own_out *out = &d->outs[o->self];
 
-	if (out->type != OWN_M_CLAIM || out->done || !own_counts(o, out))
+	if (out->type != OWN_M_CLAIM || out->done)
 		return false;
-	if (d->copy == OWN_NONE && d->job == OWN_J_START && d->rec.epoch == out->epoch && d->rec.owner == o->me) {
+	if (d->job != OWN_J_START) {	/* given up: the report says that nothing is held */
+		own_out_clear(o, d);
+		return true;
+	}
+	if (!own_counts(o, out))
+		return false;
+	if (d->copy == OWN_NONE && d->rec.epoch == out->epoch && d->rec.owner == o->me) {
 		if (!own_can_act(o, d))
 			return false;
 		out->done = true;
@@ -179,7 +188,7 @@ static bool rule_claim_counts(struct own *o, struct own_dom *d)
 		own_act(o, d, OWN_DO_CREATE, out->epoch);
 		return true;
 	}
-	out->done = true;	/* nobody wants it any more; the report says that nothing is held */
+	own_out_clear(o, d);	/* another record came after it */
 	return true;
 }
 
@@ -212,8 +221,13 @@ static bool rule_abort(struct own *o, struct own_dom *d)
 /* Whoever runs and is not what the record says announces it, one epoch higher. */
 static bool rule_announce(struct own *o, struct own_dom *d)
 {
+	struct own_out *out = &d->outs[o->self];
 	struct own_record rec = d->rec;
 
+	if (out->type == OWN_M_RUNNING && !out->done && (d->contradicted || d->rec.epoch > out->epoch)) {
+		own_out_clear(o, d);	/* it cannot count: another record of that epoch stands somewhere */
+		return true;
+	}
 	if (!own_runs(d) || d->worker || !own_idle(o, d) || !own_synced(o) || d->unsure)
 		return false;
 	if (d->rec.owner == o->me && !d->contradicted)
@@ -223,6 +237,7 @@ static bool rule_announce(struct own *o, struct own_dom *d)
 	rec.owner = o->me;
 	rec.to = 0;
 	rec.domid = d->copy_domid;
+	d->contradicted = false;	/* what contradicts this one too says so again */
 	own_record_send(o, d, OWN_M_RUNNING, d->rec.epoch + 1, &rec, NULL);
 	return true;
 }
@@ -235,6 +250,8 @@ static bool rule_release(struct own *o, struct own_dom *d)
 	if (d->rec.owner != o->me || d->rec.to || own_holds(d) || d->busy || d->unsure || !o->known)
 		return false;
 	if (!own_idle(o, d) || !own_synced(o) || !o->quorate || d->job == OWN_J_START)
+		return false;
+	if (d->hold)		/* whoever holds a copy has more to say about it */
 		return false;
 	rec.owner = 0;
 	own_record_send(o, d, OWN_M_RELEASE, d->rec.epoch + 1, &rec, NULL);
@@ -632,9 +649,40 @@ void own_nudge(struct own *o, const char *uuid)
 	own_run(o);
 }
 
+/* A member that could not write a record when it came acknowledges it when it comes again. */
+static void own_resend(struct own *o, struct own_dom *d)
+{
+	const struct own_out out = d->outs[o->self];
+	bool ours = d->rec.owner == o->me || (out.type == OWN_M_RELEASE && !d->rec.owner);
+	struct own_msg m = { .type = OWN_M_NONE };
+
+	if (out.type == OWN_M_NONE || out.done || !o->view || d->rec.epoch != out.epoch || !ours)
+		return;
+	m.type = out.type;
+	m.epoch = out.epoch;
+	m.serial = out.serial;
+	m.rec = d->rec;
+	m.config = out.type == OWN_M_CLAIM ? d->config : NULL;
+	memcpy(m.uuid, d->uuid, sizeof(m.uuid));
+	own_send(o, &m);
+}
+
+static void own_catch_up(struct own *o, struct own_dom *d)
+{
+	struct own_msg m = { .type = OWN_M_ASK };
+
+	if (!d->behind || !o->view)
+		return;
+	d->behind = false;
+	memcpy(m.uuid, d->uuid, sizeof(m.uuid));
+	own_send(o, &m);
+}
+
 void own_tick(struct own *o)
 {
 	for (struct own_dom *d = o->doms; d; d = d->next) {
+		own_resend(o, d);
+		own_catch_up(o, d);
 		d->backoff = false;
 		d->asked = false;
 		d->abort_sent = 0;
