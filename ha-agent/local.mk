@@ -27,3 +27,8 @@ ha_agent_haven_SOURCES = ha-agent/haven.c ha-agent/haven.h ha-agent/haven_status
 	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/crm_run.c ha-agent/crm_run.h ha-agent/constraint.c
 ha_agent_haven_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS)
 ha_agent_haven_LDADD = $(PKI_LIBS)
+
+check_PROGRAMS += tests/unit/test_ownership_sim
+tests_unit_test_ownership_sim_SOURCES = tests/unit/test_ownership_sim.c
+tests_unit_test_ownership_sim_LDADD = ha-agent/libown.a
+EXTRA_DIST += tests/ha/fake_hypervisord.py tests/ha/hacall.py

@@ -551,6 +551,8 @@ static void own_on_claim(struct own *o, struct own_dom *d, const struct own_msg 
 
 	if (!(m->epoch == d->rec.epoch + 1 || own_same_intent(&d->rec, m, 0))) {
 		own_refused(o, d, m);
+		if (m->epoch == d->rec.epoch)
+			d->told = false;	/* two claims of one epoch: each side has to hear of it to go above it */
 		return;
 	}
 	rc = own_claim_clash(o, d, &rec, text);
@@ -678,6 +680,7 @@ static void own_merge_seen(struct own *o, const struct own_msg *m)
 
 static void own_merge_record(struct own *o, struct own_dom *d, const struct own_record *rec)
 {
+	struct own_out *out = &d->outs[o->self];
 	struct own_record clean = *rec;
 
 	if (!clean.owner)
@@ -686,9 +689,12 @@ static void own_merge_record(struct own *o, struct own_dom *d, const struct own_
 		(void)own_set_record(o, d, &clean, NULL);
 		return;
 	}
-	if (rec->epoch == d->rec.epoch && (rec->owner != d->rec.owner || rec->to != d->rec.to) &&
-	    (d->copy == OWN_RUN || d->copy == OWN_QPAUSE))
+	if (rec->epoch != d->rec.epoch || (rec->owner == d->rec.owner && rec->to == d->rec.to))
+		return;
+	if (d->copy == OWN_RUN || d->copy == OWN_QPAUSE)
 		d->contradicted = true;		/* the running copy announces itself anew, higher */
+	else if (out->type == OWN_M_CLAIM && !out->done && out->epoch == rec->epoch)
+		*out = (struct own_out){ .type = OWN_M_NONE };	/* cannot count; withdrawn, and made again above both */
 }
 
 /* The target's word on a handed copy. It is a promise only from who remembers this attempt's BEGIN. */
