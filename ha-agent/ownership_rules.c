@@ -733,6 +733,9 @@ int own_start(struct own *o, const char *uuid, const struct own_record *rec, con
 	if (named && named != d && (named->rec.owner || named->hold || own_holds(named)))
 		return snprintf(text, OWN_TEXT_LEN, "the name %.60s belongs to domain %s on %.60s; choose another name= or stop that one",
 				rec->name, named->uuid, own_node_name(o, named->rec.owner)), -EEXIST;
+	if ((d->rec.owner || d->hold || own_holds(d)) && *d->rec.name && strcmp(d->rec.name, rec->name))
+		return snprintf(text, OWN_TEXT_LEN, "the uuid %s belongs to domain %.60s on %.60s; choose another uuid= or leave it out",
+				uuid, d->rec.name, own_node_name(o, d->rec.owner)), -EEXIST;
 	if (d->job != OWN_J_NONE && d->job != OWN_J_START)
 		return snprintf(text, OWN_TEXT_LEN, "%s is being %s; wait for that", rec->name,
 				d->job == OWN_J_STOP ? "stopped" : "moved"), -EBUSY;

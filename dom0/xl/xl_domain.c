@@ -282,8 +282,8 @@ int xl_show_progress(const json_t *progress, void *arg)
 	return 0;
 }
 
-/* A request with one descriptor to hypervisord, with progress. */
-static int call_with_fd(json_t *request, int fd, json_t **ret, const char *what)
+/* A request with one descriptor, which is of `file`, to hypervisord, with progress. */
+static int call_with_fd(json_t *request, const char *file, int fd, json_t **ret, const char *what)
 {
 	struct err err;
 	int sock = msg_connect("hypervisord.sock", &err), rc;
@@ -297,7 +297,7 @@ static int call_with_fd(json_t *request, int fd, json_t **ret, const char *what)
 	rc = msg_call(sock, request, &fd, 1, ret, NULL, NULL, -1, xl_show_progress, label, &err);
 	close(sock);
 	json_decref(request);
-	return rc < 0 ? xl_error(&err) : XL_OK;
+	return rc < 0 ? xl_fail("%s: %s", file, err.text) : XL_OK;
 }
 
 int cmd_save(int argc, char **argv)
@@ -334,7 +334,7 @@ int cmd_save(int argc, char **argv)
 		return xl_fail("%s: cannot write it: %s", tmp, strerror(errno));
 	}
 	rc = call_with_fd(json_pack("{s:s, s:I, s:s, s:b, s:b}", "op", "save", "domid", (json_int_t)xl_int(d, "domid"), "path", file,
-				    "checkpoint", checkpoint, "leave_paused", leave_paused), fd, NULL, "saving");
+				    "checkpoint", checkpoint, "leave_paused", leave_paused), file, fd, NULL, "saving");
 	if (rc == XL_OK && rename(tmp, file) < 0)
 		rc = xl_fail("%s: the domain is saved there, but it cannot be renamed to %s: %s", tmp, file, strerror(errno));
 	else if (rc != XL_OK)
@@ -363,7 +363,7 @@ int cmd_restore(int argc, char **argv)
 	fd = open(argv[optind], O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return xl_fail("%s: cannot read it: %s", argv[optind], strerror(errno));
-	rc = call_with_fd(json_pack("{s:s, s:b}", "op", "restore", "paused", paused), fd, &reply, "restoring");
+	rc = call_with_fd(json_pack("{s:s, s:b}", "op", "restore", "paused", paused), argv[optind], fd, &reply, "restoring");
 	domid = xl_int(reply, "domid");
 	json_decref(reply);
 	close(fd);
