@@ -12,6 +12,8 @@
 #include "tests/bt/bt_guest.h"
 #include "tests/bt/bt_kernels.h"
 
+#define ROUNDS 20
+
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
@@ -70,10 +72,13 @@ int main(int argc, char **argv)
 		put_end(btg_mem(g), 0x05);
 		btg_written(g, 0, BTN_CODE_PAGES);
 		nat->in = s;
-		native = btn_time(nat, 5);
-		for (int i = 0; i < 5; i++) {
-			uint64_t t;
+		native = UINT64_MAX;
+		/* in turns, and the best of each: the machine is never quiet */
+		for (int i = 0; i < ROUNDS; i++) {
+			uint64_t t = btn_time(nat, 1);
 
+			if (t < native)
+				native = t;
 			btg_load(g, &s);
 			t = now_ns();
 			if (btg_run(g) != EXIT_SYSCALL) {

@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -45,6 +46,7 @@ static int bt_domain_init(struct domain *d, size_t code_cache_bytes)
 	pthread_mutex_init(&bt->split_lock, NULL);
 	bt->use_pext = pext_is_fast();
 	bt->trace_exec = trace && strstr(trace, "exec");
+	bt->trace_stat = trace && strstr(trace, "stat");
 	bt->trace_emulate = trace && strstr(trace, "emulate");
 	bt->trace_blocks = trace && strstr(trace, "block");
 	rc = bt_cache_init(bt, code_cache_bytes);
@@ -114,12 +116,26 @@ static int bt_vcpu_init(struct vcpu *v)
 	return 0;
 }
 
+static void trace_stat(const struct bt_vcpu *bv)
+{
+	static const char *const names[BS_NR] = {
+		"run", "kick", "step", "cold", "slow", "ijmp", "link", "self", "emulate", "string", "make", "flush", "cr3",
+	};
+
+	fprintf(stderr, "bt: v%u", bv->v->id);
+	for (int i = 0; i < BS_NR; i++)
+		fprintf(stderr, " %s %lu", names[i], bv->stat[i]);
+	fprintf(stderr, " full %lu cache %zu\n", bv->bt->flushes, bv->bt->used);
+}
+
 static void bt_vcpu_destroy(struct vcpu *v)
 {
 	struct bt_vcpu *bv = bt_of(v);
 
 	if (!bv)
 		return;
+	if (bv->bt->trace_stat)
+		trace_stat(bv);
 	emu_vcpu_destroy(v);
 	if (bv->altstack)
 		munmap(bv->altstack, 128 * 1024);
@@ -231,6 +247,7 @@ static void bt_cr3_changed(struct vcpu *v, bool kernel)
 	struct bt_vcpu *bv = bt_of(v);
 	enum bt_bank bank = kernel ? BT_KERNEL : BT_USER;
 
+	bv->stat[BS_CR3]++;
 	bt_tlb_flush_cr3(&bv->tlb.bank[bank], bank);
 	bt_pages_forget(bv, kernel ? 1 : 2);
 }

@@ -29,8 +29,8 @@ static bool claimed(const struct bt_domain *bt, uint64_t frame)
 
 static void trace_block(const struct bt_block *b)
 {
-	fprintf(stderr, "bt: block %016" PRIx64 " %s frame %" PRIx64 " len %u insns %u host %u bytes\n", b->va,
-		b->page->bank == BT_USER ? "user" : "kernel", b->page->frame, b->len, b->nr, b->end - b->start);
+	fprintf(stderr, "bt: block %016" PRIx64 " %s frame %" PRIx64 " len %u insns %u cache %x..%x..%x\n", b->va,
+		b->page->bank == BT_USER ? "user" : "kernel", b->page->frame, b->len, b->nr, b->ientry, b->body_end, b->end);
 }
 
 /* Translates the block at va.  0, or -1 with v->exc filled; the caller looks it up again. */

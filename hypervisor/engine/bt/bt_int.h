@@ -90,6 +90,10 @@ struct bt_block {
 	bool dead, fl_live, loops;          /* fl_live: needs the status flags at entry; loops: inside itself */
 };
 
+/* What the slow paths did, for HV_BT_TRACE=stat. */
+enum bt_stat { BS_RUN, BS_KICK, BS_STEP, BS_COLD, BS_SLOW, BS_IJMP, BS_LINK, BS_SELF, BS_EMULATE, BS_STRING, BS_MAKE, BS_FLUSH,
+	       BS_CR3, BS_NR };
+
 struct bt_vcpu {
 	struct bt_vcpu_tlb tlb;             /* first: see bt_tlb.h */
 	uint64_t gpr[NR_GPR];               /* slots; complete after an exit */
@@ -122,6 +126,7 @@ struct bt_vcpu {
 	uint32_t page_log[3][BT_PAGE_LOG];  /* valid pages: kernel upper half, kernel lower half, user */
 	uint32_t nr_page_log[3];
 	pid_t tid;
+	uint64_t stat[BS_NR];
 	void *altstack;
 	uint8_t bounce[4096 + 192] __attribute__((aligned(64)));
 };
@@ -153,7 +158,7 @@ struct bt_domain {
 	atomic_bool stopping;
 	pthread_mutex_t split_lock;         /* locked accesses through a bounce buffer */
 	uint64_t flushes;
-	bool trace_exec, trace_blocks, trace_emulate, use_pext;
+	bool trace_stat, trace_exec, trace_blocks, trace_emulate, use_pext;
 };
 
 #define BT_HASH 65536U

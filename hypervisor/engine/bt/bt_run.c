@@ -90,6 +90,7 @@ void bt_flush_local(struct vcpu *v)
 {
 	struct bt_vcpu *bv = bt_of(v);
 
+	bv->stat[BS_FLUSH]++;
 	for (int b = 0; b < BT_NR_BANKS; b++)
 		bt_tlb_flush_all(&bv->tlb.bank[b]);
 	for (int l = 0; l < 3; l++)
@@ -174,6 +175,7 @@ int bt_cold(struct bt_vcpu *bv)
 	uint64_t va;
 	unsigned idx;
 
+	bv->stat[BS_COLD]++;
 	if (bv->attention)
 		return cold_leave(bv, s, BW_KICK);
 	va = bv->host[s->a];
@@ -233,6 +235,7 @@ static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen)
 			break;
 		pthread_mutex_unlock(&bt->lock);
 		bt_vec_save(bv);
+		bv->stat[BS_MAKE]++;
 		if (bt_make(bv, va))
 			return -1;
 	}
@@ -273,6 +276,7 @@ int bt_step(struct bt_vcpu *bv)
 {
 	int rc;
 
+	bv->stat[BS_EMULATE]++;
 	regs_out(bv);
 	bt_vec_save(bv);
 	if (bv->bt->trace_emulate)
@@ -293,6 +297,7 @@ static int handle_exit(struct bt_vcpu *bv)
 	size_t n = 0;
 
 	if (id == BT_EXIT_IJMP) {
+		bv->stat[BS_IJMP]++;
 		atomic_store(&bv->in_code, false);
 		return find(bv, BT_NO_EXIT, 0) ? EXIT_EXCEPTION : EMU_DONE;
 	}
@@ -303,10 +308,12 @@ static int handle_exit(struct bt_vcpu *bv)
 		atomic_store(&bv->in_code, false);
 		switch (why) {
 		case BW_KICK:
+			bv->stat[BS_KICK]++;
 			return EMU_DONE;
 		case BW_EXCEPTION:
 			return EXIT_EXCEPTION;
 		case BW_SLOW:
+			bv->stat[BS_SLOW]++;
 			return bt_slow_access(bv);
 		default:
 			return EXIT_HALT;
@@ -325,12 +332,15 @@ static int handle_exit(struct bt_vcpu *bv)
 	atomic_store_explicit(&bv->in_code, false, memory_order_release);
 	switch ((enum bt_exit_kind)x.kind) {
 	case BX_LINK:
+		bv->stat[BS_LINK]++;
 		return find(bv, id, gen) ? EXIT_EXCEPTION : EMU_DONE;
 	case BX_SELF:
+		bv->stat[BS_SELF]++;
 		return find(bv, BT_NO_EXIT, 0) ? EXIT_EXCEPTION : EMU_DONE;
 	case BX_EMULATE:
 		return bt_step(bv);
 	case BX_STRING: {
+		bv->stat[BS_STRING]++;
 		int rc = bt_string(bv, code, n);
 
 		return rc == -2 ? bt_step(bv) : rc;
@@ -356,6 +366,7 @@ enum engine_exit bt_run(struct vcpu *v)
 	int rc = EMU_DONE;
 
 	atomic_store(&v->in_guest, true);
+	bv->stat[BS_RUN]++;
 	regs_in(bv);
 	while (rc == EMU_DONE) {
 		bv->attention = 0;

@@ -91,6 +91,7 @@ static void on_step(struct bt_vcpu *bv, greg_t *g)
 	const struct bt_block *b;
 	const struct bt_irec *r;
 
+	bv->stat[BS_STEP]++;
 	if (off == UINT32_MAX) {
 		g[UC_EFL] = (greg_t)((uint64_t)g[UC_EFL] & ~(uint64_t)EFLAGS_TF);
 		return;
