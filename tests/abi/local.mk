@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Micro-guests: freestanding PV kernels, one a source file, run by tests/abi/test-micro-guests.  Neither the program's
+# warnings nor its hardening apply to them: they run on no libc and behind no loader.
+MICRO_GUESTS = hello traps events timer mmu usermode smp smc balloon clock fpu multicall grants segments \
+	hostile_hypercalls hostile_ptes hostile_insns hostile_user hostile_rings hostile_race crash_stack crash_iret
+MICRO_GUEST_LIB = tests/abi/micro_guest.c tests/abi/micro_guest.h tests/abi/micro_guest_start.S tests/abi/micro_guest.ld
+MICRO_GUEST_FLAGS = -D__XEN_INTERFACE_VERSION__=0x00040e00 -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter \
+	-ffreestanding -fno-pic -no-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
+	-fcf-protection=none -fno-asynchronous-unwind-tables -U_FORTIFY_SOURCE -nostdlib -static -Wl,--build-id=none \
+	-Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments
+
+noinst_DATA += tests/abi/micro-guests.stamp
+tests/abi/micro-guests.stamp: $(MICRO_GUEST_LIB) $(MICRO_GUESTS:%=tests/abi/mg_%.c)
+	@mkdir -p tests/abi
+	$(AM_V_GEN)for g in $(MICRO_GUESTS); do \
+		$(CC) $(MICRO_GUEST_FLAGS) -I$(top_srcdir)/tests/abi -Wl,-T,$(top_srcdir)/tests/abi/micro_guest.ld \
+			-o tests/abi/mg_$$g $(top_srcdir)/tests/abi/mg_$$g.c $(top_srcdir)/tests/abi/micro_guest.c \
+			$(top_srcdir)/tests/abi/micro_guest_start.S || exit 1; \
+	done
+	@touch $@
+CLEANFILES += tests/abi/micro-guests.stamp $(MICRO_GUESTS:%=tests/abi/mg_%)
+EXTRA_DIST += $(MICRO_GUEST_LIB) $(MICRO_GUESTS:%=tests/abi/mg_%.c) tests/abi/test-micro-guests

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The one-shot timer wakes a blocked vCPU and interrupts a busy one, not before its time and not long after; the
+ * periodic timer keeps its rate; poll ends with its time-out.
+ */
+#include "micro_guest.h"
+
+const char guest_name[] = "timer";
+
+#define MS 1000000UL
+#define LATE (300 * MS)                 /* a busy host may take its time; losing a timer takes for ever */
+
+static volatile unsigned ticks;
+
+static uint32_t timer_port;
+
+static void on_event(uint32_t port) { ticks += port == timer_port; }
+
+static uint64_t arm(uint64_t in_ns)
+{
+	struct vcpu_set_singleshot_timer t = { .timeout_abs_ns = system_time(0) + in_ns };
+
+	ticks = 0;
+	CHECK_EQ(vcpu_op(VCPUOP_set_singleshot_timer, 0, &t), 0);
+	return t.timeout_abs_ns;
+}
+
+void guest_main(void)
+{
+	struct vcpu_set_periodic_timer p = { .period_ns = 5 * MS };
+	struct vcpu_set_singleshot_timer past = { .timeout_abs_ns = 1, .flags = VCPU_SSHOTTMR_future };
+	struct sched_poll poll = { .nr_ports = 1 };
+	uint32_t quiet = bind_ipi(0);
+	uint64_t due, now;
+
+	timer_port = bind_virq(VIRQ_TIMER, 0);
+	event_hook = on_event;
+	events_on();
+	for (unsigned i = 0; i < 20; i++) {
+		due = arm(5 * MS);
+		while (!ticks)
+			sched_op(SCHEDOP_block, NULL);
+		now = system_time(0);
+		CHECK(now >= due && now < due + LATE);
+
+		due = arm(5 * MS);
+		while (!ticks) {
+			for (volatile unsigned n = 0; n < 1000; n++)
+				;
+			CHECK(system_time(0) < due + LATE);     /* the busy loop is interrupted */
+		}
+		CHECK(system_time(0) >= due);
+	}
+	ticks = 0;
+	CHECK_EQ(vcpu_op(VCPUOP_set_periodic_timer, 0, &p), 0);
+	due = system_time(0);
+	while (system_time(0) < due + 100 * MS)
+		sched_op(SCHEDOP_block, NULL);
+	CHECK(ticks >= 5 && ticks <= 21);
+	CHECK_EQ(vcpu_op(VCPUOP_stop_periodic_timer, 0, NULL), 0);
+	ticks = 0;
+	events_off();
+	poll.ports.p = &quiet;
+	poll.timeout = due = system_time(0) + 10 * MS;
+	CHECK_EQ(sched_op(SCHEDOP_poll, &poll), 0);
+	now = system_time(0);
+	CHECK(now + MS >= due && now < due + LATE);
+	CHECK_EQ(ticks, 0);
+	CHECK_EQ(vcpu_op(VCPUOP_set_singleshot_timer, 0, &past), -XEN_ETIME);
+}
