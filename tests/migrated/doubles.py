@@ -16,6 +16,7 @@ import threading
 import time
 
 PAGE = 4096
+SLOW = int(os.environ.get("HAVEN_TEST_SLOW", "1"))     # of sanitizers and crowded machines: stretches every time limit
 F_ADD_SEALS, SEALS = 1033, 2 | 4          # shrink, grow
 
 
@@ -310,7 +311,7 @@ class Node:
         os.makedirs(self.run)
         self.use_pki(pki)
         with open(f"{self.conf}/haven.conf", "w", encoding="utf-8") as f:
-            f.write(f"migration_address = 127.0.0.1\nmigration_port = {port}\nmigration_silence_s = 2\n")
+            f.write(f"migration_address = 127.0.0.1\nmigration_port = {port}\nmigration_silence_s = {3 * SLOW}\n")
             if standalone:
                 f.write("standalone = yes\n")
         self.domain = None
@@ -328,7 +329,7 @@ class Node:
                    HAVEN_LIBEXEC_DIR=f"{self.build}/migrated", HAVEN_LOG_STDERR="1", HAVEN_DEBUG="1")
         self.proc = subprocess.Popen([f"{self.build}/migrated/migrated"], env=env, stderr=self.log, stdout=self.log,
                                      stdin=subprocess.DEVNULL)
-        for _ in range(500):
+        for _ in range(500 * SLOW):
             try:
                 self.request({"op": "ping"})
                 return
@@ -341,7 +342,7 @@ class Node:
         c.connect(f"{self.run}/migrated.sock")
         return c
 
-    def request(self, req, progress=None, timeout=60):
+    def request(self, req, progress=None, timeout=60 * SLOW):
         with self.connect() as c:
             c.settimeout(timeout)
             send(c, req)
@@ -457,7 +458,7 @@ class Proxy:
                     except OSError:
                         pass
                     if self.what == "stall":
-                        time.sleep(20)
+                        time.sleep(20 * SLOW)
                     self.end(a, b)
                     return
             self.count[way] += len(data)
