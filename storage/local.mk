@@ -8,3 +8,5 @@ haven_hv_disk_SOURCES = storage/hv_disk_main.c storage/iscsi_lun.c storage/iscsi
 	lib/proto/hv_disk.h
 haven_hv_disk_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(ISCSI_CFLAGS) $(SECCOMP_CFLAGS)
 haven_hv_disk_LDADD = $(HAVEN_LIBS) $(ISCSI_LIBS)
+
+dist_man_MANS += docs/man/haven-storage.8 docs/man/haven-hv-disk.8
