@@ -34,6 +34,8 @@ struct hv {
 	bool executing;                /* vCPU threads are not paused */
 	bool drained;                  /* devices stand still */
 	bool has_iscsi;
+	bool activating;               /* hypervisord is about to activate: the channel's end no longer ends the copy */
+	bool end_told;                 /* hypervisord was told of the guest's own end */
 	bool release_wanted;           /* hypervisord is to have hv-disk let its disks go */
 	bool released;                 /* disks and taps are closed: of a handed copy */
 	uint64_t started_unix;

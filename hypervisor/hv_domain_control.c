@@ -153,6 +153,21 @@ static void op_run(struct msg_call *c, void *arg)
 		apply(c, h, COPY_RUN, 0, NULL);
 }
 
+/* From here on the worker's end is not the copy's: hypervisord writes the activation down next. */
+static void op_activate_begin(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	struct copy trial = h->copy;
+	struct err err = { 0 };
+
+	if (copy_apply(&trial, COPY_ACTIVATE, (uint64_t)msg_call_int_opt(c, "attempt", 0), NULL, &err)) {
+		msg_error_from(c, &err);
+		return;
+	}
+	h->activating = true;
+	msg_reply(c, NULL);
+}
+
 static void op_activate(struct msg_call *c, void *arg)
 {
 	struct hv *h = arg;
@@ -258,6 +273,7 @@ static const struct msg_op ops[] = {
 	{ "channel-set", MSG_ROOT, op_channel_set },
 	{ "build", MSG_ROOT, op_build },
 	{ "run", MSG_ROOT, op_run },
+	{ "activate-begin", MSG_ROOT, op_activate_begin },
 	{ "activate", MSG_ROOT, op_activate },
 	{ "pause", MSG_ROOT, op_user_pause },
 	{ "unpause", MSG_ROOT, op_user_unpause },

@@ -21,12 +21,14 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <qb/qbutil.h>
 #include <uuid/uuid.h>
 #include "hypervisor/domain_new.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/log.h"
 
 #define LISTEN_FD 3
+#define ORPHAN_S 120
 
 struct args {
 	struct domain_params domain;
@@ -78,6 +80,17 @@ static int args_parse(int argc, char **argv, struct args *a)
 		}
 	}
 	return a->name && a->domain.domid && a->domain.max_pages && a->domain.vcpus && a->uid ? 0 : -EINVAL;
+}
+
+/* hypervisord died before it wrote down that we exist: nobody will ever ask us for anything. */
+static void nobody_came(void *data)
+{
+	struct hv *h = data;
+
+	if (h->copy.state != COPY_BUILDING || h->have_guest)
+		return;
+	log_warn("domain %u: nothing was built within %d s; ending", h->d->domid, ORPHAN_S);
+	_exit(0);
 }
 
 static int domain_make(struct hv *h, const struct args *a, struct err *err)
@@ -133,6 +146,7 @@ int main(int argc, char **argv)
 		log_err("domain %u: %s", a.domain.domid, err.text);
 		return 1;
 	}
+	qb_loop_timer_add(h->loop, QB_LOOP_LOW, ORPHAN_S * QB_TIME_NS_IN_SEC, h, nobody_came, NULL);
 	qb_loop_run(h->loop);
 	return 0;
 }

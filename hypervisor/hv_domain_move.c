@@ -415,7 +415,7 @@ static void channel_end(struct msg_client *client, void *arg)
 	log_info("domain %u: the migration channel ended, the copy is %s", h->d->domid, copy_state_name(s));
 	h->move->waiting = NULL;
 	hv_image_forget();
-	if (h->move->incoming && (s == COPY_INCOMING || s == COPY_READY))
+	if (h->move->incoming && (s == COPY_INCOMING || (s == COPY_READY && !h->activating)))
 		_exit(0);
 	if (h->move->logging)
 		log_set(h, false);

@@ -41,6 +41,10 @@ void hv_sync_execution(struct hv *h)
 {
 	bool go = h->have_guest && copy_executes(&h->copy) && !h->drained && atomic_load(&h->d->shutdown_reason) == DOMAIN_RUNNING;
 
+	/* a guest that ended while its copy stood still (a move) is noticed when the copy comes back to life */
+	if (h->have_guest && h->copy.state == COPY_RUNNING && !h->drained && !h->end_told &&
+	    atomic_load(&h->d->shutdown_reason) != DOMAIN_RUNNING)
+		hv_post(h, hv_guest_ended, atomic_load(&h->d->shutdown_reason));
 	if (go == h->executing)
 		return;
 	h->executing = go;
@@ -204,10 +208,13 @@ static void guest_ended_quiet(struct hv *h, int rc, void *arg)
 /* What the guest wrote is flushed before anyone hears that it has ended. */
 void hv_guest_ended(struct hv *h, int reason)
 {
+	if (h->copy.state != COPY_RUNNING || h->drained || h->end_told) {
+		hv_sync_execution(h);
+		return;
+	}
+	h->end_told = true;
 	log_info("domain %u: the guest shut down, reason %d", h->d->domid, reason);
-	hv_sync_execution(h);
-	if (h->copy.state == COPY_RUNNING && !h->drained)
-		hv_quiesce(h, guest_ended_quiet, NULL);
+	hv_quiesce(h, guest_ended_quiet, NULL);
 }
 
 /* --- status -------------------------------------------------------------------------------------------------------- */

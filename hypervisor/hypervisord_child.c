@@ -192,8 +192,15 @@ static void status_heard(int rc, const json_t *reply, int *fds, int nfds, void *
 	d->disk_released |= json_is_true(json_object_get(reply, "released"));
 	if (d->has_iscsi && d->disk_pidfd < 0 && !d->jobs_head)
 		disk_gone(d);                  /* it died while hypervisord was away */
-	if (!strcmp(d->copy, "running"))
-		guest_ended(d, (int)config_int(reply, "shutdown_reason", -1));
+	if (!strcmp(d->copy, "building") && !d->jobs_head && !d->gone_seen) {
+		log_warn("domain %s (%u): hypervisord ended while it was being made; it is taken away", d->name, d->domid);
+		dom_end(d, "lost", false);
+		return;
+	}
+	if (strcmp(d->copy, "running"))
+		return;
+	d->incoming = false;
+	guest_ended(d, (int)config_int(reply, "shutdown_reason", -1));
 }
 
 static void peer_up(struct msg_peer *p, void *arg)

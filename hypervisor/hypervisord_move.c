@@ -309,16 +309,26 @@ static void activate_work(struct job *j)
 {
 	struct dom *d = j->dom;
 	uint64_t attempt = (uint64_t)j->number;
+	uint64_t done = 0;
+	bool known = false;
 	json_t *status = NULL;
 	struct timespec now;
 
 	j->rc = child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, &j->err);
+	if (!j->rc && !strcmp(config_str(status, "copy", ""), "running") && activated_read(d->uuid, &done, &known) == 0 && done == attempt) {
+		json_decref(status);
+		j->reply = json_object();      /* asked again after it was done */
+		return;
+	}
 	if (!j->rc && strcmp(config_str(status, "copy", ""), "ready"))
 		job_fail(j, -EPERM, "activate: domain %s (%u) is %s, not ready", d->name, d->domid, config_str(status, "copy", "?"));
 	else if (!j->rc && (uint64_t)config_int(status, "attempt", 0) != attempt)
 		job_fail(j, -EPERM, "activate: of attempt %llu, but the copy is part of attempt %lld", (unsigned long long)attempt,
 			 (long long)config_int(status, "attempt", 0));
 	json_decref(status);
+	if (!j->rc)
+		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate-begin", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL,
+				   NULL, 10000, &j->err);
 	if (j->rc)
 		return;
 	j->rc = activated_write(d->uuid, attempt);
