@@ -149,7 +149,8 @@ def make_disk(program, out, pattern_mib, address=GUEST_ADDRESS):
     for applet in run(busybox(), "--list").stdout.split():
         if applet != "busybox":
             os.symlink("/bin/busybox", os.path.join(tree, "bin", applet))
-    os.symlink("/bin/busybox", os.path.join(tree, "sbin/init"))
+    for name in ("init", "poweroff", "reboot"):    # the kernel calls the last two when the toolstack asks for a shutdown
+        os.symlink("/bin/busybox", os.path.join(tree, "sbin", name))
     shutil.copy2(program, os.path.join(tree, "usr/bin/demo-guest"))
     write(os.path.join(tree, "etc/inittab"), GUEST_INITTAB.format(pattern_mib=pattern_mib))
     write(os.path.join(tree, "etc/rcS"), GUEST_RCS.format(address=address), 0o755)
