@@ -107,13 +107,14 @@ static uint64_t hash(uint64_t h, const char *s)
 
 #define HASH_START 0xcbf29ce484222325ull
 
-/* "HV", node, domain, attempt: 16, 24, 16 and 8 bits.  What a reservation is worth is decided by whole keys alone. */
+/* "H", node, domain, attempt: 8, 20, 28 and 8 bits. */
 static uint64_t key_make(const char *node, const char *uuid, unsigned attempt)
 {
-	return 0x4856ull << 48 | (hash(HASH_START, node) >> 40) << 24 | (hash(HASH_START, uuid) >> 48) << 8 | (attempt & 0xff);
+	return 0x48ull << 56 | (hash(HASH_START, node) >> 44) << 36 | (hash(HASH_START, uuid) >> 36) << 8 | (attempt & 0xff);
 }
 
 #define KEY_MASK 0xffffffffffffff00ull       /* the same node and domain, any attempt */
+#define KEY_DOMAIN_MASK 0xff00000fffffff00ull  /* the same domain, any node and attempt */
 
 /* "host[:port]", "[v6]:port" to a numeric address that libiscsi takes. */
 static int portal_resolve(const char *portal, char *out, size_t size, struct err *err)
@@ -156,7 +157,7 @@ static int disk_config(struct hv_disk *h, const json_t *q, const json_t *d, stru
 {
 	const char *node = field(q, "node"), *uuid = field(q, "uuid"), *vdev = field(d, "vdev"), *iqn = field(d, "iqn");
 	const char *initiator = field(d, "initiator");
-	struct lun_conf c = { .key_mask = KEY_MASK, .readonly = !strcmp(field(d, "mode"), "ro") };
+	struct lun_conf c = { .key_mask = KEY_MASK, .key_domain_mask = KEY_DOMAIN_MASK, .readonly = !strcmp(field(d, "mode"), "ro") };
 	json_int_t lun = json_integer_value(json_object_get(d, "lun"));
 	int rc;
 

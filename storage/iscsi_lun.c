@@ -378,14 +378,36 @@ void lun_submit(struct lun *l, const struct hv_disk_req *q)
 
 /* ---- commands, on the thread ---- */
 
+/* A claim proves that this domain runs nowhere else; of another domain it proves nothing. */
+static bool claimable(const struct lun *l, uint64_t key)
+{
+	return (key & l->conf.key_domain_mask) == (l->conf.key & l->conf.key_domain_mask);
+}
+
+/* With type 5 every registrant may write, so a foreign key that only is registered is in the way too. */
+static int refuse_foreign(const struct lun *l, const struct pr_state *p, struct err *err)
+{
+	for (unsigned i = 0; i < p->nr_keys; i++)
+		if (!claimable(l, p->key[i]))
+			return err_set(err, -EBUSY, "%s lun %d is held by another domain (its reservation key is %016" PRIx64
+				       "); stop that domain, or give this one a disk of its own", l->conf.iscsi.iqn, l->conf.iscsi.lun, p->key[i]);
+	return 0;
+}
+
 static int do_register(struct lun *l, struct err *err)
 {
+	struct pr_state p = { 0 };
 	uint64_t blocks = 0;
 	uint32_t bs = 0;
 	int rc = session_is_open(&l->session) ? 0 : connect_now(l, err);
 
 	if (rc == 0)
 		rc = session_capacity(&l->session, &blocks, &bs, err);
+	/* before our key is there: a domain that may not have the disk leaves no trace on it */
+	if (rc == 0 && !l->conf.readonly)
+		rc = session_pr_read(&l->session, &p, err);
+	if (rc == 0)
+		rc = refuse_foreign(l, &p, err);
 	if (rc == 0 && !l->conf.readonly)
 		rc = session_pr_out(&l->session, SCSI_PERSISTENT_RESERVE_REGISTER_AND_IGNORE_EXISTING_KEY, 0, l->conf.key, err);
 	if (rc < 0)
@@ -421,6 +443,8 @@ static int reservation_take(struct lun *l, bool preempt, struct err *err)
 
 	if (rc == 0 && !pr_has_key(&p, l->conf.key))
 		rc = err_set(err, -EKEYREJECTED, "our registration was removed; another node has the disk");
+	if (rc == 0)
+		rc = refuse_foreign(l, &p, err);
 	if (rc == 0 && p.reserved && p.holder != l->conf.key && !preempt && !ours_stale(l, p.holder))
 		rc = err_set(err, -EBUSY, "%s: is in use by another node (its reservation key is %016" PRIx64 "); stop the domain there first",
 			     l->conf.iscsi.iqn, p.holder);

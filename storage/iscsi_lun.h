@@ -27,6 +27,7 @@ struct lun_conf {
 	bool readonly;               /* no key, no reservation */
 	uint64_t key;                /* ours */
 	uint64_t key_mask;           /* keys equal to ours under this mask are this domain's on this node, from an earlier start */
+	uint64_t key_domain_mask;    /* keys equal to ours under this mask are this domain's on any node: a claim may take these, no others */
 	unsigned io_timeout_s;       /* 0: wait for a lost target for ever */
 	uint8_t *region;             /* HV_DISK_REGION octets of bounce slots */
 };
