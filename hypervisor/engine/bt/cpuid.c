@@ -11,6 +11,7 @@
  *   avx512* amx* mpx cet hle rtm xsaves fsgsbase rdpid movdir* waitpkg sse4a xop fma4 tbm
  *                       not translated
  *   erms fsrm           guests would prefer string instructions, which leave translated code
+ *   rdtscp              likewise: their clocks use lfence and rdtsc instead
  *   spec_ctrl ibpb ...  the MSRs behind them are the host's
  */
 #include <cpuid.h>
@@ -23,7 +24,7 @@
 
 #define XEN_LEAF 0x40000000U
 #define XEN_VERSION (4U << 16 | 17)
-#define MAX_LEAF 0xdU
+#define MAX_LEAF 0x16U
 #define MAX_EXT_LEAF 0x80000008U
 /* Frames beyond RAM lie at 2^39 bytes; a fixed width keeps policies comparable across hosts. */
 #define PHYS_BITS 46
@@ -87,7 +88,6 @@ static const struct feature {
 	{ "xgetbv1", CPUID_D1_EAX, 2 },
 	{ "syscall", CPUID_E1_EDX, 11, .always = true },   /* AMD and Intel differ outside 64-bit mode */
 	{ "nx", CPUID_E1_EDX, 20 },
-	{ "rdtscp", CPUID_E1_EDX, 27 },
 	{ "lm", CPUID_E1_EDX, 29 },
 	{ "lahf_lm", CPUID_E1_ECX, 0 },
 	{ "abm", CPUID_E1_ECX, 5 },
@@ -351,7 +351,7 @@ static void leaf_xen(const struct vcpu *v, const struct cpuid_policy *p, uint32_
 		break;
 	case 3:
 		if (sub == 0) {
-			r[0] = 1 << 1 | 1 << 2;      /* the TSC is safe, RDTSCP is there */
+			r[0] = 1 << 1;               /* the TSC is safe */
 			r[2] = (uint32_t)v->d->tsc_khz;
 		} else if (sub == 2) {
 			r[0] = (uint32_t)v->d->tsc_khz;
@@ -403,6 +403,10 @@ void cpuid_guest(const struct vcpu *v, uint32_t leaf, uint32_t sub, uint32_t r[4
 		break;
 	case 0xd:
 		leaf_d(v, p, sub, r);
+		break;
+	case 0x16:
+		/* the rate, so that Linux need not measure it with a timer chip that is not there */
+		r[0] = r[1] = (uint32_t)(v->d->tsc_khz / 1000);
 		break;
 	case 0x80000000:
 		r[0] = MAX_EXT_LEAF;
