@@ -271,22 +271,25 @@ static int wait_reply(struct worker *w, int sock, uint64_t deadline_ns)
 	}
 }
 
-int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds,
-		int *ret_nfds, int timeout_ms, struct err *err)
+int worker_ask(int sock, json_t *request, const int *fds, int nfds, struct err *err)
+{
+	int rc = sock < 0 ? -ENOTCONN : msg_send(sock, request, fds, nfds);
+
+	if (rc < 0)
+		err_set(err, rc, "%s: cannot ask: %s", json_string_value(json_object_get(request, "op")), strerror(-rc));
+	json_decref(request);
+	return rc;
+}
+
+int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms,
+		  struct err *err)
 {
 	uint64_t deadline = link_now_ns() + (uint64_t)timeout_ms * 1000000ull;
-	char op[32];
-	int rc;
 
-	snprintf(op, sizeof(op), "%s", json_string_value(json_object_get(request, "op")));
-	rc = sock < 0 ? -ENOTCONN : msg_send(sock, request, fds, nfds);
-	json_decref(request);
-	if (rc < 0)
-		return err_set(err, rc, "%s: cannot ask: %s", op, strerror(-rc));
 	for (;;) {
 		json_t *obj = NULL;
+		int rc = wait_reply(w, sock, deadline);
 
-		rc = wait_reply(w, sock, deadline);
 		if (rc < 0)
 			return err_set(err, rc, rc == -ECANCELED ? "cancelled" : "%s: no answer within %d ms", op, timeout_ms);
 		rc = msg_recv(sock, &obj, ret_fds, ret_nfds);
@@ -303,6 +306,17 @@ int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int
 			json_decref(obj);
 		return rc;
 	}
+}
+
+int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds,
+		int *ret_nfds, int timeout_ms, struct err *err)
+{
+	char op[32];
+	int rc;
+
+	snprintf(op, sizeof(op), "%s", json_string_value(json_object_get(request, "op")));
+	rc = worker_ask(sock, request, fds, nfds, err);
+	return rc < 0 ? rc : worker_answer(w, sock, op, ret_reply, ret_fds, ret_nfds, timeout_ms, err);
 }
 
 /* --- records of the main link -------------------------------------------------------------------------------------------- */

@@ -50,6 +50,10 @@ int worker_close_doors(struct worker *w, struct err *err);
 
 /* Cancel, heartbeat, progress: to be called every now and then.  0 or -ECANCELED. */
 int worker_tick(struct worker *w, bool writing);
+/* The two halves of worker_call(), for what can be prepared there while something else happens here. */
+int worker_ask(int sock, json_t *request, const int *fds, int nfds, struct err *err);
+int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms,
+		  struct err *err);
 /*
  * One request to a local daemon or the migration channel, ticking while it waits.  `request` is stolen.  As msg_call() otherwise.
  * ret_fds: room for MSG_MAX_FDS.

@@ -208,10 +208,10 @@ static int open_domain(struct source *s, struct err *err)
 	return 0;
 }
 
-static int channel_call(struct source *s, const char *op, json_t **ret_reply, int *ret_fd, int timeout_ms, struct err *err)
+static int channel_answer(struct source *s, const char *op, json_t **ret_reply, int *ret_fd, int timeout_ms, struct err *err)
 {
 	int fds[MSG_MAX_FDS], nfds = 0;
-	int rc = worker_call(s->w, s->w->channel, json_pack("{s:s}", "op", op), NULL, 0, ret_reply, fds, &nfds, timeout_ms, err);
+	int rc = worker_answer(s->w, s->w->channel, op, ret_reply, fds, &nfds, timeout_ms, err);
 
 	for (int i = ret_fd && rc == 0 ? 1 : 0; i < nfds; i++)
 		close(fds[i]);
@@ -225,6 +225,13 @@ static int channel_call(struct source *s, const char *op, json_t **ret_reply, in
 	if (rc == 0 && ret_fd)
 		*ret_fd = fds[0];
 	return rc;
+}
+
+static int channel_call(struct source *s, const char *op, json_t **ret_reply, int *ret_fd, int timeout_ms, struct err *err)
+{
+	int rc = worker_ask(s->w->channel, json_pack("{s:s}", "op", op), NULL, 0, err);
+
+	return rc < 0 ? rc : channel_answer(s, op, ret_reply, ret_fd, timeout_ms, err);
 }
 
 static int map_memory(struct source *s, struct err *err)
@@ -799,7 +806,7 @@ static int send_state(struct source *s, struct err *err)
 	off_t size;
 
 	enter_phase(s, PHASE_STATE);
-	rc = channel_call(s, "state-save", NULL, &fd, LOCAL_MS, err);
+	rc = channel_answer(s, "state-save", NULL, &fd, LOCAL_MS, err);
 	if (rc < 0)
 		return rc;
 	size = lseek(fd, 0, SEEK_END);
@@ -840,6 +847,9 @@ static int stop_and_copy(struct source *s, struct err *err)
 {
 	int rc = pause_guest(s, err);
 
+	/* hv-domain gathers the state while the last pages go out */
+	if (rc == 0)
+		rc = worker_ask(s->w->channel, json_pack("{s:s}", "op", "state-save"), NULL, 0, err);
 	if (rc == 0)
 		rc = send_last_pages(s, err);
 	if (rc == 0)
