@@ -45,10 +45,24 @@ static bool process_holds(const char *pid, const struct stat *disk)
 	return found;
 }
 
-/* "hv-domain (pid 123: hv-domain demo …)", for the error; an open-file-description lock itself names no process. */
+/* "domain demo" of an hv-domain, whose arguments say so; else the command line.  args: n octets, NUL between arguments. */
+static void process_describe(const char *pid, char *args, size_t n, char *buf, size_t size)
+{
+	for (size_t i = 0; i + 7 < n; i++)
+		if (!memcmp(args + i, "--name", 7) && (i == 0 || !args[i - 1])) {
+			snprintf(buf, size, "domain %.80s (pid %.16s)", args + i + 7, pid);
+			return;
+		}
+	for (size_t i = 0; i < n; i++)
+		if (!isprint((unsigned char)args[i]))
+			args[i] = ' ';
+	snprintf(buf, size, "pid %.16s (%.100s)", pid, args);
+}
+
+/* An open-file-description lock names no process, so who has the disk open is looked for. */
 static void holder_describe(const struct stat *disk, char *buf, size_t size)
 {
-	char path[64], cmd[120] = "";
+	char path[64], args[512];
 	struct dirent *e;
 	size_t n;
 	FILE *f;
@@ -60,13 +74,11 @@ static void holder_describe(const struct stat *disk, char *buf, size_t size)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%.16s/cmdline", e->d_name);
 		f = fopen(path, "r");
-		n = f ? fread(cmd, 1, sizeof(cmd) - 1, f) : 0;
+		n = f ? fread(args, 1, sizeof(args) - 1, f) : 0;
+		args[n] = 0;
 		if (f)
 			fclose(f);
-		for (size_t i = 0; i < n; i++)
-			if (!isprint((unsigned char)cmd[i]))
-				cmd[i] = ' ';
-		snprintf(buf, size, "pid %.16s (%s)", e->d_name, cmd);
+		process_describe(e->d_name, args, n, buf, size);
 		break;
 	}
 	if (d)
