@@ -35,8 +35,9 @@ int evtchn_alloc(struct domain *d)
 		struct evtchn *e = &d->evtchn->port[port];
 
 		if (e->kind == EC_FREE) {
-			*e = (struct evtchn){ .priority = EVTCHN_FIFO_PRIORITY_DEFAULT,
-					      .last_priority = EVTCHN_FIFO_PRIORITY_DEFAULT };
+			/* A FIFO queue may end in this port still: which one must not be forgotten (evtchn_fifo.c). */
+			*e = (struct evtchn){ .priority = EVTCHN_FIFO_PRIORITY_DEFAULT, .last_vcpu = e->last_vcpu,
+					      .last_priority = e->last_priority };
 			return (int)port;
 		}
 	}

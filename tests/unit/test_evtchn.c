@@ -319,6 +319,35 @@ static void fifo_priority_changes_queue(void **state)
 	assert_int_equal(OP(v, set_priority, &p), -EINVAL);
 }
 
+/*
+ * A port that is the tail of vCPU 1's queue is closed and comes back as vCPU 0's.  Forgetting where it was linked left it
+ * vCPU 1's tail: that vCPU's next event was linked behind it, on the wrong queue, and never seen (a CPU taken offline and
+ * online again hung so).
+ */
+static void fifo_port_that_changes_hands_leaves_its_queue(void **state)
+{
+	struct evtchn_init_control i = { .control_gfn = CONTROL_FRAME + 5, .vcpu = 1 };
+	struct evtchn_fifo_control_block *cb1 = hva(d, gva(CONTROL_FRAME + 5));
+	struct evtchn_close c;
+	uint32_t a, b;
+
+	fifo_on();
+	assert_int_equal(OP(v, init_control, &i), 0);
+	a = bind_ipi(1);
+	b = bind_ipi(1);
+	op_send(a);
+	assert_int_equal(cb1->head[EVTCHN_FIFO_PRIORITY_DEFAULT], a);
+	c.port = a;
+	assert_int_equal(OP(v, close, &c), 0);
+	assert_int_equal(bind_ipi(0), a);
+	*word(a) &= ~(1U << EVTCHN_FIFO_LINKED);        /* vCPU 1 takes it */
+	op_send(a);
+	assert_int_equal(control()->head[EVTCHN_FIFO_PRIORITY_DEFAULT], a);
+	op_send(b);
+	assert_int_equal(cb1->head[EVTCHN_FIFO_PRIORITY_DEFAULT], b);
+	assert_int_equal(*word(a) & EVTCHN_FIFO_LINK_MASK, 0);
+}
+
 static void fifo_refuses_bad_frames(void **state)
 {
 	struct evtchn_init_control i = { .control_gfn = 200, .vcpu = 0 };       /* not held */
@@ -381,6 +410,7 @@ int main(void)
 		T(backend_cannot_take_what_is_not_for_it), T(loopback_pair_reaches_the_other_end),
 		T(bind_vcpu_moves_only_what_may_move), T(reset_closes_everything), T(raise_wakes_pollers),
 		T(fifo_keeps_order_and_wakes_once), T(fifo_masked_links_on_unmask), T(fifo_priority_changes_queue),
+		T(fifo_port_that_changes_hands_leaves_its_queue),
 		T(fifo_refuses_bad_frames), T(fifo_survives_garbage_in_the_words), T(events_pending_before_fifo_go_over),
 	};
 
