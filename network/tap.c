@@ -4,10 +4,12 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <netlink/route/link.h>
 #include <netlink/route/link/bridge.h>
+#include <netlink/route/link/inet6.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -93,6 +95,16 @@ static int bridge_get(struct nl_sock *s, const char *bridge, struct rtnl_link **
 	return 0;
 }
 
+/* No link-local address and no discovery of the host's own on the guest's cable.  A host without IPv6 has neither anyway. */
+static void link_no_ipv6(struct nl_sock *s, struct rtnl_link *l)
+{
+	struct rtnl_link *want = rtnl_link_alloc();
+
+	if (want && rtnl_link_inet6_set_addr_gen_mode(want, IN6_ADDR_GEN_MODE_NONE) == 0)
+		rtnl_link_change(s, l, want, 0);
+	rtnl_link_put(want);
+}
+
 static int link_change(struct nl_sock *s, struct rtnl_link *l, int master, unsigned mtu, struct err *err)
 {
 	struct rtnl_link *want = rtnl_link_alloc();
@@ -119,6 +131,8 @@ int tap_join(const char *ifname, const char *bridge, unsigned mtu, struct err *e
 
 	if (rc == 0) {
 		l = link_get(s, ifname);
+		if (l)
+			link_no_ipv6(s, l);
 		rc = l ? link_change(s, l, rtnl_link_get_ifindex(b), mtu, err)
 		       : err_set(err, -ENODEV, "%s: the tap vanished while it was set up", ifname);
 	}
