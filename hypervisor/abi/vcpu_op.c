@@ -78,7 +78,8 @@ static int context_apply(struct vcpu *v, const struct vcpu_guest_context *ctx)
 	for (unsigned i = 0; i < 256; i++) {
 		const struct trap_info *t = &ctx->trap_ctxt[i];
 
-		v->trap[t->vector] = (struct trap_entry){ .address = t->address, .cs = t->cs | 3, .dpl = TI_GET_DPL(t),
+		/* by place, not by t->vector: Linux leaves that 0 in the entries it has no handler for */
+		v->trap[i] = (struct trap_entry){ .address = t->address, .cs = t->cs | 3, .dpl = TI_GET_DPL(t),
 							  .mask_events = !!TI_GET_IF(t) };
 	}
 	v->ldt_base = ctx->ldt_base;
