@@ -129,6 +129,16 @@ static int simple_op(const char *op, long long domid)
 	return xl_hypervisord(json_pack("{s:s, s:I}", "op", op, "domid", (json_int_t)domid), NULL, &err) < 0 ? xl_error(&err) : XL_OK;
 }
 
+/* Shut down, and kept as it is because its configuration says so. */
+static bool domain_is_kept(const json_t *d)
+{
+	static const char *const actions[] = { "on_poweroff", "on_reboot", NULL, "on_crash" };	/* by SHUTDOWN_* of xen/sched.h */
+	long long reason = json_object_get(d, "shutdown_reason") ? xl_int(d, "shutdown_reason") : -1;
+
+	return reason >= 0 && reason < 4 && actions[reason] &&
+		strcmp(xl_str(json_object_get(d, "config"), actions[reason]), "preserve") == 0;
+}
+
 /*
  * Is this very domain still there and running? 1, 0, or -errno: nobody could say. One that came back under its uuid (a reboot)
  * has another start.
@@ -140,8 +150,7 @@ static int domain_runs(const json_t *d, struct err *err)
 	size_t i;
 
 	json_array_foreach(json_object_get(reply, "domains"), i, now)
-		if (xl_int(now, "started") == xl_int(d, "started") &&
-		    (!json_object_get(now, "shutdown_reason") || xl_int(now, "shutdown_reason") < 0))
+		if (xl_int(now, "started") == xl_int(d, "started") && !domain_is_kept(now))
 			runs = 1;
 	json_decref(reply);
 	return rc < 0 && rc != -ENOENT ? rc : runs;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the store's and the console's tests share: a private run folder, the daemons in it, requests to their sockets."""
 import array
+import glob
 import json
 import os
 import shutil
@@ -58,11 +59,11 @@ class Run:
         self.dir = tempfile.mkdtemp(prefix="haven-store-")
         self.env = dict(os.environ, HAVEN_RUN_DIR=self.dir, HAVEN_STATE_DIR=self.dir + "/state", HAVEN_CONF_DIR=self.dir + "/conf",
                         HAVEN_LOG_DIR=self.dir, HAVEN_CONSOLE_LOG_DIR=self.dir + "/console", XENSTORED_RUNDIR=self.dir + "/xs",
-                        XENSTORED_PATH=self.dir + "/xs/socket")
+                        XENSTORED_PATH=self.dir + "/xs/socket", HAVEN_LIBEXEC_DIR=BUILD, PATH=BUILD + ":" + os.environ["PATH"])
         os.mkdir(self.dir + "/xs")
         self.daemons = {}
 
-    def start(self, name, sock):
+    def start(self, name, sock, seconds=10):
         self.daemons[name] = subprocess.Popen([os.path.join(BUILD, name)], env=self.env, stderr=subprocess.PIPE)
         path = os.path.join(self.dir, sock)
 
@@ -75,7 +76,7 @@ class Run:
                 return True
             finally:
                 s.close()
-        wait_for(f"{name} to listen", up)
+        wait_for(f"{name} to listen", up, seconds)
 
     def kill(self, name, sig=signal.SIGKILL):
         p = self.daemons.pop(name)
@@ -96,6 +97,14 @@ class Run:
     def done(self):
         for name in list(self.daemons):
             self.kill(name)
+        for record in glob.glob(self.dir + "/domain/*.json"):     # domains outlive their hypervisord
+            with open(record, encoding="utf-8") as f:
+                pid = json.load(f).get("pid", 0)
+            if pid > 1:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
