@@ -831,7 +831,7 @@ static void request_step(int i)
 
 static void fault_step(void)
 {
-	int i = (int)rnd(N), k = (int)rnd(64);
+	int i = (int)rnd(N), k = (int)rnd(4);
 
 	if (faults_left <= 0)
 		return;
@@ -859,7 +859,7 @@ static void fault_step(void)
 		}
 		break;
 	case 3:
-		if (migs[k].used && migs[k].link && migs[k].phase < M_GO) {
+		if (migs[k].used && migs[k].link) {
 			faults_left--;
 			say("link of attempt %llu breaks", (unsigned long long)migs[k].attempt);
 			migs[k].link = false;
