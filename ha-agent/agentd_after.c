@@ -4,6 +4,7 @@
  * long as it is wanted (a standby, a constraint); and tells the cluster what this node has to offer.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,21 +24,35 @@ static const unsigned backoff_s[] = { 2, 5, 15, 30, 60 };
 
 struct cleanup { struct agentd *a; char uuid[OWN_UUID_LEN], resource[OWN_NAME_LEN]; };
 
+/* `haven` is installed beside ha-agentd. */
+static bool after_haven(char *path, size_t size)
+{
+	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+	char *slash;
+
+	if (n <= 0)
+		return false;
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash || (size_t)(slash - path) + sizeof("/haven") > size)
+		return false;
+	strcpy(slash, "/haven");
+	return true;
+}
+
 static void cleanup_run(void *data)
 {
 	struct cleanup *c = data;
-	char program[] = CRM_RESOURCE, verb[] = "--cleanup", option[] = "--resource", node[] = "--node";
-	char *here = strdup(own_node_name(c->a->own, c->a->own->me));
-	char *argv[] = { program, verb, option, c->resource, node, here, NULL };
+	char program[PATH_MAX], verb[] = "cleanup";
+	char *argv[] = { program, verb, c->resource, NULL };
 	int fds[3] = { -1, -1, -1 };
 	struct err err;
 
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;	/* tools started before */
 	log_info("clearing the failed move of %s, so that it can be tried again", c->resource);
-	if (!here || spawn_program(argv, NULL, fds, 3, NULL, &err) < 0)
-		log_warn("%s: cannot be cleaned up; do it with crm_resource --cleanup --resource %s", c->resource, c->resource);
-	free(here);
+	if (!after_haven(program, sizeof(program)) || spawn_program(argv, NULL, fds, 3, NULL, &err) < 0)
+		log_warn("%s: cannot be cleaned up; do it with haven cleanup %s", c->resource, c->resource);
 	free(c);
 }
 

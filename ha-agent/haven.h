@@ -29,7 +29,7 @@ extern volatile int haven_interrupted;
 void haven_catch_interrupts(void);
 
 extern const struct haven_command haven_cmd_setup, haven_cmd_status, haven_cmd_check, haven_cmd_migrate, haven_cmd_drain,
-	haven_cmd_undrain, haven_cmd_cert, haven_cmd_resolve;
+	haven_cmd_undrain, haven_cmd_cert, haven_cmd_resolve, haven_cmd_cleanup;
 
 /* --- haven_follow.c: a move's progress, for migrate and drain --- */
 
@@ -39,5 +39,7 @@ void haven_print_progress(const json_t *dom, char **last);
 void haven_print_result(const char *name, const char *from, const char *to, const json_t *result);
 /* Ends a running move of the domain and clears the failure Pacemaker then records, so that nothing is tried again. */
 void haven_end_move(const char *uuid, const char *resource);
+/* Makes Pacemaker forget a failed move and look again. 0 or -errno with err. */
+int haven_clear_failure(const char *resource, struct err *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A move as its operator sees it: progress, result, and how it is ended. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "ha-agent/haven.h"
 #include "lib/msg.h"
 
+#define CLEAR_S 30
 #define ENDING_TRIES 100	/* of 100 ms each, until a cancelled move's end is known */
 
 static double number(const json_t *j, const char *key)
@@ -65,7 +67,52 @@ void haven_end_move(const char *uuid, const char *resource)
 		usleep(100 * 1000);
 	}
 	if (*resource) {
+		struct err err;
+
 		usleep(500 * 1000);	/* Pacemaker has recorded the failed move by then: what is cleared stays cleared */
-		(void)crm_run(NULL, NULL, 20, "crm_resource", "--cleanup", "--resource", resource, NULL);
+		if (haven_clear_failure(resource, &err))
+			haven_fail("%s", err.text);
 	}
 }
+
+static int refresh_on(const char *resource, const char *node, struct err *err)
+{
+	return crm_run(NULL, err, CLEAR_S, "crm_resource", "--refresh", "--resource", resource, "--node", node, NULL);
+}
+
+/*
+ * The owner's node comes last. Were it first, the scheduler would meet an older, successful move to it in another node's
+ * history without its end in the owner's, call that an unfinished move, and restart the guest.
+ */
+int haven_clear_failure(const char *resource, struct err *err)
+{
+	json_t *status = haven_status();
+	const json_t *d = status ? haven_find_domain(status, resource) : NULL, *n;
+	const char *owner = d ? haven_str(d, "owner") : "";
+	size_t i;
+	int rc = status ? 0 : err_set(err, -ENOTCONN, "ha-agentd does not answer; start it");
+
+	json_array_foreach(json_object_get(status, "nodes"), i, n)
+		if (!rc && haven_true(n, "member") && strcmp(haven_str(n, "name"), owner))
+			rc = refresh_on(resource, haven_str(n, "name"), err);
+	if (!rc && *owner)
+		rc = refresh_on(resource, owner, err);
+	json_decref(status);
+	return rc;
+}
+
+static int run_cleanup(int argc, char **argv)
+{
+	struct err err;
+
+	if (argc != 2)
+		return haven_usage(&haven_cmd_cleanup);
+	return haven_clear_failure(argv[1], &err) ? haven_fail("%s", err.text) : HAVEN_OK;
+}
+
+const struct haven_command haven_cmd_cleanup = {
+	"cleanup", "RESOURCE", "forgets a failed move, so that it is tried again",
+	"What ha-agentd does by itself after a failed move, with back-off: Pacemaker forgets the resource's history on every node, the owner's last,\n"
+	"and looks again where it runs. Use it rather than crm_resource --cleanup, which after an earlier move in the other direction\n"
+	"makes Pacemaker restart the guest.", run_cleanup
+};
