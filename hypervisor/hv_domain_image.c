@@ -374,9 +374,6 @@ int hv_image_read_end(struct hv *h, const struct image_header *hdr, int store_fd
 	if (store_fd < 0 || !d->store_mfn || !atomic_load(&d->tot_pages))
 		return err_set(err, -EINVAL, "the image is incomplete");
 	clocks_correct(d, hdr->realtime_ns, pause_realtime_ns);
-	for (uint64_t i = 0; i < d->max_pages; i++)
-		if (d->populated[i / 64] >> (i % 64) & 1)
-			d->engine->frame_written(d, i);
 	h->have_guest = true;
 	return 0;
 }
