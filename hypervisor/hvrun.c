@@ -89,8 +89,10 @@ static void console_out(struct hvrun *h)
 	evtchn_raise(h->d, h->d->console_port);
 }
 
-/* False when the operator typed the escape character. */
-static bool console_in(struct hvrun *h)
+enum input { INPUT_MORE, INPUT_END, INPUT_ESCAPE };
+
+/* What the operator typed, to the guest. */
+static enum input console_in(struct hvrun *h)
 {
 	struct xencons_interface *r = console_ring(h);
 	uint32_t cons = __atomic_load_n(&r->in_cons, __ATOMIC_ACQUIRE), prod = r->in_prod;
@@ -99,17 +101,19 @@ static bool console_in(struct hvrun *h)
 	ssize_t n;
 
 	if (prod - cons > sizeof r->in)
-		return true;
+		return INPUT_MORE;
 	n = read(STDIN_FILENO, text, room < sizeof text ? room : sizeof text);
+	if (n <= 0)
+		return INPUT_END;
 	for (ssize_t i = 0; i < n; i++) {
 		if (text[i] == ESCAPE)
-			return false;
+			return INPUT_ESCAPE;
 		r->in[MASK_XENCONS_IDX(prod++, r->in)] = text[i];
 	}
 	__atomic_store_n(&r->in_prod, prod, __ATOMIC_RELEASE);
 	domain_mark_dirty(h->d, h->d->console_mfn);
 	evtchn_raise(h->d, h->d->console_port);
-	return true;
+	return INPUT_MORE;
 }
 
 static bool console_room(struct hvrun *h)
@@ -276,10 +280,16 @@ static int serve(struct hvrun *h, unsigned seconds)
 			return 1;
 		if (p[0].revents && read(h->wake_fd, &n, sizeof n) < 0)
 			continue;
-		if (p[1].fd >= 0 && p[1].revents & POLLIN && !console_in(h))
-			return 0;
-		if (p[1].revents & POLLHUP && !(p[1].revents & POLLIN))
+		if (p[1].fd >= 0 && p[1].revents & POLLIN) {
+			enum input in = console_in(h);
+
+			if (in == INPUT_ESCAPE)
+				return 0;
+			if (in == INPUT_END)
+				p[1].fd = -1;            /* at its end it would be readable for ever */
+		} else if (p[1].revents & POLLHUP) {
 			p[1].fd = -1;
+		}
 		p[1].revents = 0;
 	}
 }
