@@ -169,7 +169,7 @@ static void msrs(void **state)
 	static const struct { uint32_t msr; bool read, write; } t[] = {
 		{ 0xc0000100, true, true }, { 0xc0000101, true, true }, { 0xc0000102, true, true },
 		{ 0xc0000103, true, true }, { 0xc0000080, true, false }, { 0x277, true, false }, { 0x1b, true, false },
-		{ 0xc0000082, false, false }, { 0x40000000, false, false }, { 0x10a, false, false }, { 0x174, false, false },
+		{ 0xc0000082, false, false }, { 0x40000000, false, false }, { 0x10a, true, false }, { 0x174, false, false },
 		{ 0x3a, false, false }, { 0xffffffff, false, false },
 	};
 	struct vcpu *v = g->v;

@@ -891,6 +891,28 @@ static bool ends_block(const struct bt_insn *in)
 	}
 }
 
+/*
+ * A retpoline thunk, call 1f; 2: pause; lfence; jmp 2b; 1: mov %reg,(%rsp); ret, is a jump to reg and is translated as
+ * one.  The word below the stack pointer that it leaves is the one difference.
+ */
+static void see_retpoline(struct xl *x, struct bt_insn *in)
+{
+	uint64_t off = in->target - x->page_va;
+	const uint8_t *p = x->code + off;
+
+	if (in->cls != BC_CALL || in->target - in->va > 64 || off > PAGE_SIZE_HV - 5)
+		return;
+	if ((p[0] != 0x48 && p[0] != 0x4c) || p[1] != 0x89 || (p[2] & 0xc7) != 0x04 || p[3] != 0x24 || p[4] != 0xc3)
+		return;
+	in->reg = (uint8_t)((p[2] >> 3 & 7) | (p[0] & 4 ? 8 : 0));
+	if (in->reg == REG_RSP)
+		return;
+	in->cls = BC_JMP_REG;
+	in->rd = (uint16_t)R(in->reg);
+	if (off + 5 > x->b->dep_hi)
+		x->b->dep_hi = (uint16_t)(off + 5);
+}
+
 /* Decodes the block's instructions.  false: the first one straddles and the next page's bytes are not given. */
 static bool decode_block(struct xl *x, const uint8_t *next)
 {
@@ -923,6 +945,7 @@ static bool decode_block(struct xl *x, const uint8_t *next)
 			va += in->len;
 			break;
 		}
+		see_retpoline(x, in);
 		x->n++;
 		va += in->len;
 		if (ends_block(in) || (in->cls == BC_JCC && ++jccs == MAX_SIDE))
@@ -1141,7 +1164,8 @@ struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct b
 	*need_next = !decode_block(x, next);
 	if (*need_next)
 		return NULL;
-	b->dep_hi = (uint16_t)(va - pg->va + b->len);
+	if (b->dep_hi < va - pg->va + b->len)
+		b->dep_hi = (uint16_t)(va - pg->va + b->len);
 	if (b->dep_hi > PAGE_SIZE_HV) {
 		b->page2 = pg2;
 		b->dep_hi = PAGE_SIZE_HV;

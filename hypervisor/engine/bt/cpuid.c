@@ -13,6 +13,7 @@
  *   erms fsrm           guests would prefer string instructions, which leave translated code
  *   rdtscp              likewise: their clocks use lfence and rdtsc instead
  *   spec_ctrl ibpb ...  the MSRs behind them are the host's
+ * arch_capabilities is there to say what guests need not do (privop_msr.c).
  */
 #include <cpuid.h>
 #include <errno.h>
@@ -82,6 +83,7 @@ static const struct feature {
 	{ "vaes", CPUID_7_ECX, 9, .needs_avx = true },
 	{ "vpclmulqdq", CPUID_7_ECX, 10, .needs_avx = true },
 	{ "serialize", CPUID_7_EDX, 14, .always = true },  /* nothing to do here; spares guests five instructions for it */
+	{ "arch_capabilities", CPUID_7_EDX, 29, .always = true },
 	{ "avx_vnni", CPUID_71_EAX, 4, .needs_avx = true },
 	{ "xsaveopt", CPUID_D1_EAX, 0 },
 	{ "xsavec", CPUID_D1_EAX, 1 },

@@ -42,6 +42,16 @@ static int write_fs_base(struct vcpu *v, uint64_t x) { return set_base(&v->regs.
 static int write_gs_base(struct vcpu *v, uint64_t x) { return set_base(&v->regs.gs_base, x); }
 static int write_gs_other(struct vcpu *v, uint64_t x) { return set_base(&v->regs.gs_base_other, x); }
 
+/*
+ * What the guest need not do against speculation (Linux arch/x86/include/asm/msr-index.h, ARCH_CAP_*): nearly everything,
+ * since it would not survive translation; return thunks (bit 62, ITS_NO) would only cost.  Not IBRS_ALL: with it Linux
+ * clears the branch history at every system call.
+ */
+#define ARCH_CAP_NOTHING_TO_DO (1UL << 0 | 1UL << 3 | 1UL << 4 | 1UL << 5 | 1UL << 6 | 1UL << 8 | 1UL << 13 | 1UL << 14 | \
+				1UL << 15 | 1UL << 20 | 1UL << 24 | 1UL << 26 | 1UL << 27 | 1UL << 62)
+
+static uint64_t read_arch_cap(struct vcpu *v) { return ARCH_CAP_NOTHING_TO_DO; }
+
 static int write_tsc_aux(struct vcpu *v, uint64_t x)
 {
 	if (x >> 32)
@@ -61,6 +71,7 @@ static const struct msr_row {
 	{ 0x00000010, priv_guest_tsc, NULL },
 	{ 0x00000017, read_zero, NULL },              /* PLATFORM_ID: the microcode loader looks */
 	{ 0x0000001b, read_apic, NULL },
+	{ 0x0000010a, read_arch_cap, NULL },
 	{ 0x0000008b, read_zero, NULL },              /* UCODE_REV: written with 0 before it is read */
 	{ 0x000000ce, read_zero, NULL },              /* PLATFORM_INFO: no CPUID faulting */
 	{ 0x00000140, read_zero, NULL },              /* MISC_FEATURES_ENABLES */
