@@ -190,13 +190,14 @@ static void status_heard(int rc, const json_t *reply, int *fds, int nfds, void *
 	if (json_is_true(json_object_get(reply, "release_wanted")))
 		dom_release_wanted(d);
 	d->disk_released |= json_is_true(json_object_get(reply, "released"));
-	if (d->has_iscsi && d->disk_pidfd < 0 && !d->jobs_head)
+	if (d->found && d->has_iscsi && d->disk_pidfd < 0)
 		disk_gone(d);                  /* it died while hypervisord was away */
-	if (!strcmp(d->copy, "building") && !d->jobs_head && !d->gone_seen) {
+	if (!strcmp(d->copy, "building") && d->found && !d->gone_seen) {
 		log_warn("domain %s (%u): hypervisord ended while it was being made; it is taken away", d->name, d->domid);
 		dom_end(d, "lost", false);
 		return;
 	}
+	d->found = false;
 	if (strcmp(d->copy, "running"))
 		return;
 	d->incoming = false;
