@@ -7,7 +7,7 @@ migrated_migrated_LDADD = $(PKI_LIBS)
 
 migrated_haven_migrate_worker_SOURCES = migrated/migrate_worker.c migrated/migrate_worker.h migrated/migrate_ids.h \
 	migrated/move_source.c migrated/move_target.c migrated/move_check.c migrated/move_check.h migrated/precopy.c migrated/precopy.h \
-	migrated/page_source.c migrated/page_source.h migrated/page_sink.c migrated/page_sink.h migrated/stream.c migrated/stream.h \
+	migrated/page_source.c migrated/page_source.h migrated/page_sink.c migrated/page_sink.h migrated/stream_digest.c migrated/stream_digest.h migrated/stream.c migrated/stream.h \
 	migrated/tls_link.c migrated/tls_link.h migrated/tls_context.c migrated/tls_context.h migrated/signer_key.c migrated/signer_key.h
 migrated_haven_migrate_worker_LDADD = $(PKI_LIBS)
 
@@ -20,7 +20,7 @@ tests_unit_test_precopy_LDADD = $(UNIT_LIBS)
 
 check_PROGRAMS += tests/fuzz/fuzz_stream
 tests_fuzz_fuzz_stream_SOURCES = tests/fuzz/fuzz_stream.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h migrated/stream.c migrated/stream.h \
-	migrated/page_sink.c migrated/page_sink.h
+	migrated/page_sink.c migrated/page_sink.h migrated/stream_digest.c migrated/stream_digest.h
 tests_fuzz_fuzz_stream_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS)
 
 
@@ -33,6 +33,6 @@ dist_man_MANS += docs/man/migrated.8
 dist_systemdsystemunit_DATA += units/migrated.service
 
 check_PROGRAMS += tests/unit/test_stream
-tests_unit_test_stream_SOURCES = tests/unit/test_stream.c migrated/stream.c migrated/stream.h migrated/page_sink.c migrated/page_sink.h \
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c migrated/stream.c migrated/stream.h migrated/page_sink.c migrated/page_sink.h migrated/stream_digest.c migrated/stream_digest.h \
 	migrated/page_source.c migrated/page_source.h
 tests_unit_test_stream_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)

@@ -374,7 +374,7 @@ static int add_sender(struct source *s, struct tls_link *l, struct err *err)
 	n->s = s;
 	n->link = l;
 	n->main = s->links == 0;
-	if (page_source_init(&n->pages, s->ram, s->frames, write_link, l) < 0)
+	if (page_source_init(&n->pages, s->ram, s->frames, s->accept.token, write_link, l) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	s->links++;
 	return 0;

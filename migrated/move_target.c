@@ -406,7 +406,7 @@ static int start_further(struct worker *w, void *arg)
 			close(fd);
 			break;
 		}
-		rc = page_sink_init(&f->sink, t->ram, t->frames, t->ram_fd);
+		rc = page_sink_init(&f->sink, t->ram, t->frames, t->ram_fd, t->token);
 		if (rc == 0)
 			rc = -pthread_create(&f->thread, NULL, further_run, f);
 		f->started = rc == 0;
@@ -464,13 +464,15 @@ static int take_state(struct target *t, const struct stream_header *hdr)
 	int rc = t->state_bytes ? -EBADMSG : 0;
 
 	stream_header_encode(h, hdr->type, hdr->length);
-	if (rc == 0 && !EVP_DigestUpdate(t->sink.digest, h, sizeof(h)))
-		rc = -ENOMEM;
+	if (rc == 0)
+		rc = stream_digest_add(&t->sink.digest, h, sizeof(h));
 	while (rc == 0 && left > 0) {
 		uint32_t n = left < STATE_CHUNK ? left : STATE_CHUNK;
 
 		rc = link_read(&t->w->link, chunk, n);
-		if (rc == 0 && (!EVP_DigestUpdate(t->sink.digest, chunk, n) || write(t->state_fd, chunk, n) != (ssize_t)n))
+		if (rc == 0)
+			rc = stream_digest_add(&t->sink.digest, chunk, n);
+		if (rc == 0 && write(t->state_fd, chunk, n) != (ssize_t)n)
 			rc = -EIO;
 		left -= n;
 	}
@@ -700,7 +702,7 @@ static int target_prepare(struct target *t, struct err *err)
 	json_decref(grant);
 	if (rc == 0)
 		rc = map_memory(t, err);
-	if (rc == 0 && page_sink_init(&t->sink, t->ram, t->frames, t->ram_fd) < 0)
+	if (rc == 0 && page_sink_init(&t->sink, t->ram, t->frames, t->ram_fd, t->token) < 0)
 		rc = err_set(err, -ENOMEM, "out of memory");
 	t->state_fd = rc == 0 ? memfd_create("haven-state", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
 	if (rc == 0 && t->state_fd < 0)

@@ -7,25 +7,18 @@
 #include <unistd.h>
 #include <openssl/crypto.h>
 
-int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd)
+int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd, const uint8_t token[STREAM_TOKEN_BYTES])
 {
 	s->ram = ram;
 	s->frames = frames;
 	s->ram_fd = ram_fd;
 	atomic_init(&s->pages, 0);
-	s->digest = EVP_MD_CTX_new();
-	return s->digest && EVP_DigestInit_ex(s->digest, EVP_sha256(), NULL) ? 0 : -ENOMEM;
+	return stream_digest_init(&s->digest, token);
 }
 
 void page_sink_free(struct page_sink *s)
 {
-	EVP_MD_CTX_free(s->digest);
-	s->digest = NULL;
-}
-
-static int digest_add(struct page_sink *s, const void *p, size_t n)
-{
-	return EVP_DigestUpdate(s->digest, p, n) ? 0 : -ENOMEM;
+	stream_digest_free(&s->digest);
 }
 
 static int digest_header(struct page_sink *s, const struct stream_header *hdr)
@@ -33,14 +26,14 @@ static int digest_header(struct page_sink *s, const struct stream_header *hdr)
 	uint8_t h[STREAM_HEADER_BYTES];
 
 	stream_header_encode(h, hdr->type, hdr->length);
-	return digest_add(s, h, sizeof(h));
+	return stream_digest_add(&s->digest, h, sizeof(h));
 }
 
 static int read_and_digest(struct page_sink *s, void *dst, size_t n, stream_read_fn read, void *arg)
 {
 	int rc = read(arg, dst, n);
 
-	return rc < 0 ? rc : digest_add(s, dst, n);
+	return rc < 0 ? rc : stream_digest_add(&s->digest, dst, n);
 }
 
 /* Neighbouring frames are neighbours in memory too: each stretch is one read. */
@@ -137,15 +130,15 @@ int page_sink_digest(struct page_sink *s, const struct stream_header *hdr, const
 {
 	int rc = digest_header(s, hdr);
 
-	return rc < 0 ? rc : digest_add(s, body, hdr->length);
+	return rc < 0 ? rc : stream_digest_add(&s->digest, body, hdr->length);
 }
 
 int page_sink_verify(struct page_sink *s, const uint8_t want[STREAM_DIGEST_BYTES])
 {
-	uint8_t have[EVP_MAX_MD_SIZE];
-	unsigned n = 0;
+	uint8_t have[STREAM_DIGEST_BYTES];
+	int rc = stream_digest_end(&s->digest, have);
 
-	if (!EVP_DigestFinal_ex(s->digest, have, &n) || n != STREAM_DIGEST_BYTES)
-		return -ENOMEM;
-	return CRYPTO_memcmp(have, want, n) == 0 ? 0 : -EILSEQ;
+	if (rc < 0)
+		return rc;
+	return CRYPTO_memcmp(have, want, sizeof(have)) == 0 ? 0 : -EILSEQ;
 }

@@ -7,19 +7,19 @@
 #define MIGRATED_PAGE_SINK_H
 
 #include <stdatomic.h>
-#include <openssl/evp.h>
-#include "migrated/stream.h"
+#include "migrated/stream_digest.h"
 
 struct page_sink {
 	uint8_t *ram;                 /* frames * 4096 octets, borrowed */
 	uint64_t frames;
 	int ram_fd;                   /* the memfd behind ram, to find its holes; -1: plain memory */
-	EVP_MD_CTX *digest;
+	struct stream_digest digest;
 	_Atomic uint64_t pages;       /* written so far; read by the heartbeat */
 	uint8_t table[8 + 16 * STREAM_ZEROS_MAX];
 };
 
-int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd);   /* 0 or -ENOMEM */
+/* token: the digest's key.  0 or -ENOMEM. */
+int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd, const uint8_t token[STREAM_TOKEN_BYTES]);
 void page_sink_free(struct page_sink *s);
 /*
  * Takes the body of a PAGES, ZEROS or ROUND_END record whose header was decoded; reads exactly hdr->length octets unless it

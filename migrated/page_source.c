@@ -8,7 +8,8 @@
 
 #define HEAD_ROOM (STREAM_HEADER_BYTES + 8 + 8 * PAGE_BATCH)
 
-int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames, stream_write_fn write, void *write_arg)
+int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames, const uint8_t token[STREAM_TOKEN_BYTES],
+		     stream_write_fn write, void *write_arg)
 {
 	memset(s, 0, sizeof(*s));
 	s->ram = ram;
@@ -16,8 +17,7 @@ int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames,
 	s->write = write;
 	s->write_arg = write_arg;
 	s->batch = calloc(1, HEAD_ROOM + PAGE_BATCH * STREAM_PAGE);
-	s->digest = EVP_MD_CTX_new();
-	if (!s->batch || !s->digest || !EVP_DigestInit_ex(s->digest, EVP_sha256(), NULL)) {
+	if (!s->batch || stream_digest_init(&s->digest, token) < 0) {
 		page_source_free(s);
 		return -ENOMEM;
 	}
@@ -27,9 +27,8 @@ int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames,
 void page_source_free(struct page_source *s)
 {
 	free(s->batch);
-	EVP_MD_CTX_free(s->digest);
+	stream_digest_free(&s->digest);
 	s->batch = NULL;
-	s->digest = NULL;
 }
 
 static void put_le(uint8_t *p, uint64_t v, int n)
@@ -41,11 +40,10 @@ static void put_le(uint8_t *p, uint64_t v, int n)
 /* A complete record, header included: digested and sent. */
 static int send_record(struct page_source *s, const uint8_t *record, size_t n)
 {
-	int rc;
+	int rc = stream_digest_add(&s->digest, record, n);
 
-	if (!EVP_DigestUpdate(s->digest, record, n))
-		return -ENOMEM;
-	rc = s->write(s->write_arg, record, n);
+	if (rc == 0)
+		rc = s->write(s->write_arg, record, n);
 	if (rc == 0)
 		s->bytes += n;
 	return rc;
@@ -166,11 +164,9 @@ int page_source_state(struct page_source *s, const void *body, uint32_t n)
 
 int page_source_end(struct page_source *s)
 {
-	uint8_t record[STREAM_HEADER_BYTES + EVP_MAX_MD_SIZE];
-	unsigned n = 0;
+	uint8_t record[STREAM_HEADER_BYTES + STREAM_DIGEST_BYTES];
+	int rc = stream_digest_end(&s->digest, record + STREAM_HEADER_BYTES);
 
 	stream_header_encode(record, STREAM_END, STREAM_DIGEST_BYTES);
-	if (!EVP_DigestFinal_ex(s->digest, record + STREAM_HEADER_BYTES, &n) || n != STREAM_DIGEST_BYTES)
-		return -ENOMEM;
-	return s->write(s->write_arg, record, STREAM_HEADER_BYTES + STREAM_DIGEST_BYTES);
+	return rc < 0 ? rc : s->write(s->write_arg, record, sizeof(record));
 }

@@ -8,8 +8,7 @@
 #ifndef MIGRATED_PAGE_SOURCE_H
 #define MIGRATED_PAGE_SOURCE_H
 
-#include <openssl/evp.h>
-#include "migrated/stream.h"
+#include "migrated/stream_digest.h"
 
 #define PAGE_BATCH 64u               /* pages a record: 256 KiB */
 
@@ -19,7 +18,7 @@ typedef int (*stream_write_fn)(void *arg, const void *p, size_t n);
 struct page_source {
 	const uint8_t *ram;              /* frames * 4096 octets, borrowed */
 	uint64_t frames;
-	EVP_MD_CTX *digest;
+	struct stream_digest digest;
 	stream_write_fn write;
 	void *write_arg;
 	uint8_t *batch;                  /* head room, then PAGE_BATCH pages */
@@ -30,8 +29,9 @@ struct page_source {
 	uint64_t bytes, sent_pages, zero_pages;   /* totals */
 };
 
-/* 0 or -ENOMEM. */
-int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames, stream_write_fn write, void *write_arg);
+/* token: the digest's key.  0 or -ENOMEM. */
+int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames, const uint8_t token[STREAM_TOKEN_BYTES],
+		     stream_write_fn write, void *write_arg);
 void page_source_free(struct page_source *s);       /* idempotent after init or zeroing */
 /* One frame as it is now; sends when a batch is full.  0 or the writer's error. */
 int page_source_frame(struct page_source *s, uint64_t frame);

@@ -16,7 +16,7 @@
 #define STREAM_HEADER_BYTES 8u
 #define STREAM_PREAMBLE_BYTES 32u
 #define STREAM_TOKEN_BYTES 16u
-#define STREAM_DIGEST_BYTES 32u
+#define STREAM_DIGEST_BYTES 16u
 #define STREAM_PAGES_MAX 256u             /* pages a PAGES record */
 #define STREAM_ZEROS_MAX 1024u            /* runs a ZEROS record */
 #define STREAM_TEXT_MAX 1024u

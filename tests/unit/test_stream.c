@@ -20,6 +20,8 @@
 #define FRAMES 300u
 #define BYTES (FRAMES * STREAM_PAGE)
 
+static const uint8_t token[STREAM_TOKEN_BYTES] = "0123456789abcde";
+
 static int write_buf(void *arg, const void *p, size_t n)
 {
 	buf_bytes(arg, p, n);
@@ -50,7 +52,7 @@ static void make_stream(struct buf *b, const uint8_t *ram)
 	struct page_source *s = calloc(1, sizeof(*s));
 
 	buf_init(b, 16 << 20);
-	assert_int_equal(page_source_init(s, ram, FRAMES, write_buf, b), 0);
+	assert_int_equal(page_source_init(s, ram, FRAMES, token, write_buf, b), 0);
 	for (unsigned f = 0; f < FRAMES; f++)
 		assert_int_equal(page_source_frame(s, f), 0);
 	assert_int_equal(page_source_round_end(s, 0), 0);
@@ -69,7 +71,7 @@ static int take_stream(const void *p, size_t n, uint8_t *ram, int fd)
 	struct stream_header hdr;
 	struct reader r;
 	uint32_t round = 99;
-	int rc = page_sink_init(s, ram, FRAMES, fd);
+	int rc = page_sink_init(s, ram, FRAMES, fd, token);
 
 	reader_init(&r, p, n);
 	while (rc == 0) {
@@ -184,7 +186,7 @@ static void test_headers_are_bounded(void **state)
 		{ STREAM_HELLO, STREAM_HELLO_MAX, 0 }, { STREAM_HELLO, STREAM_HELLO_MAX + 1, -EMSGSIZE },
 		{ STREAM_PAGES, 8 + STREAM_PAGES_MAX * (8 + STREAM_PAGE), 0 }, { STREAM_PAGES, 0, -EMSGSIZE },
 		{ STREAM_PAGES, 9 + STREAM_PAGES_MAX * (8 + STREAM_PAGE), -EMSGSIZE }, { STREAM_STATE, 0xffffffff, -EMSGSIZE },
-		{ STREAM_READY, 1, -EMSGSIZE }, { STREAM_GO, 7, -EMSGSIZE }, { STREAM_END, 31, -EMSGSIZE },
+		{ STREAM_READY, 1, -EMSGSIZE }, { STREAM_GO, 7, -EMSGSIZE }, { STREAM_END, STREAM_DIGEST_BYTES - 1, -EMSGSIZE },
 		{ 0, 0, -EPROTONOSUPPORT }, { 14, 0, -EPROTONOSUPPORT }, { 0x7fff, 0, -EPROTONOSUPPORT },
 		{ 0x8fff, STREAM_UNKNOWN_MAX, 0 }, { 0x8fff, STREAM_UNKNOWN_MAX + 1, -EMSGSIZE },
 	};

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* stream_digest.c - see stream_digest.h. */
+#include "migrated/stream_digest.h"
+
+#include <errno.h>
+#include <string.h>
+#include <openssl/core_names.h>
+
+int stream_digest_init(struct stream_digest *d, const uint8_t token[STREAM_TOKEN_BYTES])
+{
+	static const char cipher[] = "AES-128-GCM";
+	uint8_t nonce[12] = { 0 };
+	char name[sizeof(cipher)];
+	EVP_MAC *mac = EVP_MAC_fetch(NULL, "GMAC", NULL);
+	OSSL_PARAM params[3];
+
+	memcpy(name, cipher, sizeof(name));
+	params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_CIPHER, name, 0);
+	params[1] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_IV, nonce, sizeof(nonce));
+	params[2] = OSSL_PARAM_construct_end();
+	d->ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
+	EVP_MAC_free(mac);
+	if (d->ctx && EVP_MAC_init(d->ctx, token, STREAM_TOKEN_BYTES, params))
+		return 0;
+	stream_digest_free(d);
+	return -ENOMEM;
+}
+
+int stream_digest_add(struct stream_digest *d, const void *p, size_t n)
+{
+	return EVP_MAC_update(d->ctx, p, n) ? 0 : -ENOMEM;
+}
+
+int stream_digest_end(struct stream_digest *d, uint8_t ret[STREAM_DIGEST_BYTES])
+{
+	size_t n = 0;
+
+	return EVP_MAC_final(d->ctx, ret, &n, STREAM_DIGEST_BYTES) && n == STREAM_DIGEST_BYTES ? 0 : -ENOMEM;
+}
+
+void stream_digest_free(struct stream_digest *d)
+{
+	EVP_MAC_CTX_free(d->ctx);
+	d->ctx = NULL;
+}
