@@ -293,6 +293,27 @@ static int64_t machphys_mapping(struct vcpu *v, uint64_t va)
 	return guest_write(v, va, &m, sizeof(m));
 }
 
+/*
+ * What libxl sets for a PV guest: RAM up to maxmem and 8 MiB of slack, where the guest puts frames that are not its own.
+ * The guest learns there how far it may balloon.
+ */
+static int64_t memory_map(struct vcpu *v, uint64_t va)
+{
+	struct { uint64_t addr, size; uint32_t type; } __attribute__((packed)) e820 = {
+		0, (v->d->max_pages << PAGE_SHIFT_HV) + (8UL << 20), 1
+	};
+	struct xen_memory_map m;
+
+	if (guest_read(v, &m, va, sizeof(m)))
+		return -EFAULT;
+	if (m.nr_entries < 1)
+		return -EINVAL;
+	m.nr_entries = 1;
+	if (guest_write(v, (uint64_t)(uintptr_t)m.buffer.p, &e820, sizeof(e820)) || guest_write(v, va, &m, sizeof(m)))
+		return -EFAULT;
+	return 0;
+}
+
 static int64_t domain_query(struct vcpu *v, unsigned op, uint64_t va)
 {
 	struct xen_memory_domain q;
@@ -334,6 +355,8 @@ int64_t do_memory_op(struct vcpu *v, struct hypercall *c)
 		return domain_query(v, op, c->arg[1]);
 	case XENMEM_machphys_mapping:
 		return machphys_mapping(v, c->arg[1]);
+	case XENMEM_memory_map:
+		return memory_map(v, c->arg[1]);
 	case XENMEM_add_to_physmap:
 	case XENMEM_add_to_physmap_batch:
 	case XENMEM_remove_from_physmap:
