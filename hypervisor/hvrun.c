@@ -2,7 +2,9 @@
 /*
  * hvrun - boots one PV kernel in one process, with its console on stdin and stdout: the developer's tool.
  *
- *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS]
+ *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS]
+ *
+ * -M: every MS milliseconds the guest moves into a domain made anew, through the records that save and migration use.
  *
  * No daemon, no disk, no network, no sandbox.  The guest finds an empty xenstore: every read says ENOENT.  Ends with the guest
  * (exit status 0 after power-off, 2 after a crash, 3 when -t ran out); Ctrl-] ends it from the keyboard.
@@ -26,6 +28,7 @@
 #include "hypervisor/build/pv_start.h"
 #include "hypervisor/domain_new.h"
 #include "hypervisor/vcpu_thread.h"
+#include "lib/buf.h"
 
 #define ESCAPE 0x1d                            /* Ctrl-] */
 
@@ -36,7 +39,7 @@ struct hvrun {
 	uint8_t reply[4096]; size_t reply_len, reply_done;
 };
 
-struct options { const char *kernel, *ramdisk, *cmdline; unsigned mib, vcpus, seconds; };
+struct options { const char *kernel, *ramdisk, *cmdline; unsigned mib, vcpus, seconds, move_ms; };
 
 static void wake(struct hvrun *h)
 {
@@ -221,12 +224,25 @@ static int file_map(const char *path, const uint8_t **ret, size_t *ret_n)
 	return 0;
 }
 
-static int build(struct hvrun *h, const struct options *o, struct err *err)
+static int domain_make(struct hvrun *h, const struct options *o, struct domain **ret, struct err *err)
 {
 	struct domain_params dp = { .domid = 1, .name = "hvrun", .max_pages = (uint64_t)o->mib << 8, .vcpus = o->vcpus, .ram_fd = -1 };
+	int rc = domain_new(&dp, ret, err);
+
+	if (rc)
+		return rc;
+	(*ret)->owner = h;
+	(*ret)->evtchn_notify_backend = on_notify;
+	(*ret)->console_write = on_console_write;
+	(*ret)->shutdown_notify = on_shutdown;
+	(*ret)->log = on_log;
+	return domain_attach(*ret, &engine_bt, 0, err);
+}
+
+static int build(struct hvrun *h, const struct options *o, struct err *err)
+{
 	struct pv_params pp = { .kernel_name = o->kernel, .ramdisk_name = o->ramdisk, .cmdline = o->cmdline,
-				.nr_pages = dp.max_pages };
-	struct timespec now;
+				.nr_pages = (uint64_t)o->mib << 8 };
 	int rc = file_map(o->kernel, &pp.kernel, &pp.kernel_len);
 
 	if (rc)
@@ -234,20 +250,9 @@ static int build(struct hvrun *h, const struct options *o, struct err *err)
 	rc = o->ramdisk ? file_map(o->ramdisk, &pp.ramdisk, &pp.ramdisk_len) : 0;
 	if (rc)
 		return err_set(err, rc, "%s: %s", o->ramdisk, strerror(-rc));
-	rc = domain_new(&dp, &h->d, err);
+	rc = domain_make(h, o, &h->d, err);
 	if (rc)
 		return rc;
-	h->d->owner = h;
-	h->d->evtchn_notify_backend = on_notify;
-	h->d->console_write = on_console_write;
-	h->d->shutdown_notify = on_shutdown;
-	h->d->log = on_log;
-	rc = domain_attach(h->d, &engine_bt, 0, err);
-	if (rc)
-		return rc;
-	h->d->system_offset_ns = -(int64_t)abi_now_ns();
-	clock_gettime(CLOCK_REALTIME, &now);
-	h->d->wallclock_offset_ns = now.tv_sec * 1000000000L + now.tv_nsec;
 	rc = pv_build(h->d, &pp, err);
 	if (rc)
 		return rc;
@@ -256,10 +261,56 @@ static int build(struct hvrun *h, const struct options *o, struct err *err)
 	return 0;
 }
 
-/* Until the guest ends, the time is over or the operator leaves.  The exit status. */
-static int serve(struct hvrun *h, unsigned seconds)
+/* State of `from`, which is paused, into `to`, which never ran: memory, the domain's record, each vCPU's. */
+static int transfer(struct domain *from, struct domain *to)
 {
-	uint64_t end = seconds ? abi_now_ns() + seconds * 1000000000UL : UINT64_MAX, n;
+	struct buf b;
+	int rc;
+
+	memcpy(to->ram, from->ram, domain_nr_frames(from) << PAGE_SHIFT_HV);
+	buf_init(&b, 64 << 20);
+	rc = abi_domain_save(from, &b);
+	if (!rc)
+		rc = abi_domain_load(to, b.data, b.len);
+	buf_free(&b);
+	for (unsigned i = 0; !rc && i < from->nr_vcpus; i++) {
+		buf_init(&b, 1 << 20);
+		rc = abi_vcpu_save(from->vcpu[i], &b);
+		if (!rc)
+			rc = abi_vcpu_load(to->vcpu[i], b.data, b.len);
+		buf_free(&b);
+	}
+	return rc;
+}
+
+static int move(struct hvrun *h, const struct options *o)
+{
+	struct domain *old = h->d, *fresh = NULL;
+	struct err err = { 0 };
+	int rc = domain_make(h, o, &fresh, &err);
+
+	if (!rc) {
+		vcpu_threads_pause(old);
+		rc = transfer(old, fresh);
+	}
+	if (!rc) {
+		vcpu_threads_stop(old);
+		domain_free(old);
+		h->d = fresh;
+		rc = vcpu_threads_start(fresh);
+	}
+	if (rc)
+		fprintf(stderr, "[hvrun] the move failed: %s\r\n", err.code ? err.text : strerror(-rc));
+	else
+		vcpu_threads_resume(fresh);
+	return rc;
+}
+
+/* Until the guest ends, the time is over or the operator leaves.  The exit status. */
+static int serve(struct hvrun *h, const struct options *o)
+{
+	uint64_t end = o->seconds ? abi_now_ns() + o->seconds * 1000000000UL : UINT64_MAX, n;
+	uint64_t next_move = o->move_ms ? abi_now_ns() + o->move_ms * 1000000UL : UINT64_MAX;
 	struct pollfd p[2] = { { .fd = h->wake_fd, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
 
 	for (;;) {
@@ -272,11 +323,16 @@ static int serve(struct hvrun *h, unsigned seconds)
 			return reason == SHUTDOWN_crash ? 2 : 0;
 		}
 		if (abi_now_ns() >= end) {
-			fprintf(stderr, "[hvrun] %u s are over\r\n", seconds);
+			fprintf(stderr, "[hvrun] %u s are over\r\n", o->seconds);
 			return 3;
 		}
+		if (abi_now_ns() >= next_move) {
+			if (move(h, o))
+				return 1;
+			next_move = abi_now_ns() + o->move_ms * 1000000UL;
+		}
 		p[1].fd = console_room(h) && p[1].fd >= 0 ? STDIN_FILENO : p[1].fd;
-		if (poll(p, p[1].fd >= 0 && console_room(h) ? 2 : 1, 200) < 0 && errno != EINTR)
+		if (poll(p, p[1].fd >= 0 && console_room(h) ? 2 : 1, o->move_ms && o->move_ms < 200 ? (int)o->move_ms : 200) < 0 && errno != EINTR)
 			return 1;
 		if (p[0].revents && read(h->wake_fd, &n, sizeof n) < 0)
 			continue;
@@ -316,7 +372,7 @@ static void tty_restore(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS]\n");
+	fprintf(stderr, "usage: hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS]\n");
 	return 64;
 }
 
@@ -327,7 +383,7 @@ int main(int argc, char **argv)
 	struct err err = { 0 };
 	int c, status;
 
-	while ((c = getopt(argc, argv, "k:r:m:c:a:t:")) != -1) {
+	while ((c = getopt(argc, argv, "k:r:m:c:a:t:M:")) != -1) {
 		switch (c) {
 		case 'k': o.kernel = optarg; break;
 		case 'r': o.ramdisk = optarg; break;
@@ -335,6 +391,7 @@ int main(int argc, char **argv)
 		case 'c': o.vcpus = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'a': o.cmdline = optarg; break;
 		case 't': o.seconds = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'M': o.move_ms = (unsigned)strtoul(optarg, NULL, 0); break;
 		default: return usage();
 		}
 	}
@@ -347,7 +404,7 @@ int main(int argc, char **argv)
 	}
 	vcpu_threads_resume(h.d);
 	tty_raw();
-	status = serve(&h, o.seconds);
+	status = serve(&h, &o);
 	tty_restore();
 	vcpu_threads_stop(h.d);
 	domain_free(h.d);
