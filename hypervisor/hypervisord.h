@@ -157,7 +157,7 @@ int store_node0(const char *hostname, struct err *err);    /* Domain-0's own nod
 int store_call(json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds, struct err *err);
 json_t *store_nodes(const struct dom *d, const json_t *status);   /* the batch; pure */
 
-void hvd_ring_add(const char *line);            /* a line for xl dmesg */
+void hvd_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* the log, and xl dmesg */
 
 /* --- operations -------------------------------------------------------------------------------------------------------- */
 

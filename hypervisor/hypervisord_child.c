@@ -168,12 +168,12 @@ static void guest_ended(struct dom *d, int reason)
 	if (reason > 3)
 		reason = 3;
 	action = config_str(d->config, ends[reason].key, ends[reason].dflt);
-	log_info("domain %s (%u): %s, so %s", d->name, d->domid, ends[reason].reason, action);
+	hvd_log("domain %s (%u): %s, so %s", d->name, d->domid, ends[reason].reason, action);
 	if (!strcmp(action, "preserve")) {
 		dom_event(d, "domain-changed");
 		return;
 	}
-	dom_end(d, ends[reason].reason, !strcmp(action, "restart") || !strcmp(action, "rename-restart"));
+	dom_end(d, ends[reason].reason, strstr(action, "restart") != NULL);   /* coredump-restart, rename-restart, too */
 }
 
 static void status_heard(int rc, const json_t *reply, int *fds, int nfds, void *arg)

@@ -115,7 +115,7 @@ static void dom_end_done(struct job *j)
 	}
 	config = json_incref(d->config);
 	snprintf(d->copy, sizeof d->copy, "dying");
-	log_info("domain %s (%u): gone, %s", d->name, d->domid, d->reason);
+	hvd_log("domain %s (%u): gone, %s", d->name, d->domid, d->reason);
 	dom_event(d, "domain-destroyed");
 	dom_forget(j);
 	if (restart)
@@ -305,7 +305,7 @@ static void create_done(struct job *j)
 	}
 	snprintf(d->copy, sizeof d->copy, "running");
 	child_watch(d);
-	log_info("domain %s (%u): created, uuid %s", d->name, d->domid, d->uuid);
+	hvd_log("domain %s (%u): created, uuid %s", d->name, d->domid, d->uuid);
 	dom_event(d, "domain-created");
 	j->reply = json_pack("{s:i}", "domid", d->domid);
 }

@@ -311,7 +311,7 @@ static void supervise_done(struct job *j)
 	if (j->rc)
 		qb_loop_timer_add(d->hvd->loop, QB_LOOP_MED, 2 * QB_TIME_NS_IN_SEC, (void *)(uintptr_t)d->domid, supervise_again, NULL);
 	else
-		log_info("domain %s (%u): hv-disk was begun again", d->name, d->domid);
+		hvd_log("domain %s (%u): hv-disk was begun again", d->name, d->domid);
 	disk_watch(d);
 }
 

@@ -12,6 +12,9 @@
 #include <unistd.h>
 #include "lib/log.h"
 
+#define MAX_REQUESTS 256
+#define MAX_REQUESTS_OTHERS 32
+
 /* One request not answered yet.  A client's requests are answered in the order they came (messages.md). */
 struct pending {
 	struct pending *next;
@@ -204,11 +207,29 @@ int jobs_init(struct hvd *h)
 	return qb_loop_poll_add(h->loop, QB_LOOP_HIGH, h->done_fd, POLLIN, h, jobs_back);
 }
 
+/* A request is a thread for a while, so there is an end to them; reading requests of other users leave room for root's. */
+static bool too_many(struct hvd *h, struct msg_call *call)
+{
+	unsigned all = 0, others = 0;
+
+	for (struct pending *p = h->pending_head; p; p = p->next) {
+		all++;
+		others += msg_call_uid(p->call) != 0;
+	}
+	return all >= MAX_REQUESTS || (msg_call_uid(call) != 0 && others >= MAX_REQUESTS_OTHERS);
+}
+
 struct job *job_new(struct hvd *h, struct msg_call *call, struct dom *dom)
 {
 	struct job *j = calloc(1, sizeof *j);
 	struct pending *p = call ? calloc(1, sizeof *p) : NULL;
 
+	if (call && too_many(h, call)) {
+		free(j);
+		free(p);
+		msg_error(call, -EBUSY, "hypervisord has too many requests under way; try again");
+		return NULL;
+	}
 	if (!j || (call && !p)) {
 		free(j);
 		free(p);

@@ -129,8 +129,7 @@ static int serve(struct hvd *h, struct err *err)
 	doms_find(h);
 	msg_peer_new(h->loop, "xenstored-admin.sock", store_up, NULL, NULL, h, &h->store);
 	msg_peer_new(h->loop, "xenconsoled.sock", console_up, NULL, NULL, h, &h->console);
-	hvd_ring_add("Haven hypervisord 0.1.0, engine bt");
-	log_info("ready");
+	hvd_log("hypervisord 0.1.0 on %s, engine bt, %llu MiB", h->hostname, (unsigned long long)node_memory_total_kib() >> 10);
 	qb_loop_run(h->loop);
 	return 0;
 }

@@ -199,7 +199,7 @@ static void incoming_done(struct job *j)
 	}
 	child_watch(d);
 	json_object_set_new(j->reply, "domid", json_integer(d->domid));
-	log_info("domain %s (%u): incoming from %s, attempt %llu", d->name, d->domid, config_str(j->req, "from", "?"),
+	hvd_log("domain %s (%u): incoming from %s, attempt %llu", d->name, d->domid, config_str(j->req, "from", "?"),
 		 (unsigned long long)d->attempt);
 	dom_event(d, "domain-created");
 }
@@ -353,7 +353,7 @@ static void activate_done(struct job *j)
 		return;
 	d->incoming = false;
 	dom_record_write(d);
-	log_info("domain %s (%u): activated, attempt %llu", d->name, d->domid, (unsigned long long)d->attempt);
+	hvd_log("domain %s (%u): activated, attempt %llu", d->name, d->domid, (unsigned long long)d->attempt);
 }
 
 void op_activate(struct msg_call *c, void *h)

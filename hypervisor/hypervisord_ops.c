@@ -4,9 +4,12 @@
  */
 #include "hypervisor/hypervisord.h"
 
+#include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <qb/qblog.h>
 #include "lib/log.h"
@@ -194,32 +197,36 @@ static void op_sysrq(struct msg_call *c, void *h)
 		control_write(c, h, "sysrq", key);
 }
 
+static void console_path_work(struct job *j)
+{
+	json_t *q = json_pack("{s:s, s:I}", "op", "path", "domid", (json_int_t)j->number);
+	int sock = msg_connect("xenconsoled.sock", &j->err);
+
+	j->rc = sock < 0 ? sock : msg_call(sock, q, NULL, 0, &j->reply, NULL, NULL, 5000, NULL, NULL, &j->err);
+	if (sock >= 0)
+		close(sock);
+	json_decref(q);
+}
+
 static void op_console_path(struct msg_call *c, void *h)
 {
 	struct dom *d = request_dom(h, c);
 	struct job *j = d ? job_new(h, c, NULL) : NULL;
-	int sock;
 
 	if (!j)
 		return;
-	j->rc = sock = msg_connect("xenconsoled.sock", &j->err);
-	if (sock >= 0) {
-		json_t *q = json_pack("{s:s, s:i}", "op", "path", "domid", d->domid);
-
-		j->rc = msg_call(sock, q, NULL, 0, &j->reply, NULL, NULL, 2000, NULL, NULL, &j->err);
-		json_decref(q);
-		close(sock);
-	}
-	job_finish_now(j);
+	j->number = d->domid;
+	j->work = console_path_work;
+	job_start(j);
 }
 
 /* --- the message ring ------------------------------------------------------------------------------------------------------ */
 
 #define RING_BYTES 32768
 
-static struct { char text[RING_BYTES]; size_t n; } ring;
+static struct { pthread_mutex_t lock; char text[RING_BYTES]; size_t n; } ring = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-void hvd_ring_add(const char *line)
+static void ring_add(const char *line)
 {
 	size_t n = strlen(line);
 
@@ -236,13 +243,32 @@ void hvd_ring_add(const char *line)
 	ring.text[ring.n++] = '\n';
 }
 
+void hvd_log(const char *fmt, ...)
+{
+	char line[512], stamped[560];
+	struct timespec now;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	log_info("%s", line);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	snprintf(stamped, sizeof stamped, "(HAVEN) [%6lld.%06ld] %s", (long long)now.tv_sec, now.tv_nsec / 1000, line);
+	pthread_mutex_lock(&ring.lock);
+	ring_add(stamped);
+	pthread_mutex_unlock(&ring.lock);
+}
+
 static void op_dmesg(struct msg_call *c, void *h)
 {
 	struct job *j = job_new(h, c, NULL);
 
 	if (!j)
 		return;
-	j->reply = json_pack("{s:s%}", "text", ring.text, ring.n);
+	pthread_mutex_lock(&ring.lock);
+	j->reply = json_pack("{s:s%}", "dmesg", ring.text, ring.n);
+	pthread_mutex_unlock(&ring.lock);
 	job_finish_now(j);
 }
 

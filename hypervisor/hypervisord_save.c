@@ -153,7 +153,7 @@ static void restore_done(struct job *j)
 	}
 	snprintf(d->copy, sizeof d->copy, "running");
 	child_watch(d);
-	log_info("domain %s (%u): restored", d->name, d->domid);
+	hvd_log("domain %s (%u): restored", d->name, d->domid);
 	dom_event(d, "domain-created");
 	j->reply = json_pack("{s:i}", "domid", d->domid);
 }

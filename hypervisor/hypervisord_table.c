@@ -212,7 +212,7 @@ static void dom_find(struct hvd *h, const char *file)
 	d->disk_pidfd = d->disk_pid > 0 ? spawn_reopen(d->disk_pid, d->disk_start) : -1;
 	d->on_store = d->on_console = d->found = true;
 	if (d->pidfd >= 0) {
-		log_info("domain %s (%u): found again, pid %d", d->name, d->domid, (int)d->pid);
+		hvd_log("domain %s (%u): found again, pid %d", d->name, d->domid, (int)d->pid);
 		child_watch(d);
 	} else {
 		d->pidfd = -1;
