@@ -38,7 +38,7 @@ enum bt_exit_kind {
 #define BT_EXIT_IJMP 0xffffffffU            /* indirect jump, bt_vcpu.rip says where */
 #define BT_EXIT_RECOVERED 0xfffffffeU       /* state was rebuilt at an instruction's start; bt_vcpu.why says why */
 
-enum bt_why { BW_KICK, BW_EXCEPTION, BW_SLOW, BW_INTERNAL };
+enum bt_why { BW_KICK, BW_EXCEPTION, BW_SLOW, BW_UNGROUP, BW_INTERNAL };
 
 struct bt_block;
 
@@ -60,6 +60,7 @@ struct bt_site {                            /* one memory access's slow path */
 	uint16_t insn;
 	uint8_t a, i;                       /* address and index register; i == BT_NO_REG: constant address */
 	uint8_t size, len;                  /* of the access; of the instruction */
+	uint16_t range, off;                /* what is checked, and where in it the access lies (bt_xlat.c, groups) */
 	bool write, flags_in_slot, stack, simple; /* simple: BC_MEM, a thunk can do it */
 };
 
@@ -158,10 +159,13 @@ struct bt_domain {
 	atomic_bool stopping;
 	pthread_mutex_t split_lock;         /* locked accesses through a bounce buffer */
 	uint64_t flushes;
+	uint8_t no_group[4096];             /* by bt_no_group_index(): blocks whose groups crossed pages */
 	bool trace_stat, trace_exec, trace_blocks, trace_emulate, use_pext;
 };
 
 #define BT_HASH 65536U
+
+static inline unsigned bt_no_group_index(uint64_t va) { return (unsigned)(va ^ va >> 12) & 4095; }
 
 static inline struct bt_vcpu *bt_of(struct vcpu *v) { return v->engine_private; }
 static inline uint64_t bt_host(const struct bt_domain *bt, uint32_t off) { return (uint64_t)(uintptr_t)bt->rx + off; }

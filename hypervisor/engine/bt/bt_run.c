@@ -185,6 +185,12 @@ int bt_cold(struct bt_vcpu *bv)
 		va -= tag[bv->host[s->i] & (BT_TLB_ENTRIES - 1)];
 		bv->host[s->a] = va;
 	}
+	if ((va & (PAGE_SIZE_HV - 1)) + s->range > PAGE_SIZE_HV && s->range != s->size) {
+		bv->slow = *s;
+		bv->slow_gen = bt->flushes;
+		return cold_leave(bv, s, BW_UNGROUP);
+	}
+	va += s->off;
 	idx = bt_tlb_index(va);
 	if (t->ntag_r[idx] != -(va & ~(PAGE_SIZE_HV - 1)) || s->write) {
 		if (mmu_fill(bv->v, va, s->write ? MMU_WRITE : MMU_READ)) {
@@ -286,6 +292,19 @@ int bt_step(struct bt_vcpu *bv)
 	return rc;
 }
 
+/* A check of several accesses at once crossed a page's end: translate that block again, with a check for each. */
+static void ungroup(struct bt_vcpu *bv)
+{
+	struct bt_domain *bt = bv->bt;
+
+	pthread_mutex_lock(&bt->lock);
+	if (bv->slow_gen == bt->flushes) {
+		bt->no_group[bt_no_group_index(bv->slow.block->va)] = 1;
+		bt_block_kill(bt, bv->slow.block);
+	}
+	pthread_mutex_unlock(&bt->lock);
+}
+
 /* What a return from translated code asks for.  EMU_DONE: go on; else what run() returns. */
 static int handle_exit(struct bt_vcpu *bv)
 {
@@ -312,6 +331,9 @@ static int handle_exit(struct bt_vcpu *bv)
 			return EMU_DONE;
 		case BW_EXCEPTION:
 			return EXIT_EXCEPTION;
+		case BW_UNGROUP:
+			ungroup(bv);
+			return EMU_DONE;
 		case BW_SLOW:
 			bv->stat[BS_SLOW]++;
 			return bt_slow_access(bv);

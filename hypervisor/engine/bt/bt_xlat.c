@@ -31,6 +31,12 @@ struct cold { uint32_t jcc; uint32_t site; uint64_t va; uint8_t a; bool const_va
 struct side { uint32_t jcc; uint64_t target; uint32_t mask; struct bt_exit *exit; };
 struct regstate { unsigned spilled, clean; };
 
+/*
+ * A group: several accesses of the block at constant offsets from one register are checked together, as one range
+ * [lo, hi) from its value then; d holds the range's host address.  delta is what the stack pointer moved since.
+ */
+struct group { bool valid, write; uint8_t base, d; int32_t lo, hi, delta; };
+
 struct xl {
 	struct bt_domain *bt;
 	struct bt_block *b;
@@ -48,6 +54,8 @@ struct xl {
 	struct side side[2 * MAX_SIDE + 1]; unsigned nr_side;
 	struct bt_irec *irec;
 	unsigned nr_irec;
+	struct group grp;
+	bool no_groups;
 	int loop_end;                       /* instruction that jumps back to the first; -1: none */
 	struct { uint32_t jcc, head; struct regstate from, to; bool used; } back;
 };
@@ -90,6 +98,8 @@ static void spill(struct xl *x, unsigned r)
 static void need(struct xl *x, unsigned mask)
 {
 	mask &= x->spilled;
+	if (x->grp.valid && (mask & R(x->grp.d)))
+		x->grp.valid = false;
 	for (unsigned r = 0; mask; r++, mask >>= 1) {
 		if (!(mask & 1))
 			continue;
@@ -104,6 +114,8 @@ static void wrote(struct xl *x, unsigned mask)
 {
 	x->spilled &= ~mask;
 	x->clean &= ~mask;
+	if (x->grp.valid && (mask & R(x->grp.d)))
+		x->grp.valid = false;
 }
 
 static unsigned scratch(struct xl *x, unsigned excl)
@@ -111,7 +123,7 @@ static unsigned scratch(struct xl *x, unsigned excl)
 	const struct bt_insn *in = &x->in[x->i];
 	unsigned dead = in->wr_full & ~in->rd, best = NR_GPR, best_score = 0;
 
-	excl |= R(REG_RSP) | (in->needs_low ? 0xff00 : 0);
+	excl |= R(REG_RSP) | (in->needs_low ? 0xff00 : 0) | (x->grp.valid ? R(x->grp.d) : 0);
 	for (unsigned r = 0; r < NR_GPR; r++) {
 		unsigned score, ahead;
 
@@ -281,7 +293,7 @@ static uint32_t site_new(struct xl *x, unsigned a, unsigned i, unsigned size, bo
 
 	x->bt->site[n] = (struct bt_site){
 		.resume = x->e.p, .block = x->b, .mask = (uint16_t)x->spilled, .insn = (uint16_t)(x->nr_irec - 1),
-		.a = (uint8_t)a, .i = (uint8_t)i, .size = (uint8_t)size, .len = x->in[x->i].len, .write = write,
+		.a = (uint8_t)a, .i = (uint8_t)i, .size = (uint8_t)size, .range = (uint16_t)size, .len = x->in[x->i].len, .write = write,
 		.flags_in_slot = x->fl == FL_SLOT,
 	};
 	return n;
@@ -415,6 +427,165 @@ static void emit_address(struct xl *x, const struct bt_insn *in, unsigned a)
 	emit_segment(x, in, a);
 }
 
+/* ---- groups of accesses ---- */
+
+#define GROUP_RANGE 1024
+
+/* What the instruction adds to the stack pointer; false: nobody knows. */
+static bool rsp_change(const struct bt_insn *in, int32_t *by)
+{
+	const uint8_t *b = in->bytes;
+	int32_t imm;
+
+	*by = 0;
+	switch (in->cls) {
+	case BC_PUSH_REG: case BC_PUSH_IMM: case BC_PUSH_MEM:
+		*by = -8;
+		return true;
+	case BC_POP_REG:
+		*by = 8;
+		return true;
+	case BC_LEAVE:
+		return false;
+	default:
+		break;
+	}
+	if (!(in->wr & R(REG_RSP)))
+		return true;
+	if (in->cls != BC_VERBATIM || b[0] != 0x48)
+		return false;
+	if (b[1] == 0x83 && (b[2] == 0xec || b[2] == 0xc4)) {             /* sub, add imm8 */
+		*by = b[2] == 0xec ? -(int8_t)b[3] : (int8_t)b[3];
+		return true;
+	}
+	if (b[1] == 0x81 && (b[2] == 0xec || b[2] == 0xc4)) {
+		memcpy(&imm, b + 3, 4);
+		*by = b[2] == 0xec ? -imm : imm;
+		return imm > -65536 && imm < 65536;
+	}
+	if (b[1] == 0x8d && b[2] == 0x64 && b[3] == 0x24) {               /* lea disp8(rsp), rsp */
+		*by = (int8_t)b[4];
+		return true;
+	}
+	return false;
+}
+
+struct access { int32_t disp; unsigned size; bool write; };
+
+/* The access at a constant offset from base that the instruction makes, if it makes one. */
+static bool base_access(const struct bt_insn *in, unsigned base, struct access *ac)
+{
+	if (in->cls == BC_MEM) {
+		*ac = (struct access){ (int32_t)in->disp, in->mem_size, in->mem_wr };
+		return in->base == base && in->index == BT_NO_REG && !in->seg && !in->addr32;
+	}
+	if (base != REG_RSP)
+		return false;
+	switch (in->cls) {
+	case BC_PUSH_REG: case BC_PUSH_IMM: case BC_CALL:
+		*ac = (struct access){ -8, 8, true };
+		return true;
+	case BC_POP_REG: case BC_RET:
+		*ac = (struct access){ 0, 8, false };
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The range of the accesses from here on that one check can serve; their number, and the registers used meanwhile. */
+static unsigned group_scan(const struct xl *x, unsigned base, bool write, struct group *g, unsigned *used)
+{
+	unsigned n = 0, end = (int)x->i <= x->loop_end ? (unsigned)x->loop_end + 1 : x->n, pending = 0;
+	int32_t delta = 0, by;
+
+	*used = 0;
+	*g = (struct group){ .write = write, .base = (uint8_t)base, .lo = INT32_MAX, .hi = INT32_MIN };
+	for (unsigned j = x->i; j < end; j++) {
+		const struct bt_insn *in = &x->in[j];
+		struct access ac;
+
+		pending |= insn_regs(in);
+		if (base_access(in, base, &ac)) {
+			int32_t lo = ac.disp + delta < g->lo ? ac.disp + delta : g->lo;
+			int32_t hi = ac.disp + delta + (int32_t)ac.size > g->hi ? ac.disp + delta + (int32_t)ac.size : g->hi;
+
+			if ((ac.write && !write) || ac.disp > 65536 || ac.disp < -65536 || hi - lo > GROUP_RANGE)
+				break;
+			g->lo = lo;
+			g->hi = hi;
+			*used |= pending;
+			n++;
+		}
+		if (base == REG_RSP) {
+			if (!rsp_change(in, &by))
+				break;
+			delta += by;
+		} else if (in->wr & R(base)) {
+			break;
+		}
+	}
+	return n;
+}
+
+/*
+ * True if the access can go through a group, made here if it pays: *off from register x->grp.d.  `regs` are what the
+ * instruction uses beside; `guard` says that its flags matter while the check is made.
+ */
+static bool group_use(struct xl *x, unsigned base, struct access ac, unsigned regs, bool guard, int32_t *off)
+{
+	const struct bt_insn *in = &x->in[x->i];
+	struct group g;
+	unsigned used, a, i;
+	struct bt_site *s;
+
+	if (x->grp.valid && x->grp.base == base && (!ac.write || x->grp.write) && ac.disp + x->grp.delta >= x->grp.lo &&
+	    ac.disp + x->grp.delta + (int32_t)ac.size <= x->grp.hi && !(in->needs_low && x->grp.d >= 8)) {
+		*off = ac.disp + x->grp.delta - x->grp.lo;
+		return true;
+	}
+	if (x->no_groups || group_scan(x, base, ac.write, &g, &used) < 2)
+		return false;
+	x->grp.valid = false;
+	used |= regs | R(base) | R(REG_RSP) | R(REG_RAX) | R(REG_RCX);
+	if (__builtin_popcount(used | (in->needs_low ? 0xff00 : 0)) > NR_GPR - 2)
+		return false;
+	flags_guard(x, guard);
+	need(x, R(base));
+	a = scratch(x, used);
+	i = scratch(x, used | R(a));
+	e_mem_disp(&x->e, 1, OP_LEA, a, base, g.lo);
+	s = emit_check(x, a, i, (unsigned)(g.hi - g.lo), ac.write);
+	s->size = (uint8_t)ac.size;
+	s->off = (uint16_t)(ac.disp - g.lo);
+	s->stack = base == REG_RSP || base == REG_RBP;
+	s->simple = in->cls == BC_MEM;
+	e_rr(&x->e, 1, 0x01, i, a);
+	g.valid = true;
+	g.d = (uint8_t)a;
+	x->grp = g;
+	*off = ac.disp - g.lo;
+	return true;
+}
+
+/* After an instruction: what it did to the group. */
+static void group_after(struct xl *x)
+{
+	const struct bt_insn *in = &x->in[x->i];
+	int32_t by;
+
+	if (!x->grp.valid)
+		return;
+	if (x->grp.base == REG_RSP) {
+		if (rsp_change(in, &by))
+			x->grp.delta += by;
+		else
+			x->grp.valid = false;
+	} else if (in->wr & R(x->grp.base)) {
+		x->grp.valid = false;
+	}
+}
+
 /* A non-canonical address faults with #SS where the base register implies the stack segment. */
 static bool stack_segment(const struct bt_insn *in)
 {
@@ -427,8 +598,25 @@ static void xl_mem(struct xl *x)
 	unsigned regs = in->rd | in->wr, dead = in->wr_full & ~in->rd, excl;
 	bool flags_back = in->fl_use && x->live[x->i], konst = const_address(in, in->mem_size);
 	unsigned a, i = BT_NO_REG;
+	struct access ac;
 	struct bt_site *s;
+	int32_t off;
 
+	if (in->base < NR_GPR && base_access(in, in->base, &ac) &&
+	    group_use(x, in->base, ac, regs, in->fl_use || !in->fl_kill, &off)) {
+		if (flags_back)
+			flags_restore(x);
+		need(x, in->rd);
+		if (x->grp.valid) {
+			record_op(x);
+			emit_retargeted(&x->e, in, x->grp.d, BT_NO_REG, off);
+			wrote(x, in->wr_full);
+			x->clean &= ~(unsigned)in->wr;
+			if (in->fl_write)
+				flags_written(x);
+			return;
+		}
+	}
 	flags_guard(x, in->fl_use || !in->fl_kill);
 	need(x, in->rd | in->ea_regs);
 	excl = (regs | in->ea_regs) & ~dead;
@@ -508,9 +696,26 @@ static void rsp_add(struct xl *x, int32_t n) { e_mem_disp(&x->e, 1, OP_LEA, REG_
 
 static void push_imm(struct xl *x, uint64_t v, unsigned excl)
 {
-	unsigned a = scratch(x, excl), i = scratch(x, excl | R(a)), t;
 	bool small = (int64_t)v == (int32_t)v;
+	const struct access ac = { -8, 8, true };
+	unsigned a, i, t;
+	int32_t off;
 
+	if (!excl && group_use(x, REG_RSP, ac, 0, x->in[x->i].cls != BC_CALL || x->live[x->i + 1], &off)) {
+		t = small ? 0 : scratch(x, 0);
+		if (!small)
+			e_mov_imm(&x->e, t, v);
+		record_op(x);
+		e_mem_disp(&x->e, 1, small ? 0xc7 : OP_STORE, t, x->grp.d, off);
+		if (small)
+			e32(&x->e, (uint32_t)v);
+		rsp_add(x, -8);
+		return;
+	}
+	if (!excl)
+		flags_guard(x, x->in[x->i].cls != BC_CALL || x->live[x->i + 1]);
+	a = scratch(x, excl);
+	i = scratch(x, excl | R(a));
 	t = small ? 0 : scratch(x, excl | R(a) | R(i));
 	stack_access(x, -8, true, a, i);
 	if (!small)
@@ -527,7 +732,23 @@ static void push_imm(struct xl *x, uint64_t v, unsigned excl)
 
 static void push_reg(struct xl *x, unsigned r, unsigned excl)
 {
-	unsigned a = scratch(x, excl | R(r)), i = scratch(x, excl | R(r) | R(a));
+	const struct access ac = { -8, 8, true };
+	int32_t off;
+	unsigned a, i;
+
+	if (x->in[x->i].cls == BC_PUSH_REG && group_use(x, REG_RSP, ac, R(r), true, &off)) {
+		need(x, R(r));
+		record_op(x);
+		e_mem_disp(&x->e, 1, OP_STORE, r, x->grp.d, off);
+		rsp_add(x, -8);
+		return;
+	}
+	if (x->in[x->i].cls == BC_PUSH_REG) {
+		flags_guard(x, true);
+		need(x, R(r));
+	}
+	a = scratch(x, excl | R(r));
+	i = scratch(x, excl | R(r) | R(a));
 
 	stack_access(x, -8, true, a, i);
 	record_op(x);
@@ -540,16 +761,15 @@ static void xl_push(struct xl *x)
 	const struct bt_insn *in = &x->in[x->i];
 	unsigned a, i;
 
-	flags_guard(x, true);
 	if (in->cls == BC_PUSH_IMM) {
 		push_imm(x, in->imm, 0);
 		return;
 	}
 	if (in->cls == BC_PUSH_REG) {
-		need(x, R(in->reg));
 		push_reg(x, in->reg, 0);
 		return;
 	}
+	flags_guard(x, true);
 	need(x, in->ea_regs);
 	a = scratch(x, in->ea_regs);
 	i = scratch(x, in->ea_regs | R(a));
@@ -562,10 +782,12 @@ static void xl_push(struct xl *x)
 static void xl_pop(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
+	const struct access ac = { 0, 8, false };
+	int32_t off;
 	unsigned a, i;
 
-	flags_guard(x, true);
 	if (in->cls == BC_LEAVE) {
+		flags_guard(x, true);
 		need(x, R(REG_RBP));
 		a = scratch(x, R(REG_RBP));
 		i = scratch(x, R(REG_RBP) | R(a));
@@ -578,6 +800,14 @@ static void xl_pop(struct xl *x)
 		wrote(x, R(REG_RBP));
 		return;
 	}
+	if (group_use(x, REG_RSP, ac, R(in->reg), true, &off)) {
+		record_op(x);
+		e_mem_disp(&x->e, 1, OP_LOAD, in->reg, x->grp.d, off);
+		wrote(x, R(in->reg));
+		rsp_add(x, 8);
+		return;
+	}
+	flags_guard(x, true);
 	a = scratch(x, 0);
 	i = scratch(x, R(a));
 	stack_access(x, 0, false, a, i);
@@ -756,13 +986,20 @@ static void xl_loop(struct xl *x)
 static void xl_ret(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
+	const struct access ac = { 0, 8, false };
+	int32_t off;
 
 	flags_save(x);
 	spill(x, REG_RAX);
-	spill(x, REG_RCX);
-	stack_access(x, 0, false, REG_RAX, REG_RCX);
-	record_op(x);
-	e_ai(&x->e, 1, OP_LOAD, REG_RAX, REG_RAX, REG_RCX);
+	if (x->grp.valid && group_use(x, REG_RSP, ac, 0, true, &off)) {
+		record_op(x);
+		e_mem_disp(&x->e, 1, OP_LOAD, REG_RAX, x->grp.d, off);
+	} else {
+		spill(x, REG_RCX);
+		stack_access(x, 0, false, REG_RAX, REG_RCX);
+		record_op(x);
+		e_ai(&x->e, 1, OP_LOAD, REG_RAX, REG_RAX, REG_RCX);
+	}
 	rsp_add(x, 8 + (int32_t)in->imm);
 	leave_indirect(x);
 }
@@ -848,7 +1085,6 @@ static bool xl_insn(struct xl *x)
 		leave_direct(x, in->target);
 		return true;
 	case BC_CALL:
-		flags_guard(x, x->live[x->i + 1]);
 		push_imm(x, in->va + in->len, 0);
 		leave_direct(x, in->target);
 		return true;
@@ -1121,11 +1357,15 @@ static bool emit_body(struct xl *x)
 {
 	for (x->i = 0; (int)x->i <= x->loop_end; x->i++) {
 		record_start(x);
-		if ((int)x->i == x->loop_end)
+		if ((int)x->i == x->loop_end) {
 			loop_first_end(x);
-		else
+			x->grp.valid = false;
+		} else {
 			xl_insn(x);
+			group_after(x);
+		}
 	}
+	x->grp.valid = false;
 	for (x->i = 0; x->i < x->n; x->i++) {
 		record_start(x);
 		if ((int)x->i == x->loop_end) {
@@ -1135,6 +1375,7 @@ static bool emit_body(struct xl *x)
 		} else if (xl_insn(x)) {
 			return true;
 		}
+		group_after(x);
 	}
 	return false;
 }
@@ -1153,6 +1394,8 @@ struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct b
 	x->e = (struct emit){ .base = bt->rw, .p = (uint32_t)bt->used };
 	x->n = x->i = x->spilled = x->clean = x->nr_cold = x->nr_side = x->nr_irec = 0;
 	x->back.used = false;
+	x->grp.valid = false;
+	x->no_groups = bt->no_group[bt_no_group_index(va)];
 	x->fl = FL_HOST;
 	x->fl_slot_valid = false;
 	x->bank = pg->bank;
