@@ -114,10 +114,10 @@ def main(*tests):
         run = Run()
         try:
             test(run)
-            print(f"ok {test.__name__}")
+            print(f"ok {test.__name__}", flush=True)
         except (Failed, OSError, subprocess.SubprocessError) as e:
             bad += 1
-            print(f"FAILED {test.__name__}: {e}")
+            print(f"FAILED {test.__name__}: {e}", flush=True)
             for f in sorted(os.listdir(run.dir)):
                 if f.endswith(".log"):
                     with open(os.path.join(run.dir, f), encoding="utf-8", errors="replace") as log:
