@@ -34,7 +34,7 @@ tests_unit_test_pv_start_SOURCES = tests/unit/test_pv_start.c
 tests_unit_test_pv_start_LDADD = $(HYPERVISOR_LIBS) lib/libhaven.a $(QB_LIBS) $(UNIT_LIBS)
 
 dist_systemdsystemunit_DATA += units/hypervisord.service
-dist_man_MANS += docs/man/hypervisord.8
+dist_man_MANS += docs/man/hypervisord.8 docs/man/haven-hv-domain.8 docs/man/haven-image-check.8
 
 check_PROGRAMS += tests/unit/test_hv_sandbox
 tests_unit_test_hv_sandbox_SOURCES = tests/unit/test_hv_sandbox.c hypervisor/hv_domain_sandbox.c
