@@ -29,3 +29,5 @@ tests_unit_test_vdev_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/fuzz/fuzz_xlcfg
 tests_fuzz_fuzz_xlcfg_SOURCES = tests/fuzz/fuzz_xlcfg.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_xlcfg_LDADD = $(HAVEN_LIBS)
+
+dist_man_MANS += docs/man/haven-xl.cfg.5

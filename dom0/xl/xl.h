@@ -36,11 +36,10 @@ long long xl_int(const json_t *domain, const char *key);
 
 bool xl_clustered(void);                        /* cluster.conf is there */
 /*
- * True when Pacemaker manages the domain and force is not given: the refusal, naming the command to use instead, has been printed.
+ * True when Pacemaker manages the domain, or nobody can say whether, and force is not given: the refusal, naming the command to use instead, has been printed.
  * `instead` is a format with one %s for the resource.
  */
 bool xl_refuse_managed(const char *name, bool force, const char *verb, const char *instead);
-char *xl_managed_resource(const char *name);    /* malloc'd, or NULL: not managed (or no cluster) */
 
 /* Store (read-only, over xenstored's public socket): value, malloc'd, or NULL. Directory: NULL-ended array, or NULL. */
 char *xl_store_read(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

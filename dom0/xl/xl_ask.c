@@ -101,25 +101,31 @@ bool xl_clustered(void)
 	return conf_exists("cluster.conf");
 }
 
-char *xl_managed_resource(const char *name)
+/* *ret: the resource that manages the domain, malloc'd, or NULL. -errno with err when ha-agentd cannot say. */
+static int managed_resource(const char *name, char **ret, struct err *err)
 {
 	json_t *reply = NULL;
-	char *resource = NULL;
+	int rc = 0;
 
-	if (!xl_clustered())
-		return NULL;
-	if (msg_call_once("ha-agentd.sock", json_pack("{s:s, s:s}", "op", "managed", "name", name), &reply, 10000, NULL) == 0 &&
-	    json_is_true(json_object_get(reply, "managed")))
-		resource = strdup(*xl_str(reply, "resource") ? xl_str(reply, "resource") : name);
+	*ret = NULL;
+	if (xl_clustered())
+		rc = msg_call_once("ha-agentd.sock", json_pack("{s:s, s:s}", "op", "managed", "name", name), &reply, 10000, err);
+	if (rc == 0 && json_is_true(json_object_get(reply, "managed")))
+		*ret = strdup(*xl_str(reply, "resource") ? xl_str(reply, "resource") : name);
 	json_decref(reply);
-	return resource;
+	return rc;
 }
 
 bool xl_refuse_managed(const char *name, bool force, const char *verb, const char *instead)
 {
-	char *resource = force ? NULL : xl_managed_resource(name), command[512];
+	char *resource = NULL, command[512];
+	struct err err = { 0 };
 	const char *at;
 
+	if (!force && managed_resource(name, &resource, &err) < 0) {
+		xl_fail("%s %s: whether Pacemaker manages it nobody can say: %s   (--force goes on regardless)", verb, name, err.text);
+		return true;
+	}
 	if (!resource)
 		return false;
 	at = strstr(instead, "%s");
