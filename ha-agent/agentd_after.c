@@ -3,56 +3,27 @@
  * What ha-agentd does beside the protocol: cleans up after a failed move, with back-off, so that Pacemaker tries it again as
  * long as it is wanted (a standby, a constraint); and tells the cluster what this node has to offer.
  */
-#include <errno.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <qb/qbutil.h>
 
 #include "ha-agent/agentd.h"
+#include "ha-agent/constraint.h"
 #include "lib/log.h"
-#include "lib/spawn.h"
 
-#define CRM_RESOURCE "/usr/sbin/crm_resource"
 #define VCPUS_PER_CPU 8		/* guests' vCPUs a node is said to have room for, for each of its own */
 
 static const unsigned backoff_s[] = { 2, 5, 15, 30, 60 };
 
-struct cleanup { struct agentd *a; char uuid[OWN_UUID_LEN], resource[OWN_NAME_LEN]; };
-
-/* `haven` is installed beside ha-agentd. */
-static bool after_haven(char *path, size_t size)
-{
-	ssize_t n = readlink("/proc/self/exe", path, size - 1);
-	char *slash;
-
-	if (n <= 0)
-		return false;
-	path[n] = '\0';
-	slash = strrchr(path, '/');
-	if (!slash || (size_t)(slash - path) + sizeof("/haven") > size)
-		return false;
-	strcpy(slash, "/haven");
-	return true;
-}
+struct cleanup { char resource[OWN_NAME_LEN]; };
 
 static void cleanup_run(void *data)
 {
 	struct cleanup *c = data;
-	char program[PATH_MAX], verb[] = "cleanup";
-	char *argv[] = { program, verb, c->resource, NULL };
-	int fds[3] = { -1, -1, -1 };
-	struct err err;
 
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;	/* tools started before */
 	log_info("clearing the failed move of %s, so that it can be tried again", c->resource);
-	if (!after_haven(program, sizeof(program)) || spawn_program(argv, NULL, fds, 3, NULL, &err) < 0)
-		log_warn("%s: cannot be cleaned up; do it with haven cleanup %s", c->resource, c->resource);
+	constraint_cleanup(NULL, c->resource);
 	free(c);
 }
 
@@ -69,15 +40,13 @@ void after_move(struct agentd *a, const struct own_dom *d, int rc)
 		json_object_del(a->failures, d->uuid);
 		return;
 	}
-	if (!*d->rec.resource || (m && m->by_operator) || access(CRM_RESOURCE, X_OK))
+	if (!*d->rec.resource || (m && m->by_operator))
 		return;
 	i = (size_t)failures < sizeof(backoff_s) / sizeof(backoff_s[0]) ? (size_t)failures : sizeof(backoff_s) / sizeof(backoff_s[0]) - 1;
 	json_object_set_new(a->failures, d->uuid, json_integer(failures + 1));
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return;
-	c->a = a;
-	memcpy(c->uuid, d->uuid, sizeof(c->uuid));
 	memcpy(c->resource, d->rec.resource, sizeof(c->resource));
 	if (qb_loop_timer_add(a->loop, QB_LOOP_LOW, backoff_s[i] * QB_TIME_NS_IN_SEC, c, cleanup_run, &timer))
 		free(c);

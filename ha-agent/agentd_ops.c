@@ -503,6 +503,20 @@ static void op_resolve(struct msg_call *call, void *daemon)
 
 /* --- guards and clients that go ------------------------------------------------------------------------------------------ */
 
+static void guard_release(struct agentd *a, const struct msg_client *client)
+{
+	for (struct guard **p = &a->guards; *p; ) {
+		struct guard *g = *p;
+
+		if (g->client != client) {
+			p = &g->next;
+			continue;
+		}
+		*p = g->next;
+		free(g);
+	}
+}
+
 static void op_guard(struct msg_call *call, void *daemon)
 {
 	struct agentd *a = daemon;
@@ -511,6 +525,11 @@ static void op_guard(struct msg_call *call, void *daemon)
 
 	if (!msg_call_str(call, "resource", &resource))
 		return;
+	if (msg_call_bool_opt(call, "done", false)) {
+		guard_release(a, msg_call_client(call));
+		msg_reply(call, NULL);
+		return;
+	}
 	g = calloc(1, sizeof(*g));
 	if (!g || strlen(resource) >= sizeof(g->resource)) {
 		free(g);
@@ -534,7 +553,7 @@ static void guard_client_gone(struct agentd *a, const struct msg_client *client)
 			continue;
 		}
 		*p = g->next;
-		constraint_clear_resource(g->resource);
+		constraint_cleanup("--abandon", g->resource);
 		free(g);
 	}
 }

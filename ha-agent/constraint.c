@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Haven's location constraints, removed through cibadmin; see constraint.h. */
+/* Haven's location constraints: how they are found, and how ha-agentd has them removed; see constraint.h. */
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -8,8 +10,6 @@
 #include "ha-agent/constraint.h"
 #include "lib/log.h"
 #include "lib/spawn.h"
-
-#define CIBADMIN "/usr/sbin/cibadmin"
 
 static int name_is_plain(const char *s)
 {
@@ -31,39 +31,35 @@ void constraint_xpath(char *buf, size_t size, const char *resource, const char *
 		snprintf(buf, size, "//rsc_location[starts-with(@id,'haven-move-')]");
 }
 
-static void constraint_delete(const char *resource, const char *node)
+/* `haven` is installed beside ha-agentd. */
+static int haven_path(char *path, size_t size)
 {
-	char xpath[512], option[] = "--xpath", verb[] = "--delete-all", force[] = "--force", program[] = CIBADMIN;
-	char *argv[] = { program, verb, force, option, xpath, NULL };
+	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+	char *slash;
+
+	if (n <= 0)
+		return -ENOENT;
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash || (size_t)(slash - path) + sizeof("/haven") > size)
+		return -ENAMETOOLONG;
+	strcpy(slash, "/haven");
+	return access(path, X_OK) ? -errno : 0;
+}
+
+void constraint_cleanup(const char *option, const char *name)
+{
+	char program[PATH_MAX], verb[] = "cleanup", opt[32], arg[256];
+	char *argv[] = { program, verb, option ? opt : arg, option ? arg : NULL, NULL };
 	int fds[3] = { -1, -1, -1 };
-	struct err err;
-	pid_t pid;
+	struct err err = { 0 };
 
-	/* children of before, each by its pid's turn: none of ours is waited for otherwise */
 	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
-	if (access(CIBADMIN, X_OK))
-		return;		/* no Pacemaker, no constraints */
-	constraint_xpath(xpath, sizeof(xpath), resource, node);
-	pid = spawn_program(argv, NULL, fds, 3, NULL, &err);
-	if (pid < 0)
-		log_warn("Haven's location constraints are not removed now: %s", err.text);
-}
-
-void constraint_clear_resource(const char *resource)
-{
-	constraint_delete(resource, NULL);
-}
-
-void constraint_clear_node(const char *node)
-{
-	constraint_delete(NULL, node);
-}
-
-void constraint_clear_own(void)
-{
-	char host[128] = "";
-
-	gethostname(host, sizeof(host) - 1);
-	constraint_delete(NULL, host);
+		;	/* those of before: nobody waits for them */
+	snprintf(opt, sizeof(opt), "%s", option ? option : "");
+	snprintf(arg, sizeof(arg), "%s", name);
+	if (access("/usr/sbin/crm_resource", X_OK))
+		return;		/* no Pacemaker */
+	if (haven_path(program, sizeof(program)) || spawn_program(argv, NULL, fds, 3, NULL, &err) < 0)
+		log_warn("haven cleanup %s %s cannot be run: %s", opt, arg, err.text);
 }

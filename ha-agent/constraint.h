@@ -11,10 +11,8 @@
 
 #include <stddef.h>
 
-/* Each starts cibadmin and does not wait for it. */
-void constraint_clear_resource(const char *resource);
-void constraint_clear_node(const char *node);
-void constraint_clear_own(void);
+/* ha-agentd: starts `haven cleanup [OPTION] NAME` (haven_follow.c has the order of things) and does not wait for it. */
+void constraint_cleanup(const char *option, const char *name);
 
 /* The XPath that finds them; NULL: any. Names that are no Pacemaker ids give an expression that matches nothing. */
 void constraint_xpath(char *buf, size_t size, const char *resource, const char *node);

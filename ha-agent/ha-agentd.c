@@ -433,6 +433,8 @@ static void agentd_on_nodes(void *arg, uint32_t me, const struct corolink_node *
 	own_set_nodes(a->own, ids, names, n);
 	if (first)
 		agentd_list_hv(a);
+	if (first)	/* what a command that died with the ha-agentd of before left */
+		constraint_cleanup("--abandon-from", own_node_name(a->own, me));
 }
 
 static void agentd_on_view(void *arg, uint64_t view, const uint32_t *members, int n)
@@ -445,7 +447,7 @@ static void agentd_on_view(void *arg, uint64_t view, const uint32_t *members, in
 	/* What a `haven migrate` on a node that went away left behind, its members take away; the first of them does it. */
 	for (int i = 0; i < a->own->n_nodes; i++)
 		if ((before & ~a->own->members) & (UINT64_C(1) << i) && n > 0 && members[0] == a->own->me)
-			constraint_clear_node(a->own->nodes[i].name);
+			constraint_cleanup("--abandon-from", a->own->nodes[i].name);
 	after_view(a);
 	agentd_settle_later(a);
 }
@@ -588,7 +590,6 @@ static int agentd_start(struct agentd *a, struct err *err)
 	qb_loop_signal_add(a->loop, QB_LOOP_HIGH, SIGTERM, a, agentd_on_signal, NULL);
 	qb_loop_signal_add(a->loop, QB_LOOP_HIGH, SIGINT, a, agentd_on_signal, NULL);
 	qb_loop_timer_add(a->loop, QB_LOOP_LOW, TICK_NS, a, agentd_tick, &timer);
-	constraint_clear_own();
 	return 0;
 }
 

@@ -37,8 +37,10 @@ extern const struct haven_command haven_cmd_setup, haven_cmd_status, haven_cmd_c
 void haven_print_progress(const json_t *dom, char **last);
 /* Prints "name moved ...". */
 void haven_print_result(const char *name, const char *from, const char *to, const json_t *result);
-/* Ends a running move of the domain and clears the failure Pacemaker then records, so that nothing is tried again. */
-void haven_end_move(const char *uuid, const char *resource);
+int haven_end_move(const char *uuid);
+void haven_wait_pacemaker(void);	/* until nothing is under way */
+/* Ends the domain's move, removes Haven's constraint, has Pacemaker forget the failure. An exit status; it printed why. */
+int haven_put_back(const char *uuid, const char *resource);
 /* Makes Pacemaker forget a failed move and look again. 0 or -errno with err. */
 int haven_clear_failure(const char *resource, struct err *err);
 

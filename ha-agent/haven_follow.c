@@ -6,11 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ha-agent/constraint.h"
 #include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
 #include "lib/msg.h"
 
 #define CLEAR_S 30
+#define SETTLE_S 120		/* how long Pacemaker may take for what follows a move: migrate_from, stop */
+#define DELETE_TRIES 5
 #define ENDING_TRIES 100	/* of 100 ms each, until a cancelled move's end is known */
 
 static double number(const json_t *j, const char *key)
@@ -53,9 +56,9 @@ void haven_print_result(const char *name, const char *from, const char *to, cons
 	fflush(stdout);
 }
 
-void haven_end_move(const char *uuid, const char *resource)
+/* Ends a running move of the domain (after GO it completes) and waits until it is over. 0, or -ETIMEDOUT. */
+int haven_end_move(const char *uuid)
 {
-	(void)msg_call_once("ha-agentd.sock", json_pack("{s:s,s:s}", "op", "cancel", "uuid", uuid), NULL, 5000, NULL);
 	for (int i = 0; i < ENDING_TRIES; i++) {
 		json_t *s = haven_status();
 		const json_t *d = s ? haven_find_domain(s, uuid) : NULL;
@@ -63,16 +66,79 @@ void haven_end_move(const char *uuid, const char *resource)
 
 		json_decref(s);
 		if (over)
-			break;
+			return 0;
+		if (i == 0)
+			(void)msg_call_once("ha-agentd.sock", json_pack("{s:s,s:s}", "op", "cancel", "uuid", uuid), NULL, 5000, NULL);
 		usleep(100 * 1000);
 	}
-	if (*resource) {
-		struct err err;
+	return -ETIMEDOUT;
+}
 
-		usleep(500 * 1000);	/* Pacemaker has recorded the failed move by then: what is cleared stays cleared */
-		if (haven_clear_failure(resource, &err))
-			haven_fail("%s", err.text);
+void haven_wait_pacemaker(void)
+{
+	char seconds[24];
+	struct err err;
+
+	snprintf(seconds, sizeof(seconds), "--timeout=%d", SETTLE_S);
+	if (crm_run(NULL, &err, SETTLE_S + 10, "crm_resource", "--wait", seconds, NULL))
+		fprintf(stderr, "haven: Pacemaker is still busy: %s\n", err.text);
+}
+
+/* Does Pacemaker hold a failed operation of it? */
+static bool has_failed(const char *resource)
+{
+	char want[200], *xml = NULL, *at, *end;
+	bool failed = false;
+
+	if (crm_run(&xml, NULL, CLEAR_S, "crm_mon", "--one-shot", "--output-as=xml", NULL))
+		return false;
+	snprintf(want, sizeof(want), "<resource id=\"%s\"", resource);
+	for (at = xml; !failed && (at = strstr(at, want)); at = end) {
+		end = strchr(at, '>');
+		if (!end)
+			break;
+		*end = '\0';
+		failed = strstr(at, "failed=\"true\"") || strstr(at, "blocked=\"true\"");
+		*end = '>';
 	}
+	snprintf(want, sizeof(want), "op_key=\"%s_migrate_", resource);
+	failed = failed || strstr(xml, want);
+	free(xml);
+	return failed;
+}
+
+static int constraints_delete(const char *resource, const char *from)
+{
+	char xpath[512];
+	struct err err;
+
+	constraint_xpath(xpath, sizeof(xpath), resource, from);
+	for (int i = 0; i < DELETE_TRIES; i++) {
+		if (crm_run(NULL, &err, CLEAR_S, "cibadmin", "--delete-all", "--force", "--xpath", xpath, NULL) == 0)
+			return 0;
+		sleep(1);
+	}
+	return haven_fail("Haven's location constraint of %s could not be removed: %s; it ends by itself within hours", resource, err.text);
+}
+
+/*
+ * The order matters. A constraint (or a standby) taken away while a move runs makes Pacemaker plan anew with the move half done,
+ * and it then stops the guest on both nodes: so the move ends first, one way or the other, then what caused it goes, then
+ * Pacemaker forgets the failure.
+ */
+int haven_put_back(const char *uuid, const char *resource)
+{
+	struct err err;
+
+	if (haven_end_move(uuid))
+		haven_fail("the move is not over after %d s; haven status shows where it stands", ENDING_TRIES / 10);
+	usleep(500 * 1000);	/* Pacemaker records the agent's answer */
+	haven_wait_pacemaker();
+	if (constraints_delete(resource, NULL))
+		return HAVEN_FAILED;
+	if (has_failed(resource) && haven_clear_failure(resource, &err))
+		return haven_fail("%s", err.text);
+	return HAVEN_OK;
 }
 
 static int refresh_on(const char *resource, const char *node, struct err *err)
@@ -101,18 +167,56 @@ int haven_clear_failure(const char *resource, struct err *err)
 	return rc;
 }
 
+static int abandon(const char *resource)
+{
+	json_t *status = haven_status();
+	const json_t *d = status ? haven_find_domain(status, resource) : NULL;
+	char uuid[64];
+
+	snprintf(uuid, sizeof(uuid), "%s", d ? haven_str(d, "uuid") : "");
+	json_decref(status);
+	return *uuid ? haven_put_back(uuid, resource) : constraints_delete(resource, NULL);
+}
+
+/* Every resource that a constraint made on that node stands for. */
+static int abandon_from(const char *node)
+{
+	char xpath[512], *xml = NULL, *at, *end;
+	int rc = HAVEN_OK;
+
+	constraint_xpath(xpath, sizeof(xpath), NULL, node);
+	if (crm_run(&xml, NULL, CLEAR_S, "cibadmin", "--query", "--xpath", xpath, NULL))
+		return HAVEN_OK;	/* none, or no Pacemaker to ask */
+	for (at = xml; rc == HAVEN_OK && (at = strstr(at, " rsc=\"")); at = end + 1) {
+		at += 6;
+		end = strchr(at, '"');
+		if (!end)
+			break;
+		*end = '\0';
+		rc = abandon(at);
+	}
+	free(xml);
+	return rc;
+}
+
 static int run_cleanup(int argc, char **argv)
 {
 	struct err err;
 
-	if (argc != 2)
+	if (argc == 3 && !strcmp(argv[1], "--abandon"))
+		return abandon(argv[2]);
+	if (argc == 3 && !strcmp(argv[1], "--abandon-from"))
+		return abandon_from(argv[2]);
+	if (argc != 2 || argv[1][0] == '-')
 		return haven_usage(&haven_cmd_cleanup);
 	return haven_clear_failure(argv[1], &err) ? haven_fail("%s", err.text) : HAVEN_OK;
 }
 
 const struct haven_command haven_cmd_cleanup = {
-	"cleanup", "RESOURCE", "forgets a failed move, so that it is tried again",
-	"What ha-agentd does by itself after a failed move, with back-off: Pacemaker forgets the resource's history on every node, the owner's last,\n"
-	"and looks again where it runs. Use it rather than crm_resource --cleanup, which after an earlier move in the other direction\n"
-	"makes Pacemaker restart the guest.", run_cleanup
+	"cleanup", "[--abandon] RESOURCE  or  --abandon-from NODE", "forgets a failed move",
+	"What ha-agentd does by itself after a failed move, with back-off, so that it is tried again: Pacemaker forgets the resource's history\n"
+	"on every node, the owner's last, and looks again where it runs. Use it rather than crm_resource --cleanup, which after an earlier\n"
+	"move in the other direction makes Pacemaker restart the guest.\n"
+	"--abandon: also ends a move under way and removes Haven's location constraint of the resource, in the order that keeps the guest\n"
+	"running; --abandon-from NODE: of every move begun on NODE. ha-agentd does both when the command or its node died.", run_cleanup
 };

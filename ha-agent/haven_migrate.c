@@ -18,7 +18,6 @@
 #include "lib/msg.h"
 
 #define CIB_S 20
-#define SETTLE_S 120		/* how long Pacemaker may take for what follows a move: migrate_from, stop */
 #define POLL_US 150000
 #define RESULT_POLLS (3000000 / (POLL_US))
 #define RULE_S (4 * 3600)	/* a constraint that everybody died on ends by itself after this */
@@ -160,20 +159,13 @@ static int constraint_put(struct migrate *m)
 	return rc ? haven_fail("%s", err.text) : 0;
 }
 
-static void constraint_take(const struct migrate *m)
+/* Everything is put back: the end of the connection means nothing any more. */
+static void guard_release(const struct migrate *m)
 {
-	char xpath[512];
-	struct err err;
+	json_t *req = json_pack("{s:s,s:s,s:b}", "op", "guard", "resource", m->resource, "done", 1);
 
-	if (!*m->constraint)
-		return;
-	constraint_xpath(xpath, sizeof(xpath), m->resource, NULL);
-	for (int i = 0; i < 5; i++) {
-		if (crm_run(NULL, &err, CIB_S, "cibadmin", "--delete-all", "--force", "--xpath", xpath, NULL) == 0)
-			return;
-		sleep(1);
-	}
-	haven_fail("the location constraint %s could not be removed: %s; it ends by itself within %d hours", m->constraint, err.text, RULE_S / 3600);
+	(void)msg_call(m->guard, req, NULL, 0, NULL, NULL, NULL, 5000, NULL, NULL, NULL);
+	json_decref(req);
 }
 
 /* --- watching ---------------------------------------------------------------------------------------------------------- */
@@ -209,23 +201,28 @@ static enum verdict migrate_look(struct migrate *m, const json_t *status, json_t
 
 static int migrate_put_back(struct migrate *m, const char *why)
 {
-	constraint_take(m);
-	haven_end_move(m->uuid, m->resource);
-	return haven_fail("%s: %s runs on where it was", why, m->name);
+	json_t *status;
+	const json_t *d;
+	int rc = haven_put_back(m->uuid, m->resource);
+
+	if (!rc)
+		guard_release(m);
+	status = haven_status();
+	d = status ? haven_find_domain(status, m->uuid) : NULL;
+	if (d && !strcmp(haven_str(d, "owner"), m->to))
+		haven_fail("%s, too late: %s was handed over and runs on %s", why, m->name, m->to);
+	else
+		haven_fail("%s: %s %s%s", why, m->name, d && *haven_str(d, "owner") ? "runs on where it was, on " : "is stopped",
+			   d ? haven_str(d, "owner") : "");
+	json_decref(status);
+	return rc ? rc : HAVEN_FAILED;
 }
 
+/* A constraint taken away in mid-transition makes Pacemaker plan anew: it goes when nothing is under way. */
 static void migrate_settle(struct migrate *m)
 {
-	struct err err;
-	char seconds[16];
-
-	if (!*m->resource)
-		return;
-	/* A constraint taken away in mid-transition makes Pacemaker plan anew: it goes when nothing is under way. */
-	snprintf(seconds, sizeof(seconds), "--timeout=%d", SETTLE_S);
-	if (crm_run(NULL, &err, SETTLE_S + 10, "crm_resource", "--wait", seconds, NULL))
-		fprintf(stderr, "haven: Pacemaker is still busy after the move: %s\n", err.text);
-	constraint_take(m);
+	if (*m->resource && haven_put_back(m->uuid, m->resource) == HAVEN_OK)
+		guard_release(m);
 }
 
 static int migrate_end(struct migrate *m, json_t *result, double begun)
@@ -276,7 +273,7 @@ static int migrate_watch(struct migrate *m, double begun)
 	else if (v == V_FAILED || v == V_CANCELLED)
 		rc = migrate_put_back(m, m->error);
 	else {
-		constraint_take(m);
+		(void)haven_put_back(m->uuid, m->resource);
 		rc = haven_fail("%s stopped while it was to be moved%s%s; haven status shows what is now", m->name, *m->error ? ": " : "", m->error);
 	}
 	json_decref(result);
@@ -379,7 +376,7 @@ static int set_standby(const char *node, bool on, struct err *err)
 		       "--update", on ? "on" : "off", NULL);
 }
 
-struct guest { char uuid[64], name[128], resource[128]; char *last; bool left; };
+struct guest { char uuid[64], name[128], resource[128]; char *last; bool left; int waited; };
 struct drain { char node[128]; struct guest *guests; size_t n; };
 
 /* The plan: every managed guest that is there now. */
@@ -425,6 +422,10 @@ static size_t drain_look(struct drain *dr, const json_t *status)
 			haven_print_progress(d, &g->last);
 			continue;
 		}
+		if (*owner && ++g->waited < RESULT_POLLS && !(!strcmp(haven_str(news, "type"), "x-moved") && haven_true(news, "ok"))) {
+			here++;		/* its figures are on their way */
+			continue;
+		}
 		g->left = true;
 		if (*owner && !strcmp(haven_str(news, "type"), "x-moved") && haven_true(news, "ok"))
 			haven_print_result(g->name, dr->node, owner, json_object_get(news, "result"));
@@ -439,11 +440,17 @@ static int drain_put_back(struct drain *dr)
 {
 	struct err err;
 
+	/* moves end before the standby does: see haven_put_back() */
+	for (size_t i = 0; i < dr->n; i++)
+		if (!dr->guests[i].left)
+			(void)haven_end_move(dr->guests[i].uuid);
+	usleep(500 * 1000);
+	haven_wait_pacemaker();
 	if (set_standby(dr->node, false, &err))
 		haven_fail("%s stays drained: %s", dr->node, err.text);
 	for (size_t i = 0; i < dr->n; i++)
 		if (!dr->guests[i].left)
-			haven_end_move(dr->guests[i].uuid, dr->guests[i].resource);
+			(void)haven_put_back(dr->guests[i].uuid, dr->guests[i].resource);
 	haven_fail("cancelled: %s takes guests again; those that had left stay where they are", dr->node);
 	return HAVEN_INTERRUPTED;
 }
@@ -452,7 +459,6 @@ static int drain_watch(struct drain *dr)
 {
 	json_t *status;
 	size_t left = dr->n;
-	struct err err;
 
 	while (left) {
 		if (haven_interrupted)
@@ -462,8 +468,7 @@ static int drain_watch(struct drain *dr)
 		left = status ? drain_look(dr, status) : left;
 		json_decref(status);
 	}
-	if (crm_run(NULL, &err, SETTLE_S + 10, "crm_resource", "--wait", "--timeout=120", NULL))
-		fprintf(stderr, "haven: Pacemaker is still busy: %s\n", err.text);
+	haven_wait_pacemaker();
 	printf("%s is drained: %zu guest%s left; haven undrain %s lets guests on it again\n", dr->node, dr->n, dr->n == 1 ? "" : "s", dr->node);
 	return HAVEN_OK;
 }
@@ -500,6 +505,34 @@ static int run_drain(int argc, char **argv)
 	return rc;
 }
 
+/* A standby that ends in mid-move makes Pacemaker stop the guest on both nodes. false: interrupted. */
+static bool wait_for_moves_from(const char *node)
+{
+	bool moving = true, told = false;
+
+	haven_catch_interrupts();
+	while (moving && !haven_interrupted) {
+		json_t *status = haven_status();
+		const json_t *d;
+		size_t i;
+
+		moving = false;
+		json_array_foreach(json_object_get(status, "domains"), i, d)
+			moving = moving || (!strcmp(haven_str(d, "owner"), node) && *haven_str(d, "intent"));
+		json_decref(status);
+		if (!moving)
+			break;
+		if (!told)
+			printf("waiting for the moves off %s that are under way\n", node);
+		fflush(stdout);
+		told = true;
+		usleep(POLL_US);
+	}
+	if (!haven_interrupted)
+		haven_wait_pacemaker();
+	return !haven_interrupted;
+}
+
 static int run_undrain(int argc, char **argv)
 {
 	json_t *status;
@@ -515,6 +548,8 @@ static int run_undrain(int argc, char **argv)
 	json_decref(status);
 	if (!known)
 		return haven_fail("%s: no node of the cluster has this name; haven status lists them", argv[1]);
+	if (!wait_for_moves_from(argv[1]))
+		return HAVEN_INTERRUPTED;
 	if (set_standby(argv[1], false, &err))
 		return haven_fail("%s", err.text);
 	printf("%s takes guests again\n", argv[1]);
