@@ -53,6 +53,18 @@ static void agentd_mark_boots(struct agentd *a)
 	a->members = o->members;
 }
 
+/* Its OCF agent was told nothing but the end of its connection: the failure is told, and cleared, when the intent ends. */
+static void agentd_settle_orphans(struct agentd *a)
+{
+	for (struct own_dom *d = a->own->doms; d; d = d->next) {
+		if (!d->orphan || d->rec.to)
+			continue;
+		d->orphan = false;
+		if (d->rec.owner == a->own->me)
+			wait_job_done(a, d, OWN_J_MIGRATE, -ECONNRESET, "ha-agentd was started again during the move");
+	}
+}
+
 static void agentd_settle(void *data)
 {
 	struct agentd *a = data;
@@ -61,6 +73,7 @@ static void agentd_settle(void *data)
 	if (!a->own)
 		return;
 	agentd_mark_boots(a);
+	agentd_settle_orphans(a);
 	wait_settle(a);
 }
 
@@ -117,6 +130,8 @@ static void agentd_on_list(int rc, const json_t *reply, int *fds, int nfds, void
 	locals = calloc(json_array_size(list) + 1, sizeof(*locals));
 	if (!locals)
 		return;
+	for (struct own_dom *d = a->own->doms; d && !a->own->known; d = d->next)
+		d->orphan = d->rec.to && d->rec.owner == a->own->me;
 	json_array_foreach(list, i, v)
 		if (agentd_parse_local(a, v, &locals[n]))
 			n++;

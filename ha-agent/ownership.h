@@ -149,6 +149,7 @@ struct own_dom {
 	char job_text[OWN_TEXT_LEN];
 	struct own_record job_rec;	/* the start's */
 	char *job_config;
+	bool orphan;			/* kept by the daemon: a move whose ha-agentd died under it */
 };
 
 struct own;
