@@ -51,3 +51,12 @@ noinst_PROGRAMS += tests/bt/bt_speed
 tests_bt_bt_speed_SOURCES = tests/bt/bt_speed.c tests/bt/bt_kernels.c tests/bt/bt_kernels.h tests/bt/bt_native.c \
 	tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
 tests_bt_bt_speed_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS) -lm
+
+# /init of the guest that tests/bt/test-guest-cpu boots
+EXTRA_PROGRAMS += tests/bt/guest-cpu
+tests_bt_guest_cpu_SOURCES = tests/bt/guest_cpu.c
+tests_bt_guest_cpu_CFLAGS = -std=gnu11 -O1 -g $(WARN_CFLAGS)
+tests_bt_guest_cpu_LDFLAGS = -static -pthread
+tests_bt_guest_cpu_LDADD = -lm
+CLEANFILES += tests/bt/guest-cpu
+EXTRA_DIST += tests/bt/test-guest-cpu
