@@ -235,7 +235,10 @@ static int32_t child_gone(int32_t fd, int32_t revents, void *data)
 
 	qb_loop_poll_del(d->hvd->loop, fd);
 	if (!d->gone_seen && !d->saving) {
-		log_err("domain %s (%u): its hv-domain ended by itself", d->name, d->domid);
+		if (d->incoming)
+			hvd_log("domain %s (%u): its move did not come to an end, the incoming copy is gone", d->name, d->domid);
+		else
+			log_err("domain %s (%u): its hv-domain ended by itself", d->name, d->domid);
 		dom_end(d, d->incoming ? "destroyed" : "lost", false);
 	}
 	return 0;

@@ -343,6 +343,8 @@ int store_introduce(struct dom *d, const json_t *status, struct err *err)
 	json_t *batch = store_nodes(d, status);
 	int rc;
 
+	d->on_store = true;
+	store_release(d);                      /* what a hypervisord that died may have left under this number */
 	d->on_store = true;                    /* from here on there is something to take away */
 	rc = batch_send(batch, err);
 	json_decref(batch);
@@ -361,7 +363,7 @@ void store_release(struct dom *d)
 		return;
 	d->on_store = false;
 	rc = store_call(json_pack("{s:s, s:i}", "op", "release", "domid", d->domid), NULL, 0, NULL, NULL, NULL, &err);
-	if (rc)
+	if (rc && rc != -ENOENT)               /* an incoming copy may not have got that far */
 		log_warn("domain %s (%u): not released at xenstored: %s", d->name, d->domid, err.text);
 	for (size_t i = 0; i < sizeof roots / sizeof roots[0]; i++) {
 		snprintf(path, sizeof path, "%s/%u", roots[i], d->domid);
