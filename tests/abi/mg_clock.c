@@ -30,9 +30,11 @@ void guest_main(void)
 		if (i % 1000 == 0) {
 			struct vcpu_set_singleshot_timer s = { .timeout_abs_ns = t + 100000 };
 
+			events_off();                   /* block unmasks; the timer must not be taken before it */
 			CHECK_EQ(vcpu_op(VCPUOP_set_singleshot_timer, 0, &s), 0);
 			if (i % 2000 == 0)
 				sched_op(SCHEDOP_block, NULL);
+			events_on();
 		}
 	}
 	CHECK(last > begun);

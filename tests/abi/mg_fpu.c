@@ -43,6 +43,7 @@ void guest_main(void)
 	event_send(port);
 	same("an upcall");
 	for (unsigned i = 0; i < 20; i++) {
+		events_off();                           /* block unmasks; the timer must not be taken before it */
 		t.timeout_abs_ns = system_time(0) + 1000000;
 		vcpu_op(VCPUOP_set_singleshot_timer, 0, &t);
 		load();
