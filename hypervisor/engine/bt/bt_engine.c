@@ -76,6 +76,7 @@ static void jump_cache_reset(struct bt_vcpu *bv)
 	for (int b = 0; b < BT_NR_BANKS; b++)
 		for (unsigned i = 0; i < BT_JC_ENTRIES; i++)
 			bv->jc[b][i] = bt_host(bv->bt, bv->bt->stub_ijmp);
+	memset(bv->jb, 0, sizeof(bv->jb));
 	memset(bv->cvalid, 0, sizeof(bv->cvalid));
 	bv->nr_page_log[0] = bv->nr_page_log[1] = bv->nr_page_log[2] = 0;
 }
@@ -249,7 +250,9 @@ static void bt_cr3_changed(struct vcpu *v, bool kernel)
 
 	bv->stat[BS_CR3]++;
 	bt_tlb_flush_cr3(&bv->tlb.bank[bank], bank);
+	pthread_mutex_lock(&bv->bt->lock);
 	bt_pages_forget(bv, kernel ? 1 : 2);
+	pthread_mutex_unlock(&bv->bt->lock);
 }
 
 static void bt_mode_changed(struct vcpu *v)

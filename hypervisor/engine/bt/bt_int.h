@@ -17,7 +17,7 @@
 #include "hypervisor/engine/bt/bt_tlb.h"
 #include "hypervisor/engine/bt/bt_decode.h"
 
-#define BT_JC_ENTRIES 8192                  /* jump cache, a bank; indexed by the low bits of the address */
+#define BT_JC_ENTRIES 32768                 /* jump cache, a bank; indexed by the low bits of the address */
 #define BT_MAX_PAGES 65536                  /* code pages (va page, frame, mode) before a full flush */
 #define BT_MAX_INSNS 48                     /* guest instructions a block */
 #define BT_PAGE_LOG 1024
@@ -114,6 +114,7 @@ struct bt_vcpu {
 	/* from here on only C looks */
 	struct vcpu *v;
 	struct bt_domain *bt;
+	const struct bt_block *jb[BT_NR_BANKS][BT_JC_ENTRIES];   /* the blocks behind jc */
 	volatile int why;
 	struct bt_site slow;                /* BW_SLOW: the access, its address and instruction */
 	uint32_t slow_id;

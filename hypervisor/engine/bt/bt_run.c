@@ -86,6 +86,28 @@ void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg)
 		bv->nr_page_log[log] = BT_PAGE_LOG + 1;
 }
 
+/* A full flush: of the kernel's code pages only those that are mapped otherwise now; there are few, and all in use. */
+static void kernel_pages_check(struct bt_vcpu *bv)
+{
+	uint32_t n = bv->nr_page_log[0];
+	uint64_t mfn;
+
+	if (n > BT_PAGE_LOG) {
+		bt_pages_forget(bv, 0);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const struct bt_page *pg = &bv->bt->page[bv->page_log[0][i]];
+
+		if (!mmu_probe(bv->v, pg->va, true, MMU_EXEC, &mfn, NULL) &&
+		    domain_frame_index(bv->v->d, mfn) == pg->frame)
+			continue;
+		bv->cvalid[bv->page_log[0][i]] = 0;
+		bv->page_log[0][i--] = bv->page_log[0][--n];
+	}
+	bv->nr_page_log[0] = n;
+}
+
 void bt_flush_local(struct vcpu *v)
 {
 	struct bt_vcpu *bv = bt_of(v);
@@ -93,8 +115,11 @@ void bt_flush_local(struct vcpu *v)
 	bv->stat[BS_FLUSH]++;
 	for (int b = 0; b < BT_NR_BANKS; b++)
 		bt_tlb_flush_all(&bv->tlb.bank[b]);
-	for (int l = 0; l < 3; l++)
-		bt_pages_forget(bv, l);
+	pthread_mutex_lock(&bv->bt->lock);       /* against bt_world_flush() of another vCPU */
+	kernel_pages_check(bv);
+	bt_pages_forget(bv, 1);
+	bt_pages_forget(bv, 2);
+	pthread_mutex_unlock(&bv->bt->lock);
 }
 
 void bt_invlpg_local(struct vcpu *v, uint64_t va)
@@ -103,6 +128,7 @@ void bt_invlpg_local(struct vcpu *v, uint64_t va)
 
 	for (int b = 0; b < BT_NR_BANKS; b++)
 		bt_tlb_flush_page(&bv->tlb.bank[b], va);
+	pthread_mutex_lock(&bv->bt->lock);
 	for (int l = 0; l < 3; l++) {
 		uint32_t n = bv->nr_page_log[l];
 
@@ -117,6 +143,7 @@ void bt_invlpg_local(struct vcpu *v, uint64_t va)
 			}
 		bv->nr_page_log[l] = n;
 	}
+	pthread_mutex_unlock(&bv->bt->lock);
 }
 
 /* Serves what was asked of this vCPU; on its own thread, outside translated code. */
@@ -216,6 +243,32 @@ int bt_cold(struct bt_vcpu *bv)
 void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b)
 {
 	bv->jc[b->page->bank][b->va & (BT_JC_ENTRIES - 1)] = bt_host(bv->bt, b->ientry);
+	bv->jb[b->page->bank][b->va & (BT_JC_ENTRIES - 1)] = b;
+}
+
+/*
+ * The usual reason for an indirect jump to miss: its block is in the jump cache, but the page is not known to be mapped
+ * since the last flush.  1: it is; 0: look further; -1: fault.  Without the lock: bt_vcpu.in_code keeps the tables.
+ */
+static int find_again(struct bt_vcpu *bv)
+{
+	enum bt_bank bank = bt_bank_of(bv->v);
+	const struct bt_block *b;
+	uint64_t mfn;
+	int rc = 0;
+
+	atomic_store(&bv->in_code, true);
+	b = bv->jb[bank][bv->rip & (BT_JC_ENTRIES - 1)];
+	if (b && !atomic_load(&bv->bt->stopping) && b->va == bv->rip && !b->dead && !b->page2) {
+		if (mmu_translate(bv->v, bv->rip, MMU_EXEC, &mfn)) {
+			rc = -1;
+		} else if (domain_frame_index(bv->v->d, mfn) == b->page->frame) {
+			bt_page_validate(bv, b->page);
+			rc = 1;
+		}
+	}
+	atomic_store_explicit(&bv->in_code, false, memory_order_release);
+	return rc;
 }
 
 /*
@@ -230,6 +283,12 @@ static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen)
 	struct bt_block *b = NULL;
 	struct bt_page *pg;
 
+	if (exit_id == BT_NO_EXIT && !bt->trace_exec) {
+		int rc = find_again(bv);
+
+		if (rc)
+			return rc < 0 ? -1 : 0;
+	}
 	for (int try = 0; try < 2; try++) {
 		if (mmu_translate(bv->v, va, MMU_EXEC, &mfn))
 			return -1;
