@@ -160,15 +160,16 @@ def make_disk(program, out, pattern_mib, address=GUEST_ADDRESS):
     shutil.rmtree(tree)
 
 
-def config(name="demo", memory=256, vcpus=2, folder="/srv/demo", iqn=IQN, mac=MAC, extra="", disk=None):
-    disk = disk or (f"vdev=xvda,access=rw,script=block-iscsi,target=iqn={iqn},portal={CLUSTER_NET}.100:3260,lun=1")
+def config(name="demo", memory=256, vcpus=2, folder="/srv/demo", iqn=IQN, mac=MAC, extra="", luns=1):
+    disk = "', '".join(f"vdev=xvd{'abc'[i]},access=rw,script=block-iscsi,target=iqn={iqn},portal={CLUSTER_NET}.100:3260,lun={i + 1}"
+                       for i in range(luns))
     return (f"# The demo guest: an ordinary xl.cfg\nname = '{name}'\ntype = 'pv'\nkernel = '{folder}/vmlinuz'\n"
             f"ramdisk = '{folder}/initrd'\nextra = 'console=hvc0 quiet {extra}'\nmemory = {memory}\nvcpus = {vcpus}\n"
             f"disk = [ '{disk}' ]\nvif = [ 'mac={mac},bridge=xenbr0' ]\non_reboot = 'restart'\non_crash = 'restart'\n")
 
 
-def export_lun(tb, image, iqn=IQN, tid=1):
-    """The image becomes LUN 1 of a target on the storage node."""
+def export_lun(tb, image, iqn=IQN, tid=1, luns=1):
+    """The image becomes LUN 1 of a target on the storage node; further LUNs are empty disks of 16 MiB."""
     dest = os.path.join(tb.root(STORAGE), f"srv/lun{tid}.img")
     os.makedirs(os.path.dirname(dest), exist_ok=True)
     shutil.copyfile(image, dest)
@@ -179,6 +180,9 @@ def export_lun(tb, image, iqn=IQN, tid=1):
         time.sleep(0.1)
     tb.sh(STORAGE, *adm, "new", "--mode", "target", "--tid", str(tid), "-T", iqn)
     tb.sh(STORAGE, *adm, "new", "--mode", "logicalunit", "--tid", str(tid), "--lun", "1", "-b", f"/srv/lun{tid}.img")
+    for lun in range(2, luns + 1):
+        tb.sh(STORAGE, "truncate", "-s", "16M", f"/srv/lun{tid}.{lun}.img")
+        tb.sh(STORAGE, *adm, "new", "--mode", "logicalunit", "--tid", str(tid), "--lun", str(lun), "-b", f"/srv/lun{tid}.{lun}.img")
     tb.sh(STORAGE, *adm, "bind", "--mode", "target", "--tid", str(tid), "-I", "ALL")
 
 

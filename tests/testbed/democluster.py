@@ -68,13 +68,13 @@ class DemoCluster:
         raise Failed(f"{what}: not within {timeout} s")
 
     # -- the guest ---------------------------------------------------------------------------------------------------
-    def make_guest(self, pattern_mib=96, memory=256, vcpus=2):
+    def make_guest(self, pattern_mib=96, memory=256, vcpus=2, luns=1):
         vmlinuz, modules, self.kernel = demo.fetch_kernel(self.cache)
         initrd, disk = os.path.join(self.cache, "initrd"), os.path.join(self.cache, "disk.img")
         demo.make_initramfs(modules, initrd)
         demo.make_disk(os.path.join(self.build, "tests/testbed/demo-guest"), disk, pattern_mib)
-        demo.export_lun(self.tb, disk)
-        demo.install_on_nodes(self.tb, vmlinuz, initrd, demo.config(memory=memory, vcpus=vcpus))
+        demo.export_lun(self.tb, disk, luns=luns)
+        demo.install_on_nodes(self.tb, vmlinuz, initrd, demo.config(memory=memory, vcpus=vcpus, luns=luns))
 
     def start_probe(self):
         path = os.path.join(self.work, "probe.log")
