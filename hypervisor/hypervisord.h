@@ -149,6 +149,7 @@ void disk_gone(struct dom *d);                             /* main thread: hv-di
 
 int store_introduce(struct dom *d, const json_t *status, struct err *err);  /* nodes, channels */
 int store_channels(struct dom *d, struct err *err);        /* fresh channels only */
+void store_wipe(struct dom *d);                            /* leftovers under its number, before it begins */
 void store_release(struct dom *d);                         /* nodes and connection go; errors are logged */
 int store_write(const char *path, const char *value, struct err *err);
 int console_attach(struct dom *d, struct err *err);

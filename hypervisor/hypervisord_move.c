@@ -158,8 +158,10 @@ void op_resume_handed(struct msg_call *c, void *h)
 static int incoming_steps(struct job *j)
 {
 	struct dom *d = j->dom;
-	int rc = child_start(d, &j->err);
+	int rc;
 
+	store_wipe(d);                         /* now, not while the guest stands still */
+	rc = child_start(d, &j->err);
 	if (!rc)
 		rc = disks_open(d, DISK_INCOMING, false, &j->err);
 	if (!rc)
@@ -242,10 +244,6 @@ static int store_arrived_steps(struct job *j)
 	rc = child_call(d, json_pack("{s:s}", "op", "store-take"), NULL, 0, NULL, fds, &nfds, 10000, err);
 	if (rc)
 		return rc;
-	/* what an attempt that was cut short may have left under this number is none of ours */
-	d->on_store = true;
-	store_release(d);
-	d->on_store = true;
 	rc = nfds < 1 ? err_set(err, -EPROTO, "domain %s: the image holds no store", d->name)
 		      : store_call(json_pack("{s:s, s:i}", "op", "import", "domid", d->domid), fds, 1, NULL, NULL, NULL, err);
 	for (int i = 0; i < nfds; i++)

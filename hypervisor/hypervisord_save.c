@@ -112,8 +112,10 @@ static int restore_steps(struct job *j)
 {
 	struct dom *d = j->dom;
 	struct err *err = &j->err;
-	int rc = child_start(d, err);
+	int rc;
 
+	store_wipe(d);
+	rc = child_start(d, err);
 	if (!rc)
 		rc = disks_open(d, DISK_USE, d->claim != 0, err);
 	if (!rc)

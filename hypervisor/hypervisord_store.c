@@ -338,14 +338,20 @@ static int batch_send(json_t *batch, struct err *err)
 	return rc;
 }
 
+/* What a hypervisord that died, or a move cut short, may have left under this number is none of the new domain's. */
+void store_wipe(struct dom *d)
+{
+	d->on_store = true;
+	store_release(d);
+	d->on_store = true;                    /* from here on there is something to take away */
+}
+
 int store_introduce(struct dom *d, const json_t *status, struct err *err)
 {
 	json_t *batch = store_nodes(d, status);
 	int rc;
 
-	d->on_store = true;
-	store_release(d);                      /* what a hypervisord that died may have left under this number */
-	d->on_store = true;                    /* from here on there is something to take away */
+	store_wipe(d);
 	rc = batch_send(batch, err);
 	json_decref(batch);
 	return rc ? rc : store_channels(d, err);
