@@ -60,3 +60,6 @@ tests_bt_guest_cpu_LDFLAGS = -static -pthread
 tests_bt_guest_cpu_LDADD = -lm
 CLEANFILES += tests/bt/guest-cpu
 EXTRA_DIST += tests/bt/test-guest-cpu
+check_PROGRAMS += tests/unit/test_bt
+tests_unit_test_bt_SOURCES = tests/unit/test_bt.c tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
+tests_unit_test_bt_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS) $(UNIT_LIBS)

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_bt.c - the bt engine beside plain execution (bt_fuzz does that): self-modifying code, changed mappings, kicks,
+ * the dirty log, two vCPUs on one cache, full flushes.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+#include <time.h>
+
+#include "tests/bt/bt_guest.h"
+
+static struct btg *g;
+
+static void load_code(const uint8_t *code, size_t n)
+{
+	bt_signals_install();                                   /* cmocka has put its own handlers over ours */
+	memcpy(btg_mem(g), code, n);
+	btg_written(g, 0, BTN_CODE_PAGES);
+}
+
+static void start(struct vcpu *v, uint64_t off)
+{
+	memset(v->regs.gpr, 0, sizeof(v->regs.gpr));
+	v->regs.rip = BTN_CODE_VA + off;
+	v->regs.rflags = 2;
+	v->regs.gpr[REG_RSP] = BTN_STACK_VA + 0x2000;
+	v->regs.gpr[REG_RBX] = BTN_DATA_VA;
+	v->regs.kernel_mode = 0;
+}
+
+#define CODE(...) do { static const uint8_t c[] = { __VA_ARGS__ }; load_code(c, sizeof(c)); start(g->v, 0); } while (0)
+
+/* A store to an instruction ahead in the same block takes effect before it is reached. */
+static void self_modifying(void **state)
+{
+	for (int i = 0; i < 20; i++) {
+		CODE(0xc6, 0x05, 0x01, 0x00, 0x00, 0x00, 0x2a,   /* movb $42, 1(%rip): the immediate of the next */
+		     0xb8, 0x01, 0x00, 0x00, 0x00,               /* mov $1, eax */
+		     0x0f, 0x05);
+		assert_int_equal(btg_run(g), EXIT_SYSCALL);
+		assert_int_equal(g->v->regs.gpr[REG_RAX], 42);
+		assert_int_equal(g->v->regs.rip, BTN_CODE_VA + 14);
+	}
+}
+
+/* Written through another mapping of the frame, as kernels patch themselves. */
+static void modified_through_alias(void **state)
+{
+	uint64_t alias = 0x40000000;
+
+	*btg_slot(g, alias) = BTG_MEM << 12 | PTE_P | PTE_RW | PTE_US;
+	CODE(0xb8, 0x01, 0x00, 0x00, 0x00, 0x0f, 0x05,           /* mov $1, eax; syscall */
+	     0xc6, 0x01, 0x07, 0x0f, 0x05);                      /* at 7: movb $7, (rcx); syscall */
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	assert_int_equal(g->v->regs.gpr[REG_RAX], 1);
+	start(g->v, 7);
+	g->v->regs.gpr[REG_RCX] = alias + 1;
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	start(g->v, 0);
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	assert_int_equal(g->v->regs.gpr[REG_RAX], 7);
+	*btg_slot(g, alias) = 0;
+	engine_bt.tlb_invlpg_local(g->v, alias);
+}
+
+static void code_page_remapped(void **state)
+{
+	uint64_t *slot = btg_slot(g, BTN_CODE_VA), was = *slot;
+	uint8_t *other = btg_mem(g) + 4096;
+
+	CODE(0xb8, 0x01, 0x00, 0x00, 0x00, 0x0f, 0x05);
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	assert_int_equal(g->v->regs.gpr[REG_RAX], 1);
+	memcpy(other, btg_mem(g), 16);
+	other[1] = 9;
+	btg_written(g, 1, 1);
+	*slot = (was & 0xfff) | (BTG_MEM + 1) << 12;
+	engine_bt.tlb_invlpg_local(g->v, BTN_CODE_VA);
+	start(g->v, 0);
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	assert_int_equal(g->v->regs.gpr[REG_RAX], 9);
+	*slot = was;
+	engine_bt.tlb_flush_local(g->v);
+	start(g->v, 0);
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	assert_int_equal(g->v->regs.gpr[REG_RAX], 1);
+}
+
+static void exceptions(void **state)
+{
+	CODE(0x31, 0xd2, 0x31, 0xc9, 0xf7, 0xf1);                /* xor edx,edx; xor ecx,ecx; div ecx */
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 0);
+	assert_int_equal(g->v->regs.rip, BTN_CODE_VA + 4);
+	CODE(0x90, 0x0f, 0x0b);
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 6);
+	assert_int_equal(g->v->regs.rip, BTN_CODE_VA + 1);
+	CODE(0xcc);
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 3);
+	assert_int_equal(g->v->regs.rip, BTN_CODE_VA + 1);
+	CODE(0xff, 0xc0, 0x48, 0x89, 0x83, 0x00, 0xc0, 0x00, 0x00);  /* inc eax; mov rax, hole(rbx) */
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 14);
+	assert_int_equal(g->v->exc.error_code, PFEC_W | PFEC_U);
+	assert_int_equal(g->v->exc.cr2, BTN_DATA_VA + 0xc000);
+	assert_int_equal(g->v->regs.rip, BTN_CODE_VA + 2);
+	assert_int_equal(g->v->regs.gpr[REG_RAX], 1);
+	CODE(0x48, 0xbb, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x8b, 0x03); /* mov $1<<63, rbx; mov (rbx), eax */
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 13);
+	CODE(0x90, 0x90, 0x0f, 0x05);
+	g->v->regs.rflags |= 0x100;                              /* single step */
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 1);
+	assert_int_equal(g->v->regs.rip, BTN_CODE_VA + 1);
+}
+
+/* ---- kicks ---- */
+
+static atomic_bool stop;
+
+static void *kicker(void *arg)
+{
+	struct timespec ts = { 0, 300000 };
+
+	while (!atomic_load(&stop)) {
+		nanosleep(&ts, NULL);
+		engine_bt.kick(arg);
+	}
+	return NULL;
+}
+
+/* Endless loops of several kinds end with EXIT_KICK, and a counter they keep in two places never disagrees. */
+static void kicks(void **state)
+{
+	static const uint8_t loops[][40] = {
+		{ 0xeb, 0xfe },                                          /* jmp . */
+		{ 0x48, 0xff, 0xc0, 0x48, 0xff, 0xc1, 0xeb, 0xf8 },      /* inc rax; inc rcx; jmp */
+		{ 0x48, 0xff, 0xc0, 0x48, 0xff, 0x03, 0x48, 0x8b, 0x0b, 0xeb, 0xf5 },   /* inc rax; inc (rbx); mov (rbx),rcx */
+		{ 0x48, 0xff, 0xc0, 0x50, 0x59, 0xe8, 0x02, 0x00, 0x00, 0x00, 0xeb, 0xf4, 0xc3 },  /* push; pop; call; ret */
+		{ 0x48, 0x89, 0xdf, 0x48, 0x89, 0xde, 0xb9, 0x00, 0x20, 0x00, 0x00, 0xf3, 0xa4, 0xeb, 0xf1 },  /* rep movs */
+		{ 0x48, 0xff, 0xc0, 0x48, 0xff, 0x83, 0xfd, 0x0f, 0x00, 0x00, 0xeb, 0xf4 },     /* inc across pages */
+	};
+	pthread_t t;
+
+	atomic_store(&stop, false);
+	assert_int_equal(pthread_create(&t, NULL, kicker, g->v), 0);
+	for (unsigned i = 0; i < sizeof(loops) / sizeof(loops[0]); i++) {
+		load_code(loops[i], sizeof(loops[i]));
+		start(g->v, 0);
+		memset(btg_mem(g) + BTN_CODE_PAGES * 4096, 0, 8192);
+		for (int k = 0; k < 100; k++) {
+			assert_int_equal(engine_bt.run(g->v), EXIT_KICK);
+			assert_in_range(g->v->regs.rip, BTN_CODE_VA, BTN_CODE_VA + 20);
+			if (i >= 1 && i <= 3)
+				assert_in_range(g->v->regs.gpr[REG_RAX] - g->v->regs.gpr[REG_RCX], 0, 1);
+			if (i == 5) {
+				uint64_t n;
+
+				memcpy(&n, btg_mem(g) + BTN_CODE_PAGES * 4096 + 0xffd, 8);
+				assert_in_range(g->v->regs.gpr[REG_RAX] - n, 0, 1);
+			}
+		}
+	}
+	atomic_store(&stop, true);
+	pthread_join(t, NULL);
+	atomic_store(&g->v->kick, false);
+}
+
+/* ---- dirty log ---- */
+
+static bool is_dirty(const uint64_t *map, uint64_t frame) { return map[frame / 64] >> (frame % 64) & 1; }
+
+static void dirty_log(void **state)
+{
+	uint64_t *map = calloc(domain_nr_frames(&g->d) / 64 + 1, 8), data = BTG_MEM + BTN_CODE_PAGES;
+
+	CODE(0x48, 0xff, 0x03, 0x0f, 0x05);                      /* inc (rbx); syscall */
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	assert_int_equal(engine_bt.dirty_log(&g->d, DIRTY_LOG_ON), 0);
+	for (int i = 0; i < 3; i++) {
+		start(g->v, 0);
+		g->v->regs.gpr[REG_RBX] = BTN_DATA_VA + 4096;
+		assert_int_equal(btg_run(g), EXIT_SYSCALL);
+		assert_int_equal(engine_bt.dirty_sync(&g->d, map), 0);
+		assert_false(is_dirty(map, data));
+		assert_true(is_dirty(map, data + 1));
+		assert_int_equal(engine_bt.dirty_sync(&g->d, map), 0);
+		assert_false(is_dirty(map, data + 1));
+		start(g->v, 0);
+		g->v->regs.gpr[REG_RBX] = BTN_DATA_VA + 4093;    /* across two pages */
+		assert_int_equal(btg_run(g), EXIT_SYSCALL);
+		assert_int_equal(engine_bt.dirty_sync(&g->d, map), 0);
+		assert_true(is_dirty(map, data) && is_dirty(map, data + 1));
+	}
+	assert_int_equal(engine_bt.dirty_log(&g->d, DIRTY_LOG_OFF), 0);
+	free(map);
+}
+
+/* ---- two vCPUs ---- */
+
+#define ROUNDS 300000U
+
+static void *second(void *arg)
+{
+	struct vcpu *v = arg;
+	enum engine_exit e;
+
+	if (engine_bt.vcpu_enter_thread(v))
+		return (void *)1;
+	do {
+		e = engine_bt.run(v);
+	} while (e == EXIT_KICK);
+	return e == EXIT_SYSCALL ? NULL : (void *)2;
+}
+
+static void *disturber(void *arg)
+{
+	uint64_t *map = calloc(domain_nr_frames(&g->d) / 64 + 1, 8);
+	struct timespec ts = { 0, 200000 };
+
+	while (!atomic_load(&stop)) {
+		nanosleep(&ts, NULL);
+		engine_bt.dirty_sync(&g->d, map);
+		engine_bt.frame_written(&g->d, BTG_MEM);         /* retranslate */
+		bt_request(&g->d, NULL, ~0UL, BT_REQ_FLUSH, 0);
+	}
+	free(map);
+	return NULL;
+}
+
+/* Locked increments by two vCPUs lose nothing while tags are revoked, code dropped and TLBs flushed under them. */
+static void two_vcpus(void **state)
+{
+	struct vcpu *w = aligned_alloc(64, (sizeof(*w) + 63) & ~63UL);
+	pthread_t t, u;
+	void *ret;
+	uint64_t n;
+
+	memset(w, 0, sizeof(*w));
+	w->d = &g->d;
+	w->id = 1;
+	w->cr3_kernel = w->cr3_user = 1;
+	w->xcr0 = 7;
+	assert_int_equal(engine_bt.vcpu_init(w), 0);
+	g->d.vcpu[1] = w;
+	g->d.nr_vcpus = 2;
+	CODE(0xb9, 0xe0, 0x93, 0x04, 0x00,                       /* mov $300000, ecx */
+	     0xf0, 0x48, 0xff, 0x03,                             /* lock inc (rbx) */
+	     0x53, 0x5b,                                         /* push rbx; pop rbx */
+	     0xe8, 0x06, 0x00, 0x00, 0x00,                       /* call */
+	     0xff, 0xc9, 0x75, 0xf1,                             /* dec ecx; jnz */
+	     0x0f, 0x05,
+	     0xf0, 0x48, 0xff, 0x43, 0x08, 0xc3);                /* lock inc 8(rbx); ret */
+	start(w, 0);
+	w->regs.gpr[REG_RSP] -= 0x400;
+	memset(btg_mem(g) + BTN_CODE_PAGES * 4096, 0, 16);
+	atomic_store(&stop, false);
+	engine_bt.dirty_log(&g->d, DIRTY_LOG_ON);
+	assert_int_equal(pthread_create(&t, NULL, second, w), 0);
+	assert_int_equal(pthread_create(&u, NULL, disturber, NULL), 0);
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	pthread_join(t, &ret);
+	atomic_store(&stop, true);
+	pthread_join(u, NULL);
+	assert_null(ret);
+	engine_bt.dirty_log(&g->d, DIRTY_LOG_OFF);
+	for (int i = 0; i < 2; i++) {
+		memcpy(&n, btg_mem(g) + BTN_CODE_PAGES * 4096 + i * 8, 8);
+		assert_int_equal(n, 2 * ROUNDS);
+	}
+	g->d.nr_vcpus = 1;
+	g->d.vcpu[1] = NULL;
+	engine_bt.vcpu_destroy(w);
+	free(w);
+}
+
+/* Code without end in a cache of 1 MiB: full flushes, and the second vCPU is stopped for them. */
+static void full_flushes(void **state)
+{
+	struct vcpu *w = aligned_alloc(64, (sizeof(*w) + 63) & ~63UL);
+	static const uint8_t spin[] = { 0x48, 0xff, 0x03, 0x83, 0x3c, 0x25, 0x00, 0x10, 0x00, 0x20, 0x00, 0x74, 0xf3, 0x0f, 0x05 };
+	uint64_t was = g->d.bt->flushes;
+	pthread_t t;
+	void *ret;
+
+	memset(w, 0, sizeof(*w));
+	w->d = &g->d;
+	w->id = 1;
+	w->cr3_kernel = w->cr3_user = 1;
+	assert_int_equal(engine_bt.vcpu_init(w), 0);
+	g->d.vcpu[1] = w;
+	g->d.nr_vcpus = 2;
+	bt_signals_install();
+	memset(btg_mem(g) + BTN_CODE_PAGES * 4096, 0, 8192);
+	memcpy(btg_mem(g) + 3 * 4096, spin, sizeof(spin));       /* until the word at data + 4096 is not 0 */
+	btg_written(g, 3, 1);
+	start(w, 3 * 4096);
+	assert_int_equal(pthread_create(&t, NULL, second, w), 0);
+	while (g->d.bt->flushes < was + 3) {
+		for (unsigned at = 0; at < 4000; at += 2) {
+			btg_mem(g)[at] = 0xeb;                   /* jmp to the next: a block each */
+			btg_mem(g)[at + 1] = 0;
+		}
+		btg_mem(g)[4000] = 0x0f;
+		btg_mem(g)[4001] = 0x05;
+		btg_written(g, 0, 1);
+		start(g->v, 0);
+		assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	}
+	*(volatile uint32_t *)(void *)(btg_mem(g) + (BTN_CODE_PAGES + 1) * 4096) = 1;
+	pthread_join(t, &ret);
+	assert_null(ret);
+	g->d.nr_vcpus = 1;
+	g->d.vcpu[1] = NULL;
+	engine_bt.vcpu_destroy(w);
+	free(w);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(self_modifying), cmocka_unit_test(modified_through_alias),
+		cmocka_unit_test(code_page_remapped), cmocka_unit_test(exceptions), cmocka_unit_test(kicks),
+		cmocka_unit_test(dirty_log), cmocka_unit_test(two_vcpus), cmocka_unit_test(full_flushes),
+	};
+
+	g = btg_new(1 << 20);
+	return cmocka_run_group_tests_name("bt", tests, NULL, NULL);
+}
