@@ -553,9 +553,11 @@ int state_import(struct store *s, uint32_t domid, const uint8_t *records, size_t
 	/* Nodes are journalled by the tree's own callback; the connection in one piece, as it then is. */
 	rc = records_apply(&a, records, len);
 	d = store_domain_find(s, domid);
-	if (rc == 0 && d)
+	if (rc == 0 && d) {
 		put_domain(&s->journal, s, d);
-	else if (rc < 0)
+		store_fire_special(s, "@introduceDomain");
+	} else if (rc < 0) {
 		(void)store_domain_release(s, domid);
+	}
 	return rc;
 }

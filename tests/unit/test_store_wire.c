@@ -444,7 +444,11 @@ static void export_and_import(void **state)
 	ask(root, XS_RM, "/local/domain/5\0");
 	assert_true(state_import(&s, 6, b.data, b.len) < 0);
 	assert_string_equal(ask(root, XS_READ, "/local/domain/5/vm\0"), "!ENOENT|");
+	ask(root, XS_WATCH, "@introduceDomain\0int\0");
+	events[0] = '\0';
 	assert_int_equal(state_import(&s, 5, b.data, b.len), 0);
+	store_flush_events(&s);
+	assert_string_equal(events, "@introduceDomain=int;");
 	dom = store_domain_find(&s, 5);
 	guest = dom->guest;
 	assert_string_equal(ask(root, XS_READ, "/vm/0b369cb7-88df-425c-91b0-429b9139c355/name\0"), "d");
