@@ -33,6 +33,7 @@
 #define LOCAL_MS 10000
 #define PAUSE_MS 10000               /* disks drain and flush; a storage that hangs must not hang the guest */
 #define READY_NS (15 * NS_PER_S)     /* the guest stands still meanwhile */
+#define STALE_NS (400 * NS_PER_MS)   /* since the pause: asked again before the mark */
 #define RELEASE_MS 60000
 #define NS_PER_S 1000000000ull
 #define NS_PER_MS 1000000ull
@@ -417,6 +418,29 @@ static uint64_t realtime_ns(void)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+/* One round trip; the target's clock at its turning point. */
+static int ping(struct source *s, uint64_t cookie, uint64_t *ret_theirs, struct err *err)
+{
+	struct stream_header hdr;
+	struct reader r;
+	uint8_t *body = NULL;
+	int rc = link_record(&s->w->link, STREAM_PING, &cookie, 8);
+
+	if (rc < 0)
+		return worker_link_error(s->w, rc, err);
+	rc = expect(s, STREAM_PONG, &hdr, err);
+	if (rc == 0)
+		rc = worker_read_body(s->w, &hdr, &body, err);
+	if (rc < 0)
+		return rc;
+	reader_init(&r, body, hdr.length);
+	if (reader_u64(&r) != cookie)
+		rc = err_set(err, -EBADMSG, "%s: PONG to no PING", s->target);
+	*ret_theirs = reader_u64(&r);
+	free(body);
+	return rc;
+}
+
 /* The quickest of a few round trips tells best how far the clocks are apart. */
 static int compare_clocks(struct source *s, struct err *err)
 {
@@ -425,24 +449,9 @@ static int compare_clocks(struct source *s, struct err *err)
 
 	for (uint64_t i = 0; i < PINGS && rc == 0; i++) {
 		uint64_t before = realtime_ns(), after, theirs;
-		struct stream_header hdr;
-		struct reader r;
-		uint8_t *body = NULL;
 
-		rc = link_record(&s->w->link, STREAM_PING, &i, 8);
-		if (rc < 0)
-			return worker_link_error(s->w, rc, err);
-		rc = expect(s, STREAM_PONG, &hdr, err);
-		if (rc == 0)
-			rc = worker_read_body(s->w, &hdr, &body, err);
-		if (rc < 0)
-			return rc;
+		rc = ping(s, i, &theirs, err);
 		after = realtime_ns();
-		reader_init(&r, body, hdr.length);
-		if (reader_u64(&r) != i)
-			rc = err_set(err, -EBADMSG, "%s: PONG to no PING", s->target);
-		theirs = reader_u64(&r);
-		free(body);
 		if (rc == 0 && after - before < best) {
 			best = after - before;
 			s->clock_offset_ns = (int64_t)(theirs - (before + (after - before) / 2));
@@ -833,11 +842,14 @@ static int send_state(struct source *s, struct err *err)
 static int wait_ready(struct source *s, struct err *err)
 {
 	struct stream_header hdr;
-	uint64_t begin = link_now_ns();
+	uint64_t begin = link_now_ns(), ignored;
 	int rc;
 
 	enter_phase(s, PHASE_READY);
 	rc = expect(s, STREAM_READY, &hdr, err);
+	/* a READY that may have lain here for long says little; once the copy is handed, a dead target costs the guest its memory */
+	if (rc == 0 && link_now_ns() - s->pause_ns > STALE_NS)
+		rc = ping(s, PINGS, &ignored, err);
 	if (rc == 0 && link_now_ns() - begin > READY_NS)
 		rc = err_set(err, -ETIMEDOUT, "%s: took too long to build the guest", s->target);
 	return rc;

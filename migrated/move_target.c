@@ -598,9 +598,13 @@ static int wait_go(struct target *t, struct err *err)
 	rc = link_record(&t->w->link, STREAM_READY, NULL, 0);
 	if (rc < 0)
 		return worker_link_error(t->w, rc, err);
-	rc = worker_next_record(t->w, &hdr, err);
-	if (rc < 0)
-		return rc;
+	do {
+		rc = worker_next_record(t->w, &hdr, err);
+		if (rc < 0)
+			return rc;
+		if (hdr.type == STREAM_PING && (rc = answer_ping(t)) < 0)
+			return worker_link_error(t->w, rc, err);
+	} while (hdr.type == STREAM_PING);
 	if (hdr.type != STREAM_GO)
 		return err_set(err, -EBADMSG, "%s: GO expected, %s came", t->w->link.peer, stream_type_name(hdr.type));
 	rc = link_read(&t->w->link, body, sizeof(body));
