@@ -453,7 +453,7 @@ static int reservation_take(struct lun *l, bool preempt, struct err *err)
 			rc = take_key(l, p.key[i], err);
 			took = true;
 		}
-	if (rc == 0)
+	if (rc == 0 && took)
 		rc = session_pr_read(&l->session, &p, err);
 	if (rc == 0 && p.reserved && p.holder == l->conf.key && !took)
 		rc = own_key_move(l, err);
