@@ -48,6 +48,25 @@ static void status_merge(json_t *o, const json_t *status, pid_t pid)
 		json_object_set_new(v, "cpu", json_integer(task_cpu(pid, config_int(v, "tid", 0))));
 }
 
+/*
+ * One packet holds about forty domains with everything.  Beyond that a full list leaves out what a list of one domain
+ * still has, the longest first.
+ */
+static void list_fit(json_t *reply)
+{
+	static const char *const expendable[] = { "config", "devices", "vcpu", "config_hash" };
+	json_t *o;
+	size_t i;
+
+	for (size_t k = 0; k < sizeof expendable / sizeof expendable[0]; k++) {
+		if (json_dumpb(reply, NULL, 0, JSON_COMPACT) < MSG_MAX_BYTES - 1024)
+			return;
+		json_array_foreach(json_object_get(reply, "domains"), i, o)
+			json_object_del(o, expendable[k]);
+		json_object_set_new(reply, "shortened", json_true());
+	}
+}
+
 static void list_work(struct job *j)
 {
 	json_t *o;
@@ -62,6 +81,7 @@ static void list_work(struct job *j)
 			status_merge(o, status, (pid_t)config_int(o, "hvdomain_pid", 0));
 		json_decref(status);
 	}
+	list_fit(j->reply);
 }
 
 static int by_domid(const void *a, const void *b)
