@@ -60,6 +60,7 @@ struct agentd {
 	uint64_t members;
 	char cluster[128];
 	bool settling, ending;
+	struct act *acts;		/* asked of hypervisord, not answered */
 	struct wait *waits;
 	struct move *moves;
 	struct accept *accepts;

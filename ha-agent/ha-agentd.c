@@ -31,6 +31,8 @@
 
 #define TICK_NS (2 * QB_TIME_NS_IN_SEC)
 #define GOODBYE_NS (300 * QB_TIME_NS_IN_MSEC)
+#define ACT_SHORT_NS (20 * QB_TIME_NS_IN_SEC)
+#define ACT_LONG_NS (120 * QB_TIME_NS_IN_SEC)	/* a create that builds a large guest */
 #define BOOT_OF(incarnation) ((incarnation) >> 20)
 
 /* --- looking again --------------------------------------------------------------------------------------------------- */
@@ -194,15 +196,67 @@ static void agentd_hv_event(struct msg_peer *p, const json_t *event, void *arg)
 	agentd_settle_later(a);
 }
 
+/* The first connection, or another in place of one that hangs; what was asked on that fails with ECONNRESET. */
+static int agentd_connect_hv(struct agentd *a)
+{
+	if (a->hv) {
+		agentd_hv_down(a->hv, a);
+		msg_peer_free(a->hv);
+	}
+	a->hv = NULL;
+	return msg_peer_new(a->loop, "hypervisord.sock", agentd_hv_up, agentd_hv_down, agentd_hv_event, a, &a->hv);
+}
+
 /* --- actions --------------------------------------------------------------------------------------------------------- */
 
-struct act { struct agentd *a; char uuid[OWN_UUID_LEN]; enum own_action action; int rc; };
+struct act {
+	struct act *next;
+	struct agentd *a;
+	char uuid[OWN_UUID_LEN];
+	enum own_action action;
+	int rc;
+	uint64_t since_ns;
+	struct remote *remote;		/* create, destroy */
+};
 
 static void act_end(struct act *t, int rc, uint64_t number, bool known, const char *text)
 {
+	struct act **p = &t->a->acts;
+
+	while (*p && *p != t)
+		p = &(*p)->next;
+	if (*p)
+		*p = t->next;
 	own_action_done(t->a->own, t->uuid, t->action, rc, number, known, text);
 	agentd_settle_later(t->a);
 	free(t);
+}
+
+/*
+ * hypervisord answers, or it hangs. What is not answered in time is asked again on a new connection; nothing is concluded from
+ * the silence but that the copy has to be looked at.
+ */
+static void act_watch(struct agentd *a)
+{
+	uint64_t now = qb_util_nano_current_get();
+	bool stuck = false;
+	struct act *t, *next;
+
+	for (t = a->acts; t; t = next) {
+		next = t->next;
+		if (t->remote && now - t->since_ns > ACT_LONG_NS) {
+			log_warn("hypervisord does not answer for %s; it is asked again", t->uuid);
+			remote_cancel(t->remote);
+			act_end(t, -ECONNRESET, 0, false, "hypervisord does not answer");
+			next = a->acts;
+		} else if (!t->remote && now - t->since_ns > ACT_SHORT_NS) {
+			stuck = true;
+		}
+	}
+	if (stuck) {
+		log_warn("hypervisord does not answer; connecting anew");
+		agentd_connect_hv(a);
+	}
 }
 
 static void act_failed(void *data)
@@ -312,6 +366,9 @@ static void agentd_act(void *arg, struct own_dom *d, enum own_action action, uin
 		abort();	/* out of memory with an action owed: a restart takes it up again */
 	t->a = a;
 	t->action = action;
+	t->since_ns = qb_util_nano_current_get();
+	t->next = a->acts;
+	a->acts = t;
 	memcpy(t->uuid, d->uuid, sizeof(t->uuid));
 	log_debug("%s: action %d, %llu", d->uuid, action, (unsigned long long)number);
 	if (action == OWN_DO_DESTROY)
@@ -319,8 +376,8 @@ static void agentd_act(void *arg, struct own_dom *d, enum own_action action, uin
 	else if (action == OWN_DO_RESUME_HANDED)
 		log_info("the target of %s (%s) never ran it: it runs on here", d->rec.name, d->uuid);
 	if (action == OWN_DO_CREATE || action == OWN_DO_DESTROY) {
-		if (!remote_call(a->loop, "hypervisord.sock", request, NULL, act_remote_done, t))
-			rc = -ENOMEM;
+		t->remote = remote_call(a->loop, "hypervisord.sock", request, NULL, act_remote_done, t);
+		rc = t->remote ? 0 : -ENOMEM;
 	} else {
 		rc = agentd_ask_hv(a, request, action == OWN_DO_REFRESH ? act_refreshed : act_replied, t);
 	}
@@ -539,8 +596,10 @@ static void agentd_tick(void *data)
 	struct agentd *a = data;
 	qb_loop_timer_handle timer;
 
-	if (a->own && !a->ending)
+	if (a->own && !a->ending) {
+		act_watch(a);
 		own_tick(a->own);
+	}
 	agentd_settle_later(a);
 	qb_loop_timer_add(a->loop, QB_LOOP_LOW, TICK_NS, a, agentd_tick, &timer);
 }
@@ -597,7 +656,7 @@ static int agentd_start(struct agentd *a, struct err *err)
 	rc = msg_server_start(a->loop, "ha-agentd.sock", agentd_ops, a, agentd_client_gone, "ha-agentd", &a->server, err);
 	if (rc)
 		return rc;
-	rc = msg_peer_new(a->loop, "hypervisord.sock", agentd_hv_up, agentd_hv_down, agentd_hv_event, a, &a->hv);
+	rc = agentd_connect_hv(a);
 	if (!rc)
 		rc = agentd_link(a);
 	if (rc)

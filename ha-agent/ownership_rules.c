@@ -492,7 +492,14 @@ static bool rule_migrate_ends(struct own *o, struct own_dom *d)
 {
 	uint32_t to = d->job_to;
 
-	if (d->job != OWN_J_MIGRATE || !d->job_attempt || d->worker || d->busy || d->unsure)
+	if (d->job != OWN_J_MIGRATE || !d->job_attempt)
+		return false;
+	/* Pacemaker fences nobody while an agent's action runs: who waits for that fencing must not keep it from happening. */
+	if (d->copy == OWN_HANDED && o->view && !own_member(o, to)) {
+		own_job_end(o, d, -EHOSTDOWN, "the target left the cluster after the hand-over; the copy here waits until it is back or fenced");
+		return true;
+	}
+	if (d->worker || d->busy || d->unsure)
 		return false;
 	if (own_runs(d)) {
 		own_job_end(o, d, d->job_rc ? d->job_rc : -EIO,
