@@ -73,7 +73,7 @@ int bt_make(struct bt_vcpu *bv, uint64_t va)
 			pg2 = bt_page_get(bt, (va | (PAGE_SIZE_HV - 1)) + 1, frame2, bank);
 		b = bt_block_find(bt, pg, va);
 		if (!b) {
-			b = bt_translate(bt, pg, pg2, va, d->ram + (frame << PAGE_SHIFT_HV), next, &need_next);
+			b = bt_translate(bv->v, pg, pg2, va, d->ram + (frame << PAGE_SHIFT_HV), next, &need_next);
 			if (b)
 				bt_block_publish(bt, b);
 		}

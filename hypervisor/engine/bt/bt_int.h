@@ -161,6 +161,7 @@ struct bt_domain {
 	pthread_mutex_t split_lock;         /* locked accesses through a bounce buffer */
 	uint64_t flushes;
 	uint8_t no_group[4096];             /* by bt_no_group_index(): blocks whose groups crossed pages */
+	uint8_t no_peek[4096];              /* likewise: that left out flags which another page's code takes for live */
 	bool trace_stat, trace_exec, trace_blocks, trace_emulate, use_pext;
 };
 
@@ -175,11 +176,11 @@ static inline uint64_t bt_host(const struct bt_domain *bt, uint32_t off) { retur
 void bt_stubs_emit(struct bt_domain *bt);
 
 /*
- * bt_xlat.c: translate the block at va, whose page is `code` (4096 bytes) and, for a first instruction that straddles,
+ * bt_xlat.c: translate the block at va, for v's mode, whose page is `code` (4096 bytes) and, for a first instruction that straddles,
  * whose next page is `next`.  NULL when a straddling first instruction needs `next` and it is NULL: *need_next is set.
  * With the lock; there is room (bt_room).  Context full (it runs Zydis).
  */
-struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct bt_page *pg2, uint64_t va,
+struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page *pg2, uint64_t va,
 			      const uint8_t *code, const uint8_t *next, bool *need_next);
 /* Emit the bounce thunk of a site.  With the lock.  Context full. */
 void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes, size_t n, uint64_t va);

@@ -324,10 +324,12 @@ static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen)
 		if (exit_id != BT_NO_EXIT && gen == bt->flushes && !bt->trace_exec) {
 			struct bt_exit *x = &bt->exit[exit_id];
 
-			if (x->no_flags && b->fl_live)
+			if (x->no_flags && b->fl_live) {
+				bt->no_peek[bt_no_group_index(x->from->va)] = 1;
 				bt_block_kill(bt, x->from);
-			else if (x->target == va)
+			} else if (x->target == va) {
 				bt_link(bt, x, b);
+			}
 		}
 		bv->target = bt_host(bt, b->entry);
 	}

@@ -50,6 +50,9 @@ struct xl {
 	int bank;
 	const uint8_t *code;
 	uint64_t page_va;
+	struct vcpu *v;
+	const uint8_t *other;               /* the other page that flags_wanted() looked at last */
+	uint64_t other_va;
 	struct cold cold[MAX_COLD]; unsigned nr_cold;
 	struct side side[2 * MAX_SIDE + 1]; unsigned nr_side;
 	struct bt_irec *irec;
@@ -819,19 +822,40 @@ static void xl_pop(struct xl *x)
 
 /* ---- leaving the block ---- */
 
-/* Flags as the code at target wants them: true if it may use them. */
+/* The bytes of the code page that holds va, as it is mapped at this moment; NULL: not known. */
+static const uint8_t *code_page(struct xl *x, uint64_t va)
+{
+	uint64_t page = va & ~(PAGE_SIZE_HV - 1), mfn;
+
+	if (page == x->page_va)
+		return x->code;
+	if (x->bt->no_peek[bt_no_group_index(x->b->va)])
+		return NULL;
+	if (page != x->other_va) {
+		x->other_va = page;
+		x->other = mmu_probe(x->v, page, x->bank == BT_KERNEL, MMU_EXEC, &mfn, NULL) ? NULL :
+			   domain_frame(x->bt->d, mfn);
+	}
+	return x->other;
+}
+
+/*
+ * Flags as the code at target wants them: true if it may use them.  What is found on this page the block depends on; for
+ * other pages it is looked at again when the jump is linked (find() in bt_run.c).
+ */
 static bool flags_wanted(struct xl *x, uint64_t target)
 {
 	struct bt_insn in;
 
 	for (unsigned k = 0; k < 8; k++) {
-		uint64_t off = target - x->page_va;
+		uint64_t off = target & (PAGE_SIZE_HV - 1);
+		const uint8_t *code = code_page(x, target);
 
-		if (off >= PAGE_SIZE_HV || bt_decode(&in, target, x->code + off, PAGE_SIZE_HV - off))
+		if (!code || bt_decode(&in, target, code + off, PAGE_SIZE_HV - off))
 			return true;
-		if (off < x->b->dep_lo)
+		if (code == x->code && off < x->b->dep_lo)
 			x->b->dep_lo = (uint16_t)off;
-		if (off + in.len > x->b->dep_hi)
+		if (code == x->code && off + in.len > x->b->dep_hi)
 			x->b->dep_hi = (uint16_t)(off + in.len);
 		if (in.fl_use)
 			return true;
@@ -1380,16 +1404,19 @@ static bool emit_body(struct xl *x)
 	return false;
 }
 
-struct bt_block *bt_translate(struct bt_domain *bt, struct bt_page *pg, struct bt_page *pg2, uint64_t va,
+struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page *pg2, uint64_t va,
 			      const uint8_t *code, const uint8_t *next, bool *need_next)
 {
 	static struct xl xl;                     /* under bt->lock; one domain a process */
+	struct bt_domain *bt = v->d->bt;
 	struct xl *x = &xl;
 	struct bt_block *b = &bt->block[bt->nr_blocks];
 	uint32_t miss = 0;
 
 	memset(b, 0, sizeof(*b));
 	x->bt = bt;
+	x->v = v;
+	x->other_va = 1;                         /* no page */
 	x->b = b;
 	x->e = (struct emit){ .base = bt->rw, .p = (uint32_t)bt->used };
 	x->n = x->i = x->spilled = x->clean = x->nr_cold = x->nr_side = x->nr_irec = 0;
