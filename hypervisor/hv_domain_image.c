@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "hypervisor/domain_new.h"
+#include "hypervisor/engine/bt/cpuid.h"
 #include "lib/buf.h"
 #include "lib/log.h"
 
@@ -152,8 +153,11 @@ int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd)
 {
 	struct buf b = BUF_INIT(STATE_MAX);
 	struct devices_io x = { .out = &b };
+	uint8_t policy[CPUID_POLICY_BYTES];
 
 	buf_write(w, IMAGE_DOMAIN, &b, abi_domain_save(h->d, &b));
+	cpuid_policy_pack(cpuid_policy_used(), policy);
+	image_write(w, (uint32_t)IMAGE_CPUID, NULL, 0, policy, sizeof policy);
 	for (unsigned i = 0; i < h->d->nr_vcpus && !w->rc; i++) {
 		b = (struct buf) BUF_INIT(STATE_MAX);
 		buf_u32(&b, i);
@@ -331,11 +335,30 @@ static int store_read(const uint8_t *body, size_t n, int *ret_fd, struct err *er
 	return 0;
 }
 
+/* The guest goes on seeing the processor it was started on; this one must have all of its features. */
+static int policy_read(const uint8_t *body, size_t n, struct err *err)
+{
+	struct cpuid_policy guest, host;
+	const char *missing;
+
+	if (cpuid_policy_unpack(&guest, body, n))
+		return err_set(err, -EINVAL, "the image is damaged: CPU policy");
+	cpuid_policy_host(&host);
+	missing = cpuid_policy_missing(&guest, &host);
+	if (missing)
+		return err_set(err, -ENOTSUP, "this node's CPU lacks %s, which the guest was started with; move it to a node that has it",
+			       missing);
+	cpuid_policy_use(&guest);
+	return 0;
+}
+
 int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_t n, int *ret_store_fd, struct err *err)
 {
 	struct devices_io x = { .p = body, .n = n };
 	int rc = 0;
 
+	if (type == (uint32_t)IMAGE_CPUID)
+		return policy_read(body, n, err);
 	switch (type) {
 	case IMAGE_CONFIG:
 		return 0;                      /* hypervisord's: it made the domain from it */

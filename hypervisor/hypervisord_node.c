@@ -9,6 +9,7 @@
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#include "hypervisor/engine/bt/cpuid.h"
 #include "lib/atomic_file.h"
 #include "lib/paths.h"
 
@@ -70,21 +71,18 @@ int node_memory_check(struct hvd *h, const json_t *config, struct err *err)
 		       OVERHEAD_KIB >> 10, (unsigned long long)have >> 10);
 }
 
+/* What a guest of this node may use, by name: moves are checked against it, so it names nothing that guests never see. */
 static json_t *cpu_features(void)
 {
-	FILE *f = fopen("/proc/cpuinfo", "re");
+	const char *names[256];
+	struct cpuid_policy host;
 	json_t *list = json_array();
-	char line[8192], *save = NULL;
+	size_t n;
 
-	while (f && fgets(line, sizeof line, f)) {
-		if (strncmp(line, "flags", 5))
-			continue;
-		for (char *w = strtok_r(strchr(line, ':') + 1, " \n", &save); w; w = strtok_r(NULL, " \n", &save))
-			json_array_append_new(list, json_string(w));
-		break;
-	}
-	if (f)
-		fclose(f);
+	cpuid_policy_host(&host);
+	n = cpuid_policy_features(&host, names, 256);
+	for (size_t i = 0; i < n && i < 256; i++)
+		json_array_append_new(list, json_string(names[i]));
 	return list;
 }
 

@@ -23,7 +23,7 @@ hypervisord_SOURCES = hypervisor/hypervisord_main.c hypervisor/hypervisord.h hyp
 	hypervisor/hypervisord_move.c hypervisor/hypervisord_node.c hypervisor/hypervisord_ops.c hypervisor/hypervisord_save.c \
 	hypervisor/hypervisord_store.c hypervisor/hypervisord_table.c
 hypervisord_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(UUID_CFLAGS)
-hypervisord_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS) $(UUID_LIBS)
+hypervisord_LDADD = hypervisor/engine/libemulate.a $(HAVEN_LIBS) $(OPENSSL_LIBS) $(UUID_LIBS)
 
 check_PROGRAMS += tests/unit/test_hv_domain_copy
 tests_unit_test_hv_domain_copy_SOURCES = tests/unit/test_hv_domain_copy.c hypervisor/hv_domain_copy.c

@@ -30,6 +30,7 @@ enum image_type {
 	IMAGE_DEVICES = 6,             /* devices_save */
 	IMAGE_STORE = 7,               /* xenstored's export */
 	IMAGE_END = 8,                 /* SHA-256 of all before */
+	IMAGE_CPUID = (int)0x80000009, /* cpuid_policy_pack; may be missing */
 };
 
 struct image_header { uint32_t kind; uint32_t domid; uint64_t realtime_ns; uint64_t max_pages; uint64_t special_pages; };

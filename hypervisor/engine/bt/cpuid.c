@@ -17,6 +17,7 @@
  */
 #include <cpuid.h>
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "hypervisor/engine/bt/cpuid.h"
@@ -239,8 +240,11 @@ int cpuid_policy_unpack(struct cpuid_policy *p, const uint8_t *in, size_t n)
 
 /* ---- the guest's policy ---- */
 
-static struct cpuid_policy used;
+static struct cpuid_policy used, host_policy;
 static bool used_set;
+static pthread_once_t host_once = PTHREAD_ONCE_INIT;
+
+static void host_policy_make(void) { cpuid_policy_host(&host_policy); }
 
 void cpuid_policy_use(const struct cpuid_policy *p)
 {
@@ -250,14 +254,10 @@ void cpuid_policy_use(const struct cpuid_policy *p)
 
 const struct cpuid_policy *cpuid_policy_used(void)
 {
-	if (!__atomic_load_n(&used_set, __ATOMIC_ACQUIRE)) {
-		static struct cpuid_policy host;
-
-		if (!host.vendor[0])
-			cpuid_policy_host(&host);
-		return &host;
-	}
-	return &used;
+	if (__atomic_load_n(&used_set, __ATOMIC_ACQUIRE))
+		return &used;
+	pthread_once(&host_once, host_policy_make);
+	return &host_policy;
 }
 
 /* ---- leaves ---- */
