@@ -548,15 +548,22 @@ static bool shared_parse(struct vcpu *v, struct reader *in)
 	       (run_state == VCPU_DOWN || v->initialised) && (!v->initialised || l4_ok(v, v->cr3_kernel, false));
 }
 
-/* Components this host keeps: XCR0, read where the system has it on (SDM vol. 1, 13.3). */
+/* Components this host keeps: XCR0, read where the system has it on (SDM vol. 1, 13.3). CPUID is slow in a VM: once. */
 static uint64_t host_xcr0(void)
 {
+	static _Atomic uint64_t cached;
+	uint64_t xcr0 = atomic_load(&cached);
 	unsigned a, b, c, d;
 
-	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
-		return 3;
-	__asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
-	return (uint64_t)d << 32 | a;
+	if (xcr0)
+		return xcr0;
+	xcr0 = 3;
+	if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_OSXSAVE)) {
+		__asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+		xcr0 = (uint64_t)d << 32 | a;
+	}
+	atomic_store(&cached, xcr0);
+	return xcr0;
 }
 
 /*

@@ -161,9 +161,10 @@ static void fifo_switch(struct domain *d)
 	for (uint32_t port = 1; port < EVTCHN_MAX_PORTS; port++) {
 		struct evtchn *e = &d->evtchn->port[port];
 
-		e->priority = e->last_priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
-		e->last_vcpu = 0;
-		e->fifo_pending = e->kind != EC_FREE && (s->evtchn_pending[port / 64] >> (port % 64) & 1);
+		if (e->kind == EC_FREE)
+			continue;
+		e->priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
+		e->fifo_pending = s->evtchn_pending[port / 64] >> (port % 64) & 1;
 	}
 	d->evtchn->fifo = true;
 }

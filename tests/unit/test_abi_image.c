@@ -155,7 +155,7 @@ static void every_truncation_is_refused(void **state)
 		assert_int_equal(abi_domain_load(d, p, n), -EINVAL);
 		free(p);
 	}
-	for (size_t n = 0; n < cpu.len; n += n < 5000 ? 1 : 97) {
+	for (size_t n = 0; n < cpu.len; n += n < 600 ? 1 : 61) {
 		uint8_t *p = malloc(n ? n : 1);
 
 		memcpy(p, cpu.data, n);
@@ -179,7 +179,7 @@ static void damage_never_harms_us(void **state)
 	unsigned accepted = 0;
 
 	srand(7);
-	for (unsigned round = 0; round < 20000; round++) {
+	for (unsigned round = 0; round < 4000; round++) {
 		struct buf *b = round & 1 ? &cpu : &dom;
 		size_t at = (size_t)rand() % b->len;
 		uint8_t old = b->data[at];
@@ -205,7 +205,7 @@ static void damage_never_harms_us(void **state)
 		assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
 		assert_int_equal(abi_vcpu_load(v, cpu.data, cpu.len), 0);
 	}
-	assert_true(accepted > 1000);                   /* register values and the like may be anything */
+	assert_true(accepted > 200);                   /* register values and the like may be anything */
 	buf_free(&dom);
 	buf_free(&cpu);
 }
