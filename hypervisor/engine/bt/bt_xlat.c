@@ -1158,10 +1158,11 @@ static bool ends_block(const struct bt_insn *in)
 static void see_retpoline(struct xl *x, struct bt_insn *in)
 {
 	uint64_t off = in->target - x->page_va;
-	const uint8_t *p = x->code + off;
+	const uint8_t *p;
 
 	if (in->cls != BC_CALL || in->target - in->va > 64 || off > PAGE_SIZE_HV - 5)
 		return;
+	p = x->code + off;
 	if ((p[0] != 0x48 && p[0] != 0x4c) || p[1] != 0x89 || (p[2] & 0xc7) != 0x04 || p[3] != 0x24 || p[4] != 0xc3)
 		return;
 	in->reg = (uint8_t)((p[2] >> 3 & 7) | (p[0] & 4 ? 8 : 0));
