@@ -35,3 +35,7 @@ EXTRA_DIST += tests/ha/fake_hypervisord.py tests/ha/hacall.py
 
 dist_man_MANS += docs/man/ha-agentd.8 docs/man/haven.8 docs/man/ocf_haven_DomU.7
 dist_systemdsystemunit_DATA += units/ha-agentd.service
+
+check_PROGRAMS += tests/unit/test_ownership
+tests_unit_test_ownership_SOURCES = tests/unit/test_ownership.c
+tests_unit_test_ownership_LDADD = ha-agent/libown.a $(JANSSON_LIBS) $(UNIT_LIBS)

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rules of docs/specs/ownership.md one by one: a single node's state machine (node 1 of three) is fed what the others would
+ * say, and what it says and does is looked at. test_ownership_sim.c has the whole; here each obvious short cut has its test.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ha-agent/own_codec.h"
+
+#define U "00000000-0000-0000-0000-00000000000a"
+#define VIEW 7
+
+static struct own *o;
+static struct { enum own_type type; uint64_t epoch, serial; bool holds; } sent[64];
+static int n_sent;
+static struct { enum own_action action; uint64_t number; } acted[64];
+static int n_acted, persist_rc, grants, revoke_rc;
+static enum own_job ended;
+static int ended_rc;
+
+static int t_persist(void *arg, const struct own_dom *d) { return persist_rc; }
+static int t_persist_nodes(void *arg, const struct own *x) { return 0; }
+static int t_grant(void *arg, const char *uuid, uint64_t n) { grants++; return 0; }
+static int t_revoke(void *arg, const char *uuid, uint64_t n) { return revoke_rc; }
+
+static void t_send(void *arg, const struct own_msg *m)
+{
+	sent[n_sent].type = m->type;
+	sent[n_sent].epoch = m->epoch;
+	sent[n_sent].serial = m->serial;
+	sent[n_sent++].holds = m->type == OWN_M_REPORT && m->report.n_entries && m->report.entries[0].holds;
+}
+
+static void t_act(void *arg, struct own_dom *d, enum own_action a, uint64_t number)
+{
+	acted[n_acted].action = a;
+	acted[n_acted++].number = number;
+}
+
+static void t_done(void *arg, struct own_dom *d, enum own_job job, int rc, const char *text)
+{
+	ended = job;
+	ended_rc = rc;
+}
+
+static const struct own_ops ops = { t_persist, t_persist_nodes, t_send, t_act, t_grant, t_revoke, t_done, NULL };
+
+static bool did_send(enum own_type t)
+{
+	for (int i = 0; i < n_sent; i++)
+		if (sent[i].type == t)
+			return true;
+	return false;
+}
+
+static bool did_act(enum own_action a)
+{
+	for (int i = 0; i < n_acted; i++)
+		if (acted[i].action == a)
+			return true;
+	return false;
+}
+
+static void forget_outputs(void) { n_sent = n_acted = 0; ended = OWN_J_NONE; }
+
+static void hear(uint32_t from, struct own_msg m)
+{
+	m.from = from;
+	m.view = VIEW;
+	strcpy(m.uuid, U);
+	own_deliver(o, &m);
+}
+
+static void hear_report(uint32_t from, bool full, bool known, const struct own_entry *e)
+{
+	struct own_entry copy = e ? *e : (struct own_entry){ .holds = false };
+
+	strcpy(copy.uuid, U);
+	hear(from, (struct own_msg){ .type = OWN_M_REPORT, .report = { .full = full, .known = known, .incarnation = 5,
+				     .entries = &copy, .n_entries = e ? 1 : 0 } });
+}
+
+static void hear_ack(uint32_t from, enum own_type what, uint64_t epoch, uint64_t serial)
+{
+	hear(from, (struct own_msg){ .type = OWN_M_ACK, .epoch = epoch, .serial = serial, .what = what, .whom = 1 });
+}
+
+static void local(enum own_copy copy, uint64_t attempt, uint32_t target)
+{
+	struct own_local l = { .copy = copy, .attempt = attempt, .target = target, .domid = 3 };
+
+	strcpy(l.uuid, U);
+	own_local(o, &l);
+}
+
+/* A synced, quorate view of three in which nothing is known. */
+static int setup(void **state)
+{
+	static const uint32_t ids[] = { 1, 2, 3 };
+	static const char *const names[] = { "n1", "n2", "n3" };
+
+	persist_rc = grants = 0;
+	revoke_rc = 0;
+	o = own_new(1, 5, &ops, NULL);
+	own_set_nodes(o, ids, names, 3);
+	own_locals(o, NULL, 0);
+	own_view(o, VIEW, ids, 3);
+	own_quorum(o, true, true);
+	hear_report(1, true, true, NULL);
+	hear_report(2, true, true, NULL);
+	hear_report(3, true, true, NULL);
+	forget_outputs();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	own_free(o);
+	return 0;
+}
+
+static int start(void)
+{
+	struct own_record rec = { .name = "demo", .hash = "h" };
+	char text[OWN_TEXT_LEN];
+
+	return own_start(o, U, &rec, "{}", text);
+}
+
+static struct own_record record(uint64_t epoch, uint32_t owner, uint32_t to)
+{
+	return (struct own_record){ .epoch = epoch, .owner = owner, .to = to, .domid = 3, .name = "demo", .hash = "h" };
+}
+
+/* Claims, has everybody acknowledge, creates; the copy runs and everything is told. */
+static void run_here(void)
+{
+	uint64_t serial;
+
+	assert_int_equal(start(), 0);
+	serial = sent[n_sent - 1].serial;
+	hear(1, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = serial, .rec = record(1, 1, 0), .config = "{}" });
+	for (uint32_t n = 1; n <= 3; n++)
+		hear_ack(n, OWN_M_CLAIM, 1, serial);
+	assert_true(did_act(OWN_DO_CREATE));
+	local(OWN_RUN, 0, 0);
+	own_action_done(o, U, OWN_DO_CREATE, 0, 3, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	assert_int_equal(ended, OWN_J_START);
+	forget_outputs();
+}
+
+static void test_claim_waits_for_every_ack(void **state)
+{
+	assert_int_equal(start(), 0);
+	assert_true(did_send(OWN_M_CLAIM));
+	uint64_t serial = sent[n_sent - 1].serial;
+
+	hear(1, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = serial, .rec = record(1, 1, 0), .config = "{}" });
+	hear_ack(1, OWN_M_CLAIM, 1, serial);
+	hear_ack(2, OWN_M_CLAIM, 1, serial);
+	assert_false(did_act(OWN_DO_CREATE));
+	hear_ack(3, OWN_M_CLAIM, 1, serial - 1);	/* of an earlier claim of that epoch */
+	assert_false(did_act(OWN_DO_CREATE));
+	hear_ack(3, OWN_M_CLAIM, 1, serial);
+	assert_true(did_act(OWN_DO_CREATE));
+	assert_int_equal(grants, 1);
+}
+
+static void test_no_claim_while_somebody_holds(void **state)
+{
+	struct own_entry e = { .rec = record(4, 2, 0), .copy = OWN_READY, .holds = true };
+
+	hear_report(2, false, true, &e);
+	start();
+	assert_false(did_send(OWN_M_CLAIM));
+}
+
+static void test_no_claim_while_somebody_cannot_tell(void **state)
+{
+	hear_report(2, true, false, NULL);
+	start();
+	assert_false(did_send(OWN_M_CLAIM));
+}
+
+/* A node that is out must have been fenced since it was last seen: a fencing of its former boot says nothing. */
+static void test_fencing_is_of_a_boot(void **state)
+{
+	static const uint32_t two[] = { 1, 2 }, three[] = { 1, 2, 3 };
+
+	own_fenced(o, 3);
+	own_view(o, VIEW + 1, three, 3);
+	own_view(o, VIEW, two, 2);
+	own_quorum(o, true, true);
+	hear_report(1, true, true, NULL);
+	hear_report(2, true, true, NULL);
+	start();
+	assert_true(did_send(OWN_M_CLAIM));		/* it never came back */
+
+	own_cancel(o, U, "");
+	own_view(o, VIEW + 1, three, 3);		/* now it did, though nothing was heard of it */
+	own_view(o, VIEW, two, 2);
+	own_quorum(o, true, true);
+	hear_report(1, true, true, NULL);
+	hear_report(2, true, true, NULL);
+	forget_outputs();
+	start();
+	assert_false(did_send(OWN_M_CLAIM));
+	own_fenced(o, 3);
+	hear_report(1, true, true, NULL);
+	assert_true(did_send(OWN_M_CLAIM));
+}
+
+static void test_message_of_another_membership_is_none(void **state)
+{
+	struct own_msg m = { .type = OWN_M_CLAIM, .epoch = 1, .view = VIEW + 1, .from = 2, .rec = record(1, 2, 0), .config = "{}" };
+
+	strcpy(m.uuid, U);
+	own_deliver(o, &m);
+	assert_false(did_send(OWN_M_ACK));
+}
+
+static void test_no_ack_of_what_is_not_on_disk(void **state)
+{
+	persist_rc = -ENOSPC;
+	hear(2, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = 1, .rec = record(1, 2, 0), .config = "{}" });
+	assert_false(did_send(OWN_M_ACK));
+	persist_rc = 0;
+	hear(2, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = 1, .rec = record(1, 2, 0), .config = "{}" });
+	assert_true(did_send(OWN_M_ACK));
+}
+
+static void test_claim_must_extend_my_record(void **state)
+{
+	hear(2, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 2, .serial = 1, .rec = record(2, 2, 0), .config = "{}" });
+	assert_false(did_send(OWN_M_ACK));
+}
+
+static void test_name_is_one_domain_s(void **state)
+{
+	struct own_msg m = { .type = OWN_M_CLAIM, .epoch = 1, .serial = 9, .rec = record(1, 2, 0), .config = "{}", .view = VIEW, .from = 2 };
+
+	run_here();
+	strcpy(m.uuid, "00000000-0000-0000-0000-00000000000b");
+	m.rec.domid = 77;
+	own_deliver(o, &m);
+	assert_true(did_send(OWN_M_NACK));
+	assert_false(did_send(OWN_M_ACK));
+}
+
+/* A full report sent while a claim is outstanding must not take the hold away that the claim gave. */
+static void test_report_beside_a_claim_holds(void **state)
+{
+	start();
+	hear(1, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = sent[n_sent - 1].serial, .rec = record(1, 1, 0), .config = "{}" });
+	forget_outputs();
+	own_fenced(o, 3);
+	assert_true(did_send(OWN_M_REPORT));
+	assert_true(sent[0].holds);
+}
+
+static void test_stream_only_for_a_begin_of_this_membership(void **state)
+{
+	static const uint32_t three[] = { 1, 2, 3 };
+	struct own_entry e = { .rec = record(1, 2, 0), .copy = OWN_RUN, .holds = true };
+	const struct own_dom *d;
+	char text[OWN_TEXT_LEN];
+
+	hear_report(2, false, true, &e);
+	own_find(o, U)->config = strdup("{}");
+	hear(2, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = 1, .rec = record(2, 2, 1) });
+	assert_true(did_send(OWN_M_ACK));
+	assert_int_equal(own_accept(o, U, 3, 2, &d, text), -ESTALE);
+	assert_int_equal(own_accept(o, U, 2, 3, &d, text), -ESTALE);
+	assert_int_equal(own_accept(o, U, 2, 2, &d, text), 0);
+	own_accept_gone(o, U, 2);
+	assert_int_equal(own_accept(o, U, 2, 2, &d, text), -ESTALE);	/* once */
+	hear(2, (struct own_msg){ .type = OWN_M_ABORT, .epoch = 2 });
+	hear(2, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 4, .serial = 2, .rec = record(4, 2, 1) });
+	own_view(o, VIEW + 1, three, 3);
+	assert_int_equal(own_accept(o, U, 4, 2, &d, text), -ESTALE);	/* of another membership */
+}
+
+/* The copy of the source, handed to node 2 by attempt 2. */
+static void hand_over(void)
+{
+	run_here();
+	hear(1, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = 50, .rec = record(2, 1, 2) });
+	local(OWN_HANDED, 2, 2);
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");	/* it had begun to look whether the intent is idle */
+	assert_true(did_send(OWN_M_ASK));
+	forget_outputs();
+}
+
+static void test_handed_resumes_on_a_promise_alone(void **state)
+{
+	struct own_entry e = { .rec = record(2, 1, 2), .act_known = false, .begun = 2 };
+
+	hand_over();
+	hear_report(2, false, true, &e);
+	assert_int_equal(n_acted, 0);			/* its state folder was lost: no promise */
+	e.act_known = true;
+	e.begun = 0;
+	hear_report(2, false, true, &e);
+	assert_int_equal(n_acted, 0);			/* does not remember the BEGIN: its directory was lost */
+	e.begun = e.pending = 2;
+	hear_report(2, false, true, &e);
+	assert_int_equal(n_acted, 0);			/* would still take the stream */
+	e.pending = 0;
+	e.holds = true;
+	hear_report(2, false, true, &e);
+	assert_int_equal(n_acted, 0);			/* holds a copy */
+	e.holds = false;
+	hear_report(3, false, true, &e);
+	assert_int_equal(n_acted, 0);			/* another node's word */
+	hear_report(2, false, true, &e);
+	assert_true(did_act(OWN_DO_RESUME_HANDED));
+}
+
+static void test_handed_is_dropped_when_it_ran_there(void **state)
+{
+	struct own_entry e = { .rec = record(2, 1, 2), .act_known = true, .begun = 2, .activated = 2 };
+
+	hand_over();
+	hear_report(2, false, true, &e);
+	assert_true(did_act(OWN_DO_DESTROY));
+	assert_int_equal(acted[0].number, OWN_BIT(OWN_HANDED));
+}
+
+static void test_handed_is_dropped_when_the_target_is_fenced(void **state)
+{
+	hand_over();
+	own_fenced(o, 2);
+	assert_true(did_act(OWN_DO_DESTROY));
+}
+
+static void test_handed_waits_for_running_to_count(void **state)
+{
+	hand_over();
+	hear(2, (struct own_msg){ .type = OWN_M_RUNNING, .epoch = 3, .serial = 4, .rec = record(3, 2, 0) });
+	hear(1, (struct own_msg){ .type = OWN_M_ACK, .what = OWN_M_RUNNING, .epoch = 3, .serial = 4, .whom = 2 });
+	hear(2, (struct own_msg){ .type = OWN_M_ACK, .what = OWN_M_RUNNING, .epoch = 3, .serial = 4, .whom = 2 });
+	assert_false(did_act(OWN_DO_DESTROY));
+	hear(3, (struct own_msg){ .type = OWN_M_ACK, .what = OWN_M_RUNNING, .epoch = 3, .serial = 4, .whom = 2 });
+	assert_true(did_act(OWN_DO_DESTROY));
+}
+
+/* Pacemaker fences nobody while migrate_to runs, so migrate_to must not wait for a fencing. */
+static void test_move_ends_when_the_target_is_lost(void **state)
+{
+	static const uint32_t rest[] = { 1, 3 };
+	char text[OWN_TEXT_LEN];
+
+	run_here();
+	assert_int_equal(own_migrate(o, U, 2, text), 0);
+	uint64_t serial = sent[n_sent - 1].serial;
+
+	hear(1, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = serial, .rec = record(2, 1, 2) });
+	for (uint32_t n = 1; n <= 3; n++)
+		hear_ack(n, OWN_M_BEGIN, 2, serial);
+	assert_true(did_act(OWN_DO_MOVE));
+	local(OWN_HANDED, 2, 2);
+	own_view(o, VIEW + 1, rest, 2);
+	assert_int_equal(ended, OWN_J_MIGRATE);
+	assert_int_equal(ended_rc, -EHOSTDOWN);
+	assert_false(did_act(OWN_DO_DESTROY));		/* lost is not fenced */
+}
+
+static void test_contradicted_copy_goes_above(void **state)
+{
+	struct own_entry e = { .rec = record(1, 3, 0) };
+
+	run_here();
+	hear_report(3, false, true, &e);
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	assert_true(did_send(OWN_M_RUNNING));
+	assert_int_equal(sent[n_sent - 1].epoch, 2);
+}
+
+static void test_quorum_pauses_and_resumes(void **state)
+{
+	run_here();
+	own_quorum(o, false, false);
+	assert_true(did_act(OWN_DO_QPAUSE));
+	local(OWN_QPAUSE, 0, 0);
+	own_action_done(o, U, OWN_DO_QPAUSE, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	forget_outputs();
+	own_quorum(o, true, true);
+	assert_true(did_act(OWN_DO_QRESUME));
+}
+
+static void test_leave_only_with_empty_hands(void **state)
+{
+	run_here();
+	assert_int_equal(own_leave(o), -EBUSY);
+}
+
+/* --- the codec -------------------------------------------------------------------------------------------------------- */
+
+static void test_codec_round_trip(void **state)
+{
+	struct own_entry e = { .rec = record(9, 2, 3), .copy = OWN_HANDED, .holds = true, .act_known = true, .activated = 7, .begun = 8, .pending = 9 };
+	struct own_seen seen = { 3, 10, 11, 12 };
+	struct own_msg m = { .type = OWN_M_REPORT, .view = UINT64_C(0xfedcba9876543210), .report = { true, true, 77, &e, 1, &seen, 1 } }, back;
+	json_t *j;
+
+	strcpy(e.uuid, U);
+	j = own_msg_encode(&m);
+	assert_int_equal(own_msg_decode(j, &back), 0);
+	assert_true(back.view == m.view && back.report.full && back.report.known && back.report.incarnation == 77);
+	assert_memory_equal(&back.report.entries[0], &e, sizeof(e));
+	assert_memory_equal(&back.report.seen[0], &seen, sizeof(seen));
+	own_msg_release(&back);
+	json_decref(j);
+}
+
+static void test_codec_refuses(void **state)
+{
+	static const char *const bad[] = {
+		"{}", "[]", "{\"v\":1,\"type\":\"claim\"}", "{\"v\":2,\"type\":\"leave\",\"view\":\"0000000000000001\",\"uuid\":\"\"}",
+		"{\"v\":1,\"type\":\"claim\",\"view\":\"0000000000000001\",\"uuid\":\"../../etc/passwd\",\"epoch\":1}",
+		"{\"v\":1,\"type\":\"claim\",\"view\":\"0000000000000001\",\"uuid\":\"" U "\",\"epoch\":-1}",
+		"{\"v\":1,\"type\":\"claim\",\"view\":\"0000000000000001\",\"uuid\":\"" U "\",\"epoch\":1,\"record\":{\"owner\":4294967296}}",
+		"{\"v\":1,\"type\":\"report\",\"view\":\"0000000000000001\",\"uuid\":\"\",\"report\":{\"domains\":[{}],\"nodes\":[]}}",
+		"{\"v\":1,\"type\":\"report\",\"view\":\"0000000000000001\",\"uuid\":\"\",\"report\":{\"domains\":7,\"nodes\":[]}}",
+	};
+	struct own_msg m;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		json_t *j = json_loads(bad[i], 0, NULL);
+
+		assert_int_equal(own_msg_decode(j, &m), -EBADMSG);
+		json_decref(j);
+	}
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_claim_waits_for_every_ack), T(test_no_claim_while_somebody_holds), T(test_no_claim_while_somebody_cannot_tell),
+		T(test_fencing_is_of_a_boot), T(test_message_of_another_membership_is_none), T(test_no_ack_of_what_is_not_on_disk),
+		T(test_claim_must_extend_my_record), T(test_name_is_one_domain_s), T(test_report_beside_a_claim_holds),
+		T(test_stream_only_for_a_begin_of_this_membership), T(test_handed_resumes_on_a_promise_alone),
+		T(test_handed_is_dropped_when_it_ran_there), T(test_handed_is_dropped_when_the_target_is_fenced),
+		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_contradicted_copy_goes_above),
+		T(test_quorum_pauses_and_resumes), T(test_leave_only_with_empty_hands),
+		cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_codec_refuses),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
