@@ -66,6 +66,7 @@ struct domain {
 	uint8_t *pt_type;           /* a byte per RAM frame: 0, or level 1..4 while the frame is in use as a page table */
 
 	pthread_mutex_t lock;       /* event channels, grants, memory reservation: everything in abi/ that vCPUs share */
+	pthread_mutex_t reservation_lock; /* frames taken and given up; may be held across a TLB shoot-down; before d->lock */
 	struct evtchn_state *evtchn;
 	struct grant_state *grant;
 

@@ -9,8 +9,10 @@ _Static_assert(sizeof(struct shared_info) <= PAGE_SIZE_HV, "shared info is one p
 
 int abi_domain_init(struct domain *d)
 {
-	int rc = evtchn_domain_init(d);
+	int rc;
 
+	pthread_mutex_init(&d->reservation_lock, NULL);
+	rc = evtchn_domain_init(d);
 	if (!rc)
 		rc = grant_domain_init(d);
 	if (rc) {

@@ -129,15 +129,35 @@ static int reservation_read(struct vcpu *v, uint64_t va, struct xen_memory_reser
 	return r->nr_extents > UINT64_MAX / sizeof(uint64_t) ? -EINVAL : 0;
 }
 
-typedef int extent_fn(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, uint64_t *hint);
+/* What a list of extents keeps between them: where to look for free frames; frames given up and not yet scrubbed. */
+#define BATCH 64U
 
-static int extent_populate(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, uint64_t *hint)
+struct extents {
+	uint64_t hint;
+	uint64_t given[BATCH];
+	unsigned nr_given;
+};
+
+typedef int extent_fn(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, struct extents *x);
+
+/* No one may write through an old translation once the memory is gone: first the flush, then the release. */
+static void extents_scrub(struct vcpu *v, const struct xen_memory_reservation *r, struct extents *x)
+{
+	if (!x->nr_given)
+		return;
+	flush_everyone(v);
+	for (unsigned i = 0; i < x->nr_given; i++)
+		frames_scrub(v->d, x->given[i], 1UL << r->extent_order);
+	x->nr_given = 0;
+}
+
+static int extent_populate(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, struct extents *x)
 {
 	uint64_t gpfn, mfn, n = 1UL << r->extent_order;
 
 	if (guest_read(v, &gpfn, slot_va, sizeof(gpfn)))
 		return -EFAULT;
-	mfn = frames_take(v->d, gpfn, r->extent_order, hint);
+	mfn = frames_take(v->d, gpfn, r->extent_order, &x->hint);
 	if (mfn == UINT64_MAX)
 		return -ENOMEM;
 	for (uint64_t i = 0; i < n; i++)
@@ -145,16 +165,16 @@ static int extent_populate(struct vcpu *v, const struct xen_memory_reservation *
 	return guest_write(v, slot_va, &mfn, sizeof(mfn));
 }
 
-static int extent_increase(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, uint64_t *hint)
+static int extent_increase(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, struct extents *x)
 {
-	uint64_t mfn = frames_take(v->d, UINT64_MAX, r->extent_order, hint);
+	uint64_t mfn = frames_take(v->d, UINT64_MAX, r->extent_order, &x->hint);
 
 	if (mfn == UINT64_MAX)
 		return -ENOMEM;
 	return slot_va ? guest_write(v, slot_va, &mfn, sizeof(mfn)) : 0;
 }
 
-static int extent_decrease(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, uint64_t *hint)
+static int extent_decrease(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, struct extents *x)
 {
 	uint64_t mfn, n = 1UL << r->extent_order;
 
@@ -162,16 +182,17 @@ static int extent_decrease(struct vcpu *v, const struct xen_memory_reservation *
 		return -EFAULT;
 	if (!frames_give(v->d, mfn, n))
 		return -EINVAL;
-	/* No one may write through an old translation once the memory is gone: first the flush, then the release. */
-	flush_everyone(v);
-	frames_scrub(v->d, mfn, n);
+	x->given[x->nr_given++] = mfn;
+	if (x->nr_given == BATCH)
+		extents_scrub(v, r, x);
 	return 0;
 }
 
 /* The number of extents done is the result, errors included: that is how the header has it. */
 static int64_t reservation_op(struct vcpu *v, struct hypercall *c, extent_fn *fn, bool list_optional)
 {
-	uint64_t start = (c->arg[0] & 0xffffffffUL) >> CMD_BITS, i, list, hint = 0;
+	uint64_t start = (c->arg[0] & 0xffffffffUL) >> CMD_BITS, i, list;
+	struct extents x = { 0 };
 	struct xen_memory_reservation r;
 	int rc = reservation_read(v, c->arg[1], &r);
 
@@ -184,11 +205,12 @@ static int64_t reservation_op(struct vcpu *v, struct hypercall *c, extent_fn *fn
 		if (i > start && hypercall_preempt(v) && i < UINT32_MAX >> CMD_BITS) {
 			c->again = true;
 			c->arg[0] = (c->arg[0] & CMD_MASK) | i << CMD_BITS;
-			return 0;
+			break;
 		}
-		if (fn(v, &r, list || !list_optional ? list + i * sizeof(uint64_t) : 0, &hint))
+		if (fn(v, &r, list || !list_optional ? list + i * sizeof(uint64_t) : 0, &x))
 			break;
 	}
+	extents_scrub(v, &r, &x);
 	return (int64_t)i;
 }
 
@@ -334,19 +356,43 @@ static int64_t domain_query(struct vcpu *v, unsigned op, uint64_t va)
 	}
 }
 
+/*
+ * One vCPU changes the reservation at a time: a frame given up must not be taken again before it is scrubbed.  A vCPU
+ * that waits here is outside the guest, so the holder's shoot-down does not wait for it.
+ */
+static int64_t reservation_change(struct vcpu *v, struct hypercall *c, unsigned op)
+{
+	int64_t rc;
+
+	pthread_mutex_lock(&v->d->reservation_lock);
+	switch (op) {
+	case XENMEM_populate_physmap:
+		rc = reservation_op(v, c, extent_populate, false);
+		break;
+	case XENMEM_increase_reservation:
+		rc = reservation_op(v, c, extent_increase, true);
+		break;
+	case XENMEM_decrease_reservation:
+		rc = reservation_op(v, c, extent_decrease, false);
+		break;
+	default:
+		rc = memory_exchange(v, c);
+		break;
+	}
+	pthread_mutex_unlock(&v->d->reservation_lock);
+	return rc;
+}
+
 int64_t do_memory_op(struct vcpu *v, struct hypercall *c)
 {
 	unsigned op = c->arg[0] & CMD_MASK;
 
 	switch (op) {
 	case XENMEM_populate_physmap:
-		return reservation_op(v, c, extent_populate, false);
 	case XENMEM_increase_reservation:
-		return reservation_op(v, c, extent_increase, true);
 	case XENMEM_decrease_reservation:
-		return reservation_op(v, c, extent_decrease, false);
 	case XENMEM_exchange:
-		return memory_exchange(v, c);
+		return reservation_change(v, c, op);
 	case XENMEM_maximum_ram_page:
 		return (int64_t)v->d->max_pages - 1;
 	case XENMEM_current_reservation:
