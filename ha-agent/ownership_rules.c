@@ -495,8 +495,10 @@ static bool rule_migrate_ends(struct own *o, struct own_dom *d)
 	if (d->job != OWN_J_MIGRATE || !d->job_attempt)
 		return false;
 	/* Pacemaker fences nobody while an agent's action runs: who waits for that fencing must not keep it from happening. */
-	if (d->copy == OWN_HANDED && o->view && !own_member(o, to)) {
-		own_job_end(o, d, -EHOSTDOWN, "the target left the cluster after the hand-over; the copy here waits until it is back or fenced");
+	if ((d->copy == OWN_HANDED || d->copy == OWN_NONE) && o->view && !own_member(o, to)) {
+		own_job_end(o, d, -EHOSTDOWN, d->copy == OWN_HANDED ?
+			    "the target left the cluster after the hand-over; the copy here waits until it is back or fenced" :
+			    "the target left the cluster after it had taken over; the domain is started afresh when it is fenced");
 		return true;
 	}
 	if (d->worker || d->busy || d->unsure)
