@@ -19,7 +19,7 @@
 #include "hypervisor/engine/bt/bt_int.h"
 #include "hypervisor/engine/bt/bt_emit.h"
 
-#define MAX_LOOP 24                         /* instructions of a loop that is translated twice */
+#define MAX_LOOP BT_MAX_INSNS                         /* instructions of a loop that is translated twice */
 #define MAX_COLD (2 * (BT_MAX_INSNS + MAX_LOOP))
 #define MAX_SIDE 4
 #define R(n) (1U << (n))
