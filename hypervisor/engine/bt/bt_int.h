@@ -92,8 +92,10 @@ struct bt_block {
 };
 
 /* What the slow paths did, for HV_BT_TRACE=stat. */
-enum bt_stat { BS_RUN, BS_KICK, BS_STEP, BS_COLD, BS_SLOW, BS_IJMP, BS_LINK, BS_SELF, BS_EMULATE, BS_STRING, BS_MAKE, BS_FLUSH,
-	       BS_CR3, BS_NR };
+enum bt_stat {
+	BS_RUN, BS_KICK, BS_STEP, BS_COLD, BS_SLOW, BS_IJMP, BS_LINK, BS_SELF, BS_EMULATE, BS_STRING, BS_MAKE, BS_FLUSH, BS_CR3,
+	BS_NR
+};
 
 struct bt_vcpu {
 	struct bt_vcpu_tlb tlb;             /* first: see bt_tlb.h */
@@ -176,8 +178,8 @@ static inline uint64_t bt_host(const struct bt_domain *bt, uint32_t off) { retur
 void bt_stubs_emit(struct bt_domain *bt);
 
 /*
- * bt_xlat.c: translate the block at va, for v's mode, whose page is `code` (4096 bytes) and, for a first instruction that straddles,
- * whose next page is `next`.  NULL when a straddling first instruction needs `next` and it is NULL: *need_next is set.
+ * bt_xlat.c: translate the block at va, for v's mode, whose page is `code` (4096 bytes) and, for a first instruction
+ * that straddles, whose next page is `next`.  NULL when a straddling first instruction needs `next` and it is NULL: *need_next is set.
  * With the lock; there is room (bt_room).  Context full (it runs Zydis).
  */
 struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page *pg2, uint64_t va,

@@ -296,7 +296,8 @@ static uint32_t site_new(struct xl *x, unsigned a, unsigned i, unsigned size, bo
 
 	x->bt->site[n] = (struct bt_site){
 		.resume = x->e.p, .block = x->b, .mask = (uint16_t)x->spilled, .insn = (uint16_t)(x->nr_irec - 1),
-		.a = (uint8_t)a, .i = (uint8_t)i, .size = (uint8_t)size, .range = (uint16_t)size, .len = x->in[x->i].len, .write = write,
+		.a = (uint8_t)a, .i = (uint8_t)i, .size = (uint8_t)size, .range = (uint16_t)size,
+		.len = x->in[x->i].len, .write = write,
 		.flags_in_slot = x->fl == FL_SLOT,
 	};
 	return n;
@@ -1449,7 +1450,8 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	b->self = exit_new(x, BX_SELF, va, false);
 	emit_ientry(x);
 	b->entry = b->start = x->e.p;
-	e8(&x->e, 0x0f); e8(&x->e, 0x1f); e8(&x->e, 0x44); e8(&x->e, 0); e8(&x->e, 0);  /* room for the jump of bt_block_kill */
+	/* a nop of five bytes: room for the jump of bt_block_kill() */
+	e8(&x->e, 0x0f); e8(&x->e, 0x1f); e8(&x->e, 0x44); e8(&x->e, 0); e8(&x->e, 0);
 	if (b->page2)
 		miss = emit_page2(x);
 	if (!emit_body(x)) {
