@@ -488,6 +488,15 @@ static bool rule_migrate(struct own *o, struct own_dom *d)
 	return true;
 }
 
+/* The target has reported that it holds nothing (or is out and fenced). */
+static bool own_target_empty(const struct own *o, const struct own_dom *d, uint32_t to)
+{
+	for (int j = 0; j < o->n_nodes; j++)
+		if (o->nodes[j].id == to)
+			return own_free_for(o, d, j);
+	return false;
+}
+
 static bool rule_migrate_ends(struct own *o, struct own_dom *d)
 {
 	uint32_t to = d->job_to;
@@ -516,6 +525,8 @@ static bool rule_migrate_ends(struct own *o, struct own_dom *d)
 		own_job_end(o, d, -EHOSTDOWN, "the target was fenced after it had taken over; the cluster starts the domain afresh");
 	else if (d->rec.epoch > d->job_attempt && d->rec.owner != o->me)
 		own_job_end(o, d, -ESTALE, "the domain moved on to another node meanwhile");
+	else if (own_synced(o) && own_target_empty(o, d, to))
+		own_job_end(o, d, -EIO, "the domain ended here before the target had it; the cluster starts it afresh");
 	else
 		return false;
 	return true;
