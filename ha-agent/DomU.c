@@ -300,19 +300,27 @@ static int stop_without_agentd(void)
 {
 	json_t *reply = NULL;
 	const json_t *dom;
+	json_t *req = json_pack("{s:s,s:s}", "op", "list", "name", domain_name());
 	struct err err;
-	int rc = msg_call_once("hypervisord.sock", json_pack("{s:s,s:s}", "op", "list", "name", domain_name()), &reply, 2000, &err);
+	int fd = msg_connect("hypervisord.sock", &err), rc = fd;
 
+	/* its own "no such domain" is an answer; a socket that is not there is none, though the errno is the same */
+	if (fd >= 0)
+		rc = msg_call(fd, req, NULL, 0, &reply, NULL, NULL, 2000, NULL, NULL, &err);
+	json_decref(req);
 	dom = json_array_get(json_object_get(reply, "domains"), 0);
-	if ((rc == 0 && !dom) || rc == -ENOENT) {
-		json_decref(reply);
-		return OCF_SUCCESS;
+	if (fd >= 0 && ((rc == 0 && !dom) || rc == -ENOENT)) {
+		rc = 0;
+	} else if (rc == 0) {
+		rc = msg_call(fd, req = json_pack("{s:s,s:O}", "op", "destroy", "domid", json_object_get(dom, "domid")), NULL, 0, NULL, NULL, NULL,
+			      (int)left_ms(), NULL, NULL, &err);
+		json_decref(req);
+		rc = rc == -ENOENT ? 0 : rc;
 	}
-	if (rc == 0)
-		rc = msg_call_once("hypervisord.sock", json_pack("{s:s,s:O}", "op", "destroy", "domid", json_object_get(dom, "domid")),
-				   NULL, (int)left_ms(), &err);
+	if (fd >= 0)
+		close(fd);
 	json_decref(reply);
-	return rc == 0 || rc == -ENOENT ? OCF_SUCCESS :
+	return rc == 0 ? OCF_SUCCESS :
 	       exit_reason(OCF_ERR_GENERIC, "neither ha-agentd nor hypervisord answers, so whether %s runs is not known: %s", domain_name(),
 			   err.text);
 }
