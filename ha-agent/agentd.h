@@ -47,6 +47,9 @@ struct accept { struct accept *next; struct msg_client *client; char uuid[OWN_UU
 /* A `haven migrate` under way: with its connection end Haven's location constraint of that resource. */
 struct guard { struct guard *next; struct msg_client *client; char resource[OWN_NAME_LEN]; };
 
+/* A start that continues a saved guest: kept from the request until the start is over, whoever waits for it. */
+struct restore { struct restore *next; char uuid[OWN_UUID_LEN]; int fd; bool paused; uint64_t epoch; };
+
 struct agentd {
 	qb_loop_t *loop;
 	struct directory dir;
@@ -65,6 +68,8 @@ struct agentd {
 	struct move *moves;
 	struct accept *accepts;
 	struct guard *guards;
+	struct restore *restores;
+	json_t *unspent;		/* uuid -> the last restore that never ran: {saved, after}, epochs */
 	json_t *news;			/* uuid -> the last progress or result any node told */
 	json_t *offers;			/* node -> what it has to offer */
 	json_t *failures;		/* uuid -> failed moves from here in a row */
@@ -79,6 +84,19 @@ void agentd_cluster_send(struct agentd *a, json_t *j);	/* steals; not a record: 
 const struct corolink_node *agentd_node(const struct agentd *a, const char *name);
 /* Asks hypervisord on the daemon's own connection; reply as msg_peer's. */
 int agentd_ask_hv(struct agentd *a, json_t *request, msg_peer_reply_fn reply, void *arg);
+
+/* --- agentd_ops.c --- */
+struct own *ops_own(struct agentd *a, struct msg_call *call);	/* NULL after an error reply */
+/* The request's config as record and canonical text (caller frees); NULL after an error reply. */
+char *ops_config(struct msg_call *call, const char **ret_uuid, struct own_record *rec);
+/* Has whoever waits for a job that never began told so. */
+void ops_end_wait(struct agentd *a, enum wait_kind kind, const char *uuid, int rc, const char *text);
+
+/* --- agentd_restore.c --- */
+void op_restore(struct msg_call *call, void *daemon);
+const struct restore *restore_find(const struct agentd *a, const char *uuid);
+/* The start of d is over, well or not: the file is let go. */
+void restore_over(struct agentd *a, const struct own_dom *d, int rc);
 
 /* --- agentd_wait.c --- */
 struct wait *wait_new(struct agentd *a, enum wait_kind kind, const char *uuid, struct msg_call *call, int64_t timeout_ms);

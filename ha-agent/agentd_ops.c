@@ -21,7 +21,7 @@
 /* --- naming things ---------------------------------------------------------------------------------------------------- */
 
 /* The protocol's state, or NULL after an error reply. */
-static struct own *ops_own(struct agentd *a, struct msg_call *call)
+struct own *ops_own(struct agentd *a, struct msg_call *call)
 {
 	if (!a->own)
 		msg_error(call, -EAGAIN, "corosync does not answer on this node; start it (systemctl start corosync)");
@@ -175,7 +175,7 @@ static void ops_hash(const char *text, char *ret, size_t size)
 }
 
 /* The request's config as record and canonical text (caller frees); NULL after an error reply. */
-static char *ops_config(struct msg_call *call, const char **ret_uuid, struct own_record *rec)
+char *ops_config(struct msg_call *call, const char **ret_uuid, struct own_record *rec)
 {
 	const json_t *config = json_object_get(msg_call_request(call), "config");
 	const char *name = json_string_value(json_object_get(config, "name"));
@@ -200,7 +200,7 @@ static char *ops_config(struct msg_call *call, const char **ret_uuid, struct own
 	return text;
 }
 
-static void ops_end_wait(struct agentd *a, enum wait_kind kind, const char *uuid, int rc, const char *text)
+void ops_end_wait(struct agentd *a, enum wait_kind kind, const char *uuid, int rc, const char *text)
 {
 	struct own_dom dummy = { 0 };
 	const struct own_dom *d = own_find(a->own, uuid);
@@ -592,6 +592,7 @@ static void op_subscribe(struct msg_call *call, void *daemon)
 const struct msg_op agentd_ops[] = {
 	{ "status", MSG_ANY, op_status },
 	{ "start", MSG_ROOT, op_start },
+	{ "restore", MSG_ROOT, op_restore },
 	{ "stop", MSG_ROOT, op_stop },
 	{ "state", MSG_ROOT, op_state },
 	{ "migrate-out", MSG_ROOT, op_migrate_out },

@@ -137,6 +137,8 @@ void wait_job_done(struct agentd *a, struct own_dom *d, enum own_job job, int rc
 
 	if (rc)
 		log_warn("%s (%s): %s", d->rec.name, d->uuid, text);
+	if (job == OWN_J_START)
+		restore_over(a, d, rc);
 	if (job == OWN_J_START && rc == 0)
 		json_object_set_new(result, "domid", json_integer(d->rec.domid));
 	if (job == OWN_J_MIGRATE) {

@@ -33,6 +33,7 @@
 #define GOODBYE_NS (300 * QB_TIME_NS_IN_MSEC)
 #define ACT_SHORT_NS (20 * QB_TIME_NS_IN_SEC)
 #define ACT_LONG_NS (120 * QB_TIME_NS_IN_SEC)	/* a create that builds a large guest */
+#define ACT_RESTORE_NS (20 * 60 * QB_TIME_NS_IN_SEC)	/* a file is read twice */
 #define BOOT_OF(incarnation) ((incarnation) >> 20)
 
 /* --- looking again --------------------------------------------------------------------------------------------------- */
@@ -244,7 +245,7 @@ static void act_watch(struct agentd *a)
 
 	for (t = a->acts; t; t = next) {
 		next = t->next;
-		if (t->remote && now - t->since_ns > ACT_LONG_NS) {
+		if (t->remote && now - t->since_ns > (restore_find(a, t->uuid) ? ACT_RESTORE_NS : ACT_LONG_NS)) {
 			log_warn("hypervisord does not answer for %s; it is asked again", t->uuid);
 			remote_cancel(t->remote);
 			act_end(t, -ECONNRESET, 0, false, "hypervisord does not answer");
@@ -308,8 +309,14 @@ static void act_remote_done(void *arg, int rc, const json_t *reply, const char *
 static json_t *act_create(struct agentd *a, const struct own_dom *d, uint64_t claim)
 {
 	const struct wait *w = wait_find(a, WAIT_START, d->uuid);
+	const struct restore *r = restore_find(a, d->uuid);
 	json_t *config = d->config ? json_loads(d->config, 0, NULL) : NULL;
 
+	if (r) {
+		json_decref(config);
+		return json_pack("{s:s,s:b,s:i,s:I}", "op", "restore", "paused", r->paused, "domid", (int)d->rec.domid, "claim",
+				 (json_int_t)claim);
+	}
 	return json_pack("{s:s,s:o*,s:b,s:i,s:I}", "op", "create", "config", config, "paused", w && w->paused,
 			 "domid", (int)d->rec.domid, "claim", (json_int_t)claim);
 }
@@ -352,6 +359,7 @@ static json_t *act_request(struct agentd *a, const struct own_dom *d, enum own_a
 static void agentd_act(void *arg, struct own_dom *d, enum own_action action, uint64_t number)
 {
 	struct agentd *a = arg;
+	const struct restore *saved = action == OWN_DO_CREATE ? restore_find(a, d->uuid) : NULL;
 	struct act *t;
 	json_t *request;
 	int rc = 0;
@@ -376,7 +384,7 @@ static void agentd_act(void *arg, struct own_dom *d, enum own_action action, uin
 	else if (action == OWN_DO_RESUME_HANDED)
 		log_info("the target of %s (%s) never ran it: it runs on here", d->rec.name, d->uuid);
 	if (action == OWN_DO_CREATE || action == OWN_DO_DESTROY) {
-		t->remote = remote_call(a->loop, "hypervisord.sock", request, NULL, act_remote_done, t);
+		t->remote = remote_call_fd(a->loop, "hypervisord.sock", request, saved ? saved->fd : -1, NULL, act_remote_done, t);
 		rc = t->remote ? 0 : -ENOMEM;
 	} else {
 		rc = agentd_ask_hv(a, request, action == OWN_DO_REFRESH ? act_refreshed : act_replied, t);
@@ -648,7 +656,8 @@ static int agentd_start(struct agentd *a, struct err *err)
 	a->news = json_object();
 	a->offers = json_object();
 	a->failures = json_object();
-	if (!a->loop || !a->news || !a->offers || !a->failures)
+	a->unspent = json_object();
+	if (!a->loop || !a->news || !a->offers || !a->failures || !a->unspent)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = directory_open(&a->dir, err);
 	if (rc)

@@ -18,7 +18,7 @@
 
 static const struct haven_command *const commands[] = {
 	&haven_cmd_status, &haven_cmd_setup, &haven_cmd_check, &haven_cmd_migrate, &haven_cmd_drain, &haven_cmd_undrain,
-	&haven_cmd_cleanup, &haven_cmd_cert, &haven_cmd_resolve,
+	&haven_cmd_cleanup, &haven_cmd_unmanage, &haven_cmd_manage, &haven_cmd_cert, &haven_cmd_resolve,
 };
 
 volatile int haven_interrupted;

@@ -29,7 +29,7 @@ extern volatile int haven_interrupted;
 void haven_catch_interrupts(void);
 
 extern const struct haven_command haven_cmd_setup, haven_cmd_status, haven_cmd_check, haven_cmd_migrate, haven_cmd_drain,
-	haven_cmd_undrain, haven_cmd_cert, haven_cmd_resolve, haven_cmd_cleanup;
+	haven_cmd_undrain, haven_cmd_cert, haven_cmd_resolve, haven_cmd_cleanup, haven_cmd_unmanage, haven_cmd_manage;
 
 /* --- haven_follow.c: a move's progress, for migrate and drain --- */
 

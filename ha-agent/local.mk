@@ -7,7 +7,7 @@ ha_agent_libown_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 
 sbin_PROGRAMS += ha-agent/ha-agentd
 ha_agent_ha_agentd_SOURCES = ha-agent/ha-agentd.c ha-agent/agentd.h ha-agent/agentd_ops.c ha-agent/agentd_wait.c \
-	ha-agent/agentd_move.c ha-agent/agentd_after.c ha-agent/remote.c ha-agent/remote.h ha-agent/constraint.c ha-agent/constraint.h \
+	ha-agent/agentd_move.c ha-agent/agentd_after.c ha-agent/agentd_restore.c ha-agent/remote.c ha-agent/remote.h ha-agent/constraint.c ha-agent/constraint.h \
 	ha-agent/corosync_link.c ha-agent/corosync_link.h ha-agent/fence_watch.c ha-agent/fence_watch.h ha-agent/directory.c \
 	ha-agent/directory.h
 ha_agent_ha_agentd_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CPG_CFLAGS) $(QUORUM_CFLAGS) $(CMAP_CFLAGS) $(STONITH_CFLAGS) \
@@ -24,7 +24,7 @@ ha_agent_DomU_LDADD = $(HAVEN_LIBS)
 # the operator's tool
 sbin_PROGRAMS += ha-agent/haven
 ha_agent_haven_SOURCES = ha-agent/haven.c ha-agent/haven.h ha-agent/haven_status.c ha-agent/haven_cert.c ha-agent/haven_setup.c \
-	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/crm_run.c ha-agent/crm_run.h ha-agent/constraint.c
+	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/haven_manage.c ha-agent/crm_run.c ha-agent/crm_run.h ha-agent/constraint.c
 ha_agent_haven_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS)
 ha_agent_haven_LDADD = $(PKI_LIBS)
 

@@ -599,7 +599,7 @@ static void own_on_ack(struct own *o, struct own_dom *d, const struct own_msg *m
 		d->outs[i].acks |= own_bit(o, m->from);
 }
 
-/* A claim refused for its domid is made again with another, after a moment; a name that is taken ends the start. */
+/* A claim refused for its domid is made again with another, after a moment, unless it must be that one; a name that is taken ends the start. */
 static void own_on_nack(struct own *o, struct own_dom *d, const struct own_msg *m)
 {
 	struct own_out *out = &d->outs[o->self];
@@ -608,7 +608,7 @@ static void own_on_nack(struct own *o, struct own_dom *d, const struct own_msg *
 		return;
 	if (out->type == OWN_M_CLAIM && out->serial == m->serial)
 		*out = (struct own_out){ .type = OWN_M_NONE };
-	if (m->code == -EAGAIN)
+	if (m->code == -EAGAIN && !(d->job == OWN_J_START && d->job_rec.domid))
 		d->backoff = true;
 	else if (d->job == OWN_J_START)
 		own_job_end(o, d, -EEXIST, m->text);

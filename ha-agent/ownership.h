@@ -147,7 +147,7 @@ struct own_dom {
 	uint64_t job_attempt;		/* the move's, once begun */
 	int job_rc;			/* what the move's worker said */
 	char job_text[OWN_TEXT_LEN];
-	struct own_record job_rec;	/* the start's */
+	struct own_record job_rec;	/* the start's; domid 0: any */
 	char *job_config;
 	bool orphan;			/* kept by the daemon: a move whose ha-agentd died under it */
 };

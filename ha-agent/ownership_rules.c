@@ -436,7 +436,8 @@ static bool rule_start(struct own *o, struct own_dom *d)
 		return false;
 	rec.owner = o->me;
 	rec.to = 0;
-	rec.domid = own_pick_domid(o, d);
+	if (!rec.domid)		/* a saved guest knows itself by its number */
+		rec.domid = own_pick_domid(o, d);
 	own_record_send(o, d, OWN_M_CLAIM, d->rec.epoch + 1, &rec, d->job_config);
 	return true;
 }

@@ -14,6 +14,7 @@ struct remote {
 	qb_loop_t *loop;
 	struct msg_peer *peer;
 	json_t *request;
+	int fd;
 	remote_progress_fn progress;
 	remote_done_fn done;
 	void *arg;
@@ -60,7 +61,7 @@ static void remote_up(struct msg_peer *p, void *arg)
 		qb_loop_timer_del(r->loop, r->timer);
 	r->timer = 0;
 	r->request = NULL;
-	rc = msg_peer_call(p, request, NULL, 0, remote_on_reply, r);
+	rc = msg_peer_call(p, request, r->fd >= 0 ? &r->fd : NULL, r->fd >= 0, remote_on_reply, r);
 	if (rc)
 		remote_end(r, rc, NULL, rc == -EMSGSIZE ? "the request is too long for a message" : "cannot be asked");
 }
@@ -85,6 +86,12 @@ static void remote_timeout(void *arg)
 struct remote *remote_call(qb_loop_t *loop, const char *daemon, json_t *request, remote_progress_fn progress, remote_done_fn done,
 			   void *arg)
 {
+	return remote_call_fd(loop, daemon, request, -1, progress, done, arg);
+}
+
+struct remote *remote_call_fd(qb_loop_t *loop, const char *daemon, json_t *request, int fd, remote_progress_fn progress,
+			      remote_done_fn done, void *arg)
+{
 	struct remote *r = calloc(1, sizeof(*r));
 
 	if (!r || !request) {
@@ -92,7 +99,7 @@ struct remote *remote_call(qb_loop_t *loop, const char *daemon, json_t *request,
 		json_decref(request);
 		return NULL;
 	}
-	*r = (struct remote){ .loop = loop, .request = request, .progress = progress, .done = done, .arg = arg };
+	*r = (struct remote){ .loop = loop, .request = request, .fd = fd, .progress = progress, .done = done, .arg = arg };
 	if (msg_peer_new(loop, daemon, remote_up, NULL, remote_event, r, &r->peer)) {
 		json_decref(request);
 		free(r);

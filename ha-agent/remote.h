@@ -18,6 +18,9 @@ typedef void (*remote_progress_fn)(void *arg, const json_t *progress);
 /* Steals request. done is called once, from the loop, unless remote_cancel() comes first. NULL: no memory. */
 struct remote *remote_call(qb_loop_t *loop, const char *daemon, json_t *request, remote_progress_fn progress, remote_done_fn done,
 			   void *arg);
+/* With a descriptor, borrowed (it must stay open until the request is over); -1: none. */
+struct remote *remote_call_fd(qb_loop_t *loop, const char *daemon, json_t *request, int fd, remote_progress_fn progress,
+			      remote_done_fn done, void *arg);
 void remote_cancel(struct remote *r);
 
 #endif

@@ -209,11 +209,13 @@ static void pages_write(struct hv *h, struct image_writer *w, struct msg_call *c
 
 /* --- save --------------------------------------------------------------------------------------------------------------- */
 
-struct save { struct msg_call *call; int fd; bool resume; };
+struct save { struct msg_call *call; int fd; bool resume; struct image_saved saved; };
 
 static void save_end(struct hv *h, struct save *s, int rc, const struct err *err)
 {
 	if (rc) {
+		if (ftruncate(s->fd, 0))       /* a whole image of a guest that runs on must not be left */
+			log_warn("domain %u: the file of the failed save cannot be emptied: %s", h->d->domid, strerror(errno));
 		hv_unquiesce(h);
 		copy_apply(&h->copy, COPY_MOVE_RESUME, 0, NULL, NULL);
 		hv_sync_execution(h);
@@ -239,6 +241,7 @@ static void save_store(struct hv *h, int store_fd, const struct err *err, void *
 	struct save *s = arg;
 	struct image_header hdr = { IMAGE_FILE, h->d->domid, hv_realtime_ns(), h->d->max_pages, h->d->nr_special };
 	struct image_writer w;
+	uint8_t saved[IMAGE_SAVED_BYTES];
 	char *config;
 	int rc;
 
@@ -250,6 +253,8 @@ static void save_store(struct hv *h, int store_fd, const struct err *err, void *
 	rc = config ? image_writer_open(&w, s->fd, &hdr) : -ENOMEM;
 	if (!rc) {
 		image_write(&w, IMAGE_CONFIG, NULL, 0, config, strlen(config));
+		image_saved_pack(&s->saved, saved);
+		image_write(&w, (uint32_t)IMAGE_SAVED, NULL, 0, saved, sizeof saved);
 		pages_write(h, &w, s->call);
 		hv_image_write_state(h, &w, store_fd);
 		rc = image_writer_close(&w, true);
@@ -284,7 +289,8 @@ void hv_image_op_save(struct msg_call *c, void *arg)
 		msg_error_from(c, &err);
 		return;
 	}
-	*s = (struct save) { c, fd, msg_call_bool_opt(c, "resume", false) };
+	*s = (struct save) { .call = c, .fd = fd, .resume = msg_call_bool_opt(c, "resume", false) };
+	s->saved = (struct image_saved) { (uint64_t)msg_call_int_opt(c, "epoch", 0), msg_call_bool_opt(c, "cluster", false), s->resume };
 	json_decref(h->config);
 	h->config = json_deep_copy(json_object_get(msg_call_request(c), "config"));
 	hv_changed(h);

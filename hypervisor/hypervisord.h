@@ -165,6 +165,7 @@ void hvd_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* t
 extern const struct msg_op hvd_ops[];
 void op_create(struct msg_call *c, void *h);
 void op_restore(struct msg_call *c, void *h);
+void op_image_info(struct msg_call *c, void *h);
 void op_save(struct msg_call *c, void *h);
 void op_destroy(struct msg_call *c, void *h);
 void op_list(struct msg_call *c, void *h);
@@ -195,6 +196,9 @@ uint64_t node_memory_total_kib(void);
 uint64_t node_memory_free_kib(void);
 int node_memory_check(struct hvd *h, const json_t *config, struct err *err);
 int activated_write(const char *uuid, uint64_t attempt);
+/* A number of this host's own for each start without a claim: what a save of it is held against. */
+int started_write(const char *uuid);
+int started_read(const char *uuid, uint64_t *ret);          /* 0 and *ret (0: never), or -errno */
 int activated_read(const char *uuid, uint64_t *ret, bool *ret_known);
 
 #endif

@@ -266,8 +266,8 @@ static int create_steps(struct job *j)
 	json_decref(status);
 	if (!rc)
 		rc = dom_record_write(d);
-	if (!rc && d->claim)
-		rc = activated_write(d->uuid, (uint64_t)d->claim);
+	if (!rc)
+		rc = d->claim ? activated_write(d->uuid, (uint64_t)d->claim) : started_write(d->uuid);
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:b}", "op", "run", "paused", d->user_paused), NULL, 0, NULL, NULL, NULL, 20000, err);
 	return rc;

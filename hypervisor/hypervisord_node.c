@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 #include "hypervisor/engine/bt/cpuid.h"
 #include "lib/atomic_file.h"
@@ -125,49 +126,80 @@ void op_node_info(struct msg_call *c, void *arg)
 
 /* --- activations: the one fact about a move that must outlive this node's processes -------------------------------------- */
 
-static int activated_path(char *buf, size_t n, const char *uuid)
+static int number_path(char *buf, size_t n, const char *folder, const char *uuid)
 {
 	for (const char *p = uuid; *p; p++)
 		if (!isxdigit((unsigned char)*p) && *p != '-')
 			return -EINVAL;
-	return path_join(buf, n, path_state(), "activated/%s", uuid);
+	return path_join(buf, n, path_state(), "%s/%s", folder, uuid);
 }
 
-int activated_write(const char *uuid, uint64_t attempt)
+static int number_write(const char *folder, const char *uuid, uint64_t number)
 {
 	char path[512], text[32];
-	int rc = path_join(path, sizeof path, path_state(), "activated");
+	int rc = path_join(path, sizeof path, path_state(), "%s", folder);
 
 	if (!rc)
 		rc = path_mkdirs(path, 0700);
 	if (!rc)
-		rc = activated_path(path, sizeof path, uuid);
-	snprintf(text, sizeof text, "%llu\n", (unsigned long long)attempt);
+		rc = number_path(path, sizeof path, folder, uuid);
+	snprintf(text, sizeof text, "%llu\n", (unsigned long long)number);
 	return rc ? rc : atomic_file_write(path, text, strlen(text), 0600);
+}
+
+/* 0 when there is none. */
+static int number_read(const char *folder, const char *uuid, uint64_t *ret)
+{
+	char path[512], *text = NULL;
+	size_t n;
+	int rc = number_path(path, sizeof path, folder, uuid);
+
+	*ret = 0;
+	if (!rc)
+		rc = atomic_file_read(path, 64, &text, &n);
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	*ret = strtoull(text, NULL, 10);
+	free(text);
+	return 0;
+}
+
+int activated_write(const char *uuid, uint64_t attempt)
+{
+	return number_write("activated", uuid, attempt);
+}
+
+/* The clock makes it new even where the folder was lost. */
+int started_write(const char *uuid)
+{
+	struct timespec now;
+	uint64_t last = 0, number;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	number = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	if (number_read("started", uuid, &last) == 0 && number <= last)
+		number = last + 1;
+	return number_write("started", uuid, number);
+}
+
+int started_read(const char *uuid, uint64_t *ret)
+{
+	return number_read("started", uuid, ret);
 }
 
 int activated_read(const char *uuid, uint64_t *ret, bool *ret_known)
 {
-	char path[512], *text = NULL;
-	size_t n;
+	char path[512];
 	int rc = path_join(path, sizeof path, path_state(), "hypervisord.created");
 
 	if (rc)
 		return rc;
-	*ret = 0;
 	*ret_known = access(path, F_OK) == 0;
-	rc = activated_path(path, sizeof path, uuid);
-	if (rc)
+	rc = number_read("activated", uuid, ret);
+	if (rc == -EINVAL)
 		return rc;
-	rc = atomic_file_read(path, 64, &text, &n);
-	if (rc == -ENOENT)
-		return 0;
-	if (rc) {
+	if (rc)
 		*ret_known = false;            /* something is there and cannot be read */
-		return 0;
-	}
-	*ret = strtoull(text, NULL, 10);
-	free(text);
 	return 0;
 }
 

@@ -308,6 +308,7 @@ const struct msg_op hvd_ops[] = {
 	{ "console-path", MSG_ROOT, op_console_path },
 	{ "save", MSG_ROOT, op_save },
 	{ "restore", MSG_ROOT, op_restore },
+	{ "image-info", MSG_ROOT, op_image_info },
 	{ "incoming", MSG_ROOT, op_incoming },
 	{ "migrate-open", MSG_ROOT, op_migrate_open },
 	{ "mark-handed", MSG_ROOT, op_mark_handed },

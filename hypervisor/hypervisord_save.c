@@ -23,19 +23,36 @@ static int save_progress(const json_t *progress, void *arg)
 	return 0;
 }
 
+/* What the image says of when it was made: the cluster's epoch as the caller knows it, or this host's number of the last start. */
+static json_t *save_request(struct job *j, bool keep)
+{
+	struct dom *d = j->dom;
+	uint64_t epoch = (uint64_t)config_int(j->req, "epoch", 0);
+
+	if (!d->claim && started_read(d->uuid, &epoch))
+		epoch = 0;
+	return json_pack("{s:s, s:O, s:b, s:I, s:b}", "op", "save-state", "config", d->config, "resume", keep, "epoch", (json_int_t)epoch,
+			 "cluster", d->claim != 0);
+}
+
 static void save_work(struct job *j)
 {
 	struct dom *d = j->dom;
-	bool keep = json_is_true(json_object_get(j->req, "checkpoint"));
-	json_t *req = json_pack("{s:s, s:O, s:b}", "op", "save-state", "config", d->config, "resume", keep);
+	bool leave_paused = json_is_true(json_object_get(j->req, "leave_paused")), pause_it = leave_paused && !d->user_paused;
+	bool keep = leave_paused || json_is_true(json_object_get(j->req, "checkpoint"));
+	json_t *req = save_request(j, keep);
 	char path[512];
 	int sock = -1, rc = dom_path(path, sizeof path, d->domid, ".sock");
 
+	if (!rc && pause_it)
+		rc = child_call(d, json_pack("{s:s}", "op", "pause"), NULL, 0, NULL, NULL, NULL, 10000, &j->err);
 	if (!rc)
 		rc = sock = msg_connect(path, &j->err);
 	if (rc >= 0) {
 		rc = msg_call(sock, req, &j->in_fd, 1, NULL, NULL, NULL, SAVE_TIMEOUT_MS, save_progress, j, &j->err);
 		close(sock);
+		if (rc < 0 && pause_it)
+			child_call(d, json_pack("{s:s}", "op", "unpause"), NULL, 0, NULL, NULL, NULL, 10000, NULL);
 	}
 	json_decref(req);
 	j->rc = rc < 0 ? rc : 0;
@@ -124,8 +141,8 @@ static int restore_steps(struct job *j)
 		rc = dom_record_write(d);
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s}", "op", "load-state"), &j->in_fd, 1, NULL, NULL, NULL, SAVE_TIMEOUT_MS, err);
-	if (!rc && d->claim)
-		rc = activated_write(d->uuid, (uint64_t)d->claim);
+	if (!rc)
+		rc = d->claim ? activated_write(d->uuid, (uint64_t)d->claim) : started_write(d->uuid);
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:b}", "op", "run", "paused", d->user_paused), NULL, 0, NULL, NULL, NULL, 20000, err);
 	return rc;
@@ -165,6 +182,28 @@ static void check_work(struct job *j)
 	j->rc = image_check(j->in_fd, &j->data, &j->err);
 }
 
+/*
+ * Without a cluster this host's own count says whether the domain was started again since the save; in one ha-agentd has asked the
+ * directory before it claimed.
+ */
+static int stale_check(const struct job *j, struct err *err)
+{
+	const json_t *config = json_object_get(j->data, "config");
+	const char *name = config_str(config, "name", "?");
+	uint64_t epoch = 0;
+
+	if (config_int(j->req, "claim", 0) || json_is_true(json_object_get(j->req, "force")))
+		return 0;
+	if (json_is_true(json_object_get(j->data, "goes_on")))
+		return err_set(err, -ESTALE, "%s ran on after this save (-c, -p): its disks have moved on, and memory of before would damage them; "
+			       "restore with --force when the disks are of that moment too", name);
+	if (json_is_true(json_object_get(j->data, "cluster")) || started_read(config_str(config, "uuid", ""), &epoch) ||
+	    epoch != (uint64_t)config_int(j->data, "epoch", 0))
+		return err_set(err, -ESTALE, "%s was started since this save, or saved on another host: its disks may have moved on, and memory of "
+			       "before would damage them; restore with --force when you know that they have not", name);
+	return 0;
+}
+
 /* The check's end: the domain begins, and the request goes on as a second job with the same reply. */
 static void check_done(struct job *j)
 {
@@ -173,6 +212,8 @@ static void check_done(struct job *j)
 	int64_t claim = config_int(j->req, "claim", 0), domid = config_int(j->req, "domid", config_int(j->data, "domid", 0));
 	struct job *next;
 
+	if (!j->rc)
+		j->rc = stale_check(j, &j->err);
 	if (j->rc)
 		return;
 	if (domid != config_int(j->data, "domid", 0)) {
@@ -218,5 +259,31 @@ void op_restore(struct msg_call *c, void *h)
 	}
 	j->work = check_work;
 	j->done = check_done;
+	job_start(j);
+}
+
+/* --- what a file holds ---------------------------------------------------------------------------------------------------- */
+
+static void info_done(struct job *j)
+{
+	if (j->rc)
+		return;
+	json_object_del(j->data, "ok");
+	j->reply = json_incref(j->data);
+}
+
+void op_image_info(struct msg_call *c, void *h)
+{
+	struct job *j = job_new(h, c, NULL);
+
+	if (!j)
+		return;
+	if (j->in_fd < 0) {
+		job_fail(j, -EINVAL, "image-info: no file came with the request");
+		job_finish_now(j);
+		return;
+	}
+	j->work = check_work;
+	j->done = info_done;
 	job_start(j);
 }

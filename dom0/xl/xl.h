@@ -35,6 +35,8 @@ const char *xl_str(const json_t *domain, const char *key);  /* "" when absent */
 long long xl_int(const json_t *domain, const char *key);
 
 bool xl_clustered(void);                        /* cluster.conf is there */
+/* *ret: the resource that manages the domain, malloc'd, or NULL. -errno with err when ha-agentd cannot say. */
+int xl_managed(const char *uuid, char **ret, struct err *err);
 /*
  * True when Pacemaker manages the domain, or nobody can say whether, and force is not given: the refusal, naming the command to use instead, has been printed.
  * `instead` is a format with one %s for the resource.

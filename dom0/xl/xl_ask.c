@@ -101,19 +101,23 @@ bool xl_clustered(void)
 	return conf_exists("cluster.conf");
 }
 
-/* *ret: the resource that manages the domain, malloc'd, or NULL. -errno with err when ha-agentd cannot say. */
-static int managed_resource(const char *name, char **ret, struct err *err)
+static int managed_by(const char *key, const char *who, char **ret, struct err *err)
 {
 	json_t *reply = NULL;
 	int rc = 0;
 
 	*ret = NULL;
 	if (xl_clustered())
-		rc = msg_call_once("ha-agentd.sock", json_pack("{s:s, s:s}", "op", "managed", "name", name), &reply, 10000, err);
+		rc = msg_call_once("ha-agentd.sock", json_pack("{s:s, s:s}", "op", "managed", key, who), &reply, 10000, err);
 	if (rc == 0 && json_is_true(json_object_get(reply, "managed")))
-		*ret = strdup(*xl_str(reply, "resource") ? xl_str(reply, "resource") : name);
+		*ret = strdup(*xl_str(reply, "resource") ? xl_str(reply, "resource") : who);
 	json_decref(reply);
 	return rc;
+}
+
+int xl_managed(const char *uuid, char **ret, struct err *err)
+{
+	return managed_by("uuid", uuid, ret, err);
 }
 
 bool xl_refuse_managed(const char *name, bool force, const char *verb, const char *instead)
@@ -122,7 +126,7 @@ bool xl_refuse_managed(const char *name, bool force, const char *verb, const cha
 	struct err err = { 0 };
 	const char *at;
 
-	if (!force && managed_resource(name, &resource, &err) < 0) {
+	if (!force && managed_by("name", name, &resource, &err) < 0) {
 		xl_fail("%s %s: whether Pacemaker manages it nobody can say: %s   (--force goes on regardless)", verb, name, err.text);
 		return true;
 	}

@@ -6,10 +6,13 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/atomic_file.h"
@@ -309,14 +312,97 @@ static int call_with_fd(json_t *request, const char *file, int fd, json_t **ret,
 	return rc < 0 ? xl_fail("%s: %s", file, err.text) : XL_OK;
 }
 
+/* `haven VERB RESOURCE [ROLE]`, waited for: what a cluster adds is its own. */
+static int run_haven(const char *verb, const char *resource, const char *role)
+{
+	char *argv[] = { (char[]){ "haven" }, strdup(verb), strdup(resource), role ? strdup(role) : NULL, NULL };
+	int status = 0, r = -1;
+	pid_t pid;
+
+	if (argv[1] && argv[2])
+		r = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
+	for (int i = 1; i < 4; i++)
+		free(argv[i]);
+	if (r)
+		return xl_fail("cannot run haven: %s; is Haven installed completely?", strerror(r > 0 ? r : ENOMEM));
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? XL_OK : XL_FAILED;
+}
+
+/* A save or a restore that began ends: half of one leaves a guest in a file nobody looks for, or a resource Pacemaker leaves alone. */
+static void hold_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+/* The directory's epoch of the domain, which the file will carry; 0 without a cluster. */
+static int epoch_of(const char *uuid, json_int_t *ret, struct err *err)
+{
+	json_t *reply = NULL;
+	int rc = 0;
+
+	*ret = 0;
+	if (xl_clustered())
+		rc = msg_call_once("ha-agentd.sock", json_pack("{s:s, s:s}", "op", "state", "uuid", uuid), &reply, 10000, err);
+	if (rc == 0)
+		*ret = xl_int(json_object_get(reply, "domain"), "epoch");
+	json_decref(reply);
+	return rc;
+}
+
+static int save_to(const json_t *d, const char *file, bool checkpoint, bool leave_paused)
+{
+	char tmp[PATH_MAX];
+	json_int_t epoch;
+	struct err err;
+	int fd, rc;
+
+	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.incomplete", file) >= sizeof(tmp))
+		return xl_fail("%s: name too long", file);
+	if (epoch_of(xl_str(d, "uuid"), &epoch, &err) < 0)
+		return xl_error(&err);
+	fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return xl_fail("%s: cannot write it: %s", tmp, strerror(errno));
+	rc = call_with_fd(json_pack("{s:s, s:I, s:s, s:b, s:b, s:I}", "op", "save", "domid", (json_int_t)xl_int(d, "domid"), "path", file,
+				    "checkpoint", checkpoint, "leave_paused", leave_paused, "epoch", epoch), file, fd, NULL, "saving");
+	if (rc == XL_OK && rename(tmp, file) < 0)
+		rc = xl_fail("%s: the domain is saved there, but it cannot be renamed to %s: %s", tmp, file, strerror(errno));
+	else if (rc != XL_OK)
+		unlink(tmp);
+	close(fd);
+	return rc;
+}
+
+/* Pacemaker looks away while the domain goes into the file, and finds a resource that is meant to be stopped. */
+static int save_managed(const json_t *d, const char *resource, const char *file)
+{
+	int rc = run_haven("unmanage", resource, NULL);
+
+	if (rc != XL_OK)
+		return rc;
+	rc = save_to(d, file, false, false);
+	if (run_haven("manage", resource, rc == XL_OK ? "Stopped" : NULL) != XL_OK)
+		rc = XL_FAILED;
+	if (rc == XL_OK)
+		printf("%s is saved, and its resource %s stopped; xl restore %s continues it, on any node\n", xl_str(d, "name"), resource, file);
+	return rc;
+}
+
 int cmd_save(int argc, char **argv)
 {
 	bool checkpoint = false, leave_paused = false, force = false;
-	char tmp[PATH_MAX];
-	const char *file;
+	char *resource = NULL;
 	struct err err;
 	json_t *d;
-	int c, fd, rc;
+	int c, rc;
 
 	while ((c = getopt_long(argc, argv, "cp", long_options, NULL)) != -1) {
 		switch (c) {
@@ -330,40 +416,88 @@ int cmd_save(int argc, char **argv)
 		return xl_usage("save");
 	if (xl_find(argv[optind], &d, &err) < 0)
 		return xl_error(&err);
-	file = argv[optind + 1];
-	if (!checkpoint && xl_refuse_managed(xl_str(d, "name"), force, "save", "crm_resource --meta -r %s -p target-role -v Stopped")) {
-		json_decref(d);
-		return XL_FAILED;
-	}
-	if ((size_t)snprintf(tmp, sizeof(tmp), "%s.incomplete", file) >= sizeof(tmp))
-		return xl_fail("%s: name too long", file);
-	fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		json_decref(d);
-		return xl_fail("%s: cannot write it: %s", tmp, strerror(errno));
-	}
-	rc = call_with_fd(json_pack("{s:s, s:I, s:s, s:b, s:b}", "op", "save", "domid", (json_int_t)xl_int(d, "domid"), "path", file,
-				    "checkpoint", checkpoint, "leave_paused", leave_paused), file, fd, NULL, "saving");
-	if (rc == XL_OK && rename(tmp, file) < 0)
-		rc = xl_fail("%s: the domain is saved there, but it cannot be renamed to %s: %s", tmp, file, strerror(errno));
-	else if (rc != XL_OK)
-		unlink(tmp);
-	close(fd);
+	rc = checkpoint || leave_paused || force ? 0 : xl_managed(xl_str(d, "uuid"), &resource, &err);
+	hold_signals();
+	if (rc < 0)
+		rc = xl_fail("save %s: whether Pacemaker manages it nobody can say: %s   (--force goes on regardless)", argv[optind], err.text);
+	else if (resource)
+		rc = save_managed(d, resource, argv[optind + 1]);
+	else
+		rc = save_to(d, argv[optind + 1], checkpoint, leave_paused);
+	free(resource);
 	json_decref(d);
+	return rc;
+}
+
+/* --- restore --- */
+
+static int agentd_restore(json_t *request, const char *file, int fd, json_t **ret)
+{
+	struct err err;
+	int sock = msg_connect("ha-agentd.sock", &err), rc = sock;
+
+	if (sock >= 0) {
+		rc = msg_call(sock, request, &fd, 1, ret, NULL, NULL, -1, NULL, NULL, &err);
+		close(sock);
+	}
+	json_decref(request);
+	return rc < 0 ? xl_fail("%s: %s", file, err.text) : XL_OK;
+}
+
+/* In a cluster the domain is claimed first, as at a start; and Pacemaker looks again once it runs. */
+static int restore_clustered(const char *file, int fd, bool paused, bool force, long long *ret_domid)
+{
+	json_t *info = NULL, *request, *reply = NULL;
+	char *resource = NULL;
+	struct err err;
+	int rc = call_with_fd(json_pack("{s:s}", "op", "image-info"), file, fd, &info, "checking");
+
+	if (rc != XL_OK)
+		return rc;
+	request = json_deep_copy(info);
+	json_object_del(request, "ok");
+	json_object_update_new(request, json_pack("{s:s, s:b, s:b}", "op", "restore", "paused", paused, "force", force));
+	json_object_set_new(request, "check", json_true());
+	rc = agentd_restore(json_deep_copy(request), file, fd, NULL);
+	json_object_del(request, "check");
+	if (rc == XL_OK && xl_managed(xl_str(json_object_get(info, "config"), "uuid"), &resource, &err) < 0)
+		rc = xl_error(&err);
+	if (rc == XL_OK && resource)
+		rc = run_haven("unmanage", resource, NULL);
+	if (rc == XL_OK) {
+		rc = agentd_restore(json_incref(request), file, fd, &reply);
+		if (resource && run_haven("manage", resource, rc == XL_OK ? "Started" : NULL) != XL_OK)
+			rc = XL_FAILED;
+	}
+	*ret_domid = xl_int(reply, "domid");
+	json_decref(reply);
+	json_decref(request);
+	json_decref(info);
+	free(resource);
+	return rc;
+}
+
+static int restore_alone(const char *file, int fd, bool paused, bool force, long long *ret_domid)
+{
+	json_t *reply = NULL;
+	int rc = call_with_fd(json_pack("{s:s, s:b, s:b}", "op", "restore", "paused", paused, "force", force), file, fd, &reply, "restoring");
+
+	*ret_domid = xl_int(reply, "domid");
+	json_decref(reply);
 	return rc;
 }
 
 int cmd_restore(int argc, char **argv)
 {
-	bool console = false, paused = false;
-	json_t *reply = NULL;
-	long long domid;
+	bool console = false, paused = false, force = false;
+	long long domid = -1;
 	int c, fd, rc;
 
 	while ((c = getopt_long(argc, argv, "cp", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'c': console = true; break;
 		case 'p': paused = true; break;
+		case OPT_FORCE: force = true; break;
 		default: return xl_usage("restore");
 		}
 	}
@@ -372,9 +506,8 @@ int cmd_restore(int argc, char **argv)
 	fd = open(argv[optind], O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return xl_fail("%s: cannot read it: %s", argv[optind], strerror(errno));
-	rc = call_with_fd(json_pack("{s:s, s:b}", "op", "restore", "paused", paused), argv[optind], fd, &reply, "restoring");
-	domid = xl_int(reply, "domid");
-	json_decref(reply);
+	hold_signals();
+	rc = (xl_clustered() ? restore_clustered : restore_alone)(argv[optind], fd, paused, force, &domid);
 	close(fd);
 	return rc == XL_OK && console ? xl_console_attach(domid) : rc;
 }

@@ -133,6 +133,35 @@ int image_writer_close(struct image_writer *w, bool sync)
 	return w->rc;
 }
 
+#define SAVED_GOES_ON 1u
+#define SAVED_CLUSTER 2u
+
+void image_saved_pack(const struct image_saved *s, uint8_t ret[IMAGE_SAVED_BYTES])
+{
+	uint32_t flags = (s->goes_on ? SAVED_GOES_ON : 0) | (s->cluster ? SAVED_CLUSTER : 0);
+
+	memset(ret, 0, IMAGE_SAVED_BYTES);
+	for (int i = 0; i < 8; i++)
+		ret[i] = (uint8_t)(s->epoch >> (8 * i));
+	ret[8] = (uint8_t)flags;
+}
+
+int image_saved_unpack(struct image_saved *ret, const uint8_t *body, size_t n)
+{
+	struct reader r;
+	uint64_t epoch;
+	uint32_t flags;
+
+	reader_init(&r, body, n);
+	epoch = reader_u64(&r);
+	flags = reader_u32(&r);
+	reader_u32(&r);
+	if (!reader_done(&r) || flags & ~(SAVED_GOES_ON | SAVED_CLUSTER))
+		return -EINVAL;
+	*ret = (struct image_saved) { epoch, flags & SAVED_CLUSTER, flags & SAVED_GOES_ON };
+	return 0;
+}
+
 /* --- reading ------------------------------------------------------------------------------------------------------------ */
 
 static int damaged(struct err *err, const char *how)

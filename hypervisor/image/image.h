@@ -31,13 +31,24 @@ enum image_type {
 	IMAGE_STORE = 7,               /* xenstored's export */
 	IMAGE_END = 8,                 /* SHA-256 of all before */
 	IMAGE_CPUID = (int)0x80000009, /* cpuid_policy_pack; may be missing */
+	IMAGE_SAVED = (int)0x8000000a, /* struct image_saved; may be missing */
 };
+
+/*
+ * When the domain was saved, in its owner's count: its disks have moved on when that count has.  `cluster`: the directory's epoch, else
+ * this host's own number of its last start (0: none).  `goes_on`: the guest was not ended by the save.
+ */
+struct image_saved { uint64_t epoch; bool cluster, goes_on; };
+#define IMAGE_SAVED_BYTES 16
 
 struct image_header { uint32_t kind; uint32_t domid; uint64_t realtime_ns; uint64_t max_pages; uint64_t special_pages; };
 
 struct image_digest;
 
 struct image_writer { int fd; struct image_digest *digest; int rc; uint64_t bytes; };
+
+void image_saved_pack(const struct image_saved *s, uint8_t ret[IMAGE_SAVED_BYTES]);
+int image_saved_unpack(struct image_saved *ret, const uint8_t *body, size_t n);     /* 0 or -EINVAL */
 
 /* The first record is written by open.  Errors stick: rc of close says whether all is written (fsync'ed when asked). */
 int image_writer_open(struct image_writer *w, int fd, const struct image_header *hdr);

@@ -38,6 +38,7 @@ static int cage(struct err *err)
 static int check(json_t **ret, struct err *err)
 {
 	struct image_header hdr = { 0 };
+	struct image_saved saved = { 0 };
 	struct image_reader r;
 	json_t *config = NULL;
 	const uint8_t *body;
@@ -53,12 +54,15 @@ static int check(json_t **ret, struct err *err)
 		rc = 0;
 		if (type == IMAGE_CONFIG && !config)
 			config = json_loadb((const char *)body, n, 0, NULL);
+		else if (type == (uint32_t)IMAGE_SAVED && image_saved_unpack(&saved, body, n))
+			rc = err_set(err, -EINVAL, "the image is damaged: when it was saved cannot be read");
 	}
 	image_reader_close(&r);
 	if (!rc && !json_is_object(config))
 		rc = err_set(err, -EINVAL, "the image is damaged: no configuration in it");
 	if (!rc)
-		*ret = json_pack("{s:b, s:i, s:O}", "ok", 1, "domid", (int)hdr.domid, "config", config);
+		*ret = json_pack("{s:b, s:i, s:O, s:I, s:b, s:b}", "ok", 1, "domid", (int)hdr.domid, "config", config, "epoch",
+				 (json_int_t)saved.epoch, "cluster", saved.cluster, "goes_on", saved.goes_on);
 	json_decref(config);
 	return rc;
 }

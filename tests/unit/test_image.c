@@ -53,6 +53,25 @@ static int image_read_all(int fd, unsigned *ret_records)
 	return rc;
 }
 
+static void test_saved_record(void **state)
+{
+	struct image_saved s = { 0x123456789abcdefULL, true, false }, got;
+	uint8_t body[IMAGE_SAVED_BYTES];
+
+	image_saved_pack(&s, body);
+	assert_int_equal(image_saved_unpack(&got, body, sizeof body), 0);
+	assert_int_equal(got.epoch, s.epoch);
+	assert_true(got.cluster);
+	assert_false(got.goes_on);
+	s.goes_on = true;
+	image_saved_pack(&s, body);
+	assert_int_equal(image_saved_unpack(&got, body, sizeof body), 0);
+	assert_true(got.goes_on);
+	assert_int_equal(image_saved_unpack(&got, body, sizeof body - 1), -EINVAL);
+	body[8] = 4;	/* a flag nobody knows */
+	assert_int_equal(image_saved_unpack(&got, body, sizeof body), -EINVAL);
+}
+
 static void test_round_trip(void **state)
 {
 	struct image_header hdr = { 0 };
@@ -149,7 +168,7 @@ static void test_disk_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_truncated_anywhere), cmocka_unit_test(test_every_bit_counts),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_saved_record), cmocka_unit_test(test_truncated_anywhere), cmocka_unit_test(test_every_bit_counts),
 		cmocka_unit_test(test_something_behind_the_end), cmocka_unit_test(test_disk_full),
 	};
 

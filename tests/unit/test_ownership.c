@@ -19,7 +19,7 @@
 #define VIEW 7
 
 static struct own *o;
-static struct { enum own_type type; uint64_t epoch, serial; bool holds; } sent[64];
+static struct { enum own_type type; uint64_t epoch, serial; uint32_t domid; bool holds; } sent[64];
 static int n_sent;
 static struct { enum own_action action; uint64_t number; } acted[64];
 static int n_acted, persist_rc, grants, revoke_rc;
@@ -36,6 +36,7 @@ static void t_send(void *arg, const struct own_msg *m)
 	sent[n_sent].type = m->type;
 	sent[n_sent].epoch = m->epoch;
 	sent[n_sent].serial = m->serial;
+	sent[n_sent].domid = m->rec.domid;
 	sent[n_sent++].holds = m->type == OWN_M_REPORT && m->report.n_entries && m->report.entries[0].holds;
 }
 
@@ -236,6 +237,25 @@ static void test_no_ack_of_what_is_not_on_disk(void **state)
 	persist_rc = 0;
 	hear(2, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = 1, .rec = record(1, 2, 0), .config = "{}" });
 	assert_true(did_send(OWN_M_ACK));
+}
+
+/* A saved guest knows itself by its number: its claim is for that one, and ends when it is taken; an ordinary start takes another. */
+static void test_restore_keeps_its_domid(void **state)
+{
+	struct own_record rec = { .name = "demo", .hash = "h", .domid = 42 };
+	char text[OWN_TEXT_LEN];
+
+	assert_int_equal(own_start(o, U, &rec, "{}", text), 0);
+	assert_true(did_send(OWN_M_CLAIM));
+	assert_int_equal(sent[n_sent - 1].domid, 42);
+	hear(2, (struct own_msg){ .type = OWN_M_NACK, .epoch = 1, .serial = sent[n_sent - 1].serial, .what = OWN_M_CLAIM, .whom = 1,
+				  .code = -EAGAIN, .text = "domid 42 is taken" });
+	assert_int_equal(ended, OWN_J_START);
+	forget_outputs();
+	assert_int_equal(start(), 0);
+	hear(2, (struct own_msg){ .type = OWN_M_NACK, .epoch = 1, .serial = sent[n_sent - 1].serial, .what = OWN_M_CLAIM, .whom = 1,
+				  .code = -EAGAIN, .text = "domid 1 is taken" });
+	assert_int_equal(ended, OWN_J_NONE);
 }
 
 static void test_claim_must_extend_my_record(void **state)
@@ -449,7 +469,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_claim_waits_for_every_ack), T(test_no_claim_while_somebody_holds), T(test_no_claim_while_somebody_cannot_tell),
 		T(test_fencing_is_of_a_boot), T(test_message_of_another_membership_is_none), T(test_no_ack_of_what_is_not_on_disk),
-		T(test_claim_must_extend_my_record), T(test_name_is_one_domain_s), T(test_report_beside_a_claim_holds),
+		T(test_claim_must_extend_my_record), T(test_restore_keeps_its_domid), T(test_name_is_one_domain_s), T(test_report_beside_a_claim_holds),
 		T(test_stream_only_for_a_begin_of_this_membership), T(test_handed_resumes_on_a_promise_alone),
 		T(test_handed_is_dropped_when_it_ran_there), T(test_handed_is_dropped_when_the_target_is_fenced),
 		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_contradicted_copy_goes_above),
