@@ -375,8 +375,7 @@ static int act_migrate_to(void)
 		return exit_reason(OCF_ERR_ARGS, "migrate_to: Pacemaker named no target");
 	if (!strcmp(copy, "none") && !strcmp(owner, target))
 		return OCF_SUCCESS;	/* an earlier call moved it */
-	if (!is_one_of(copy, running_states))
-		return exit_reason(OCF_ERR_GENERIC, "%s does not run here (%s): nothing to move", domain_name(), copy);
+	/* what cannot move is asked for all the same: ha-agentd says why, and clears the failure for Pacemaker to see what is left */
 	req = request("migrate-out");
 	options = json_object();
 	set_option(options, "max_downtime_ms", "OCF_RESKEY_max_downtime_ms");

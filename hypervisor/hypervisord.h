@@ -121,8 +121,17 @@ int64_t config_int(const json_t *config, const char *key, int64_t dflt);
 /* --- hv-domain (hypervisord_child.c); blocking, jobs only ------------------------------------------------------------ */
 
 int child_start(struct dom *d, struct err *err);           /* execs hv-domain; its control socket answers */
-pid_t scope_spawn(char *const argv[], const char *unit, uint64_t memory_kib, const int *fds, int nfds, int *ret_pidfd,
-		  struct err *err);
+
+/* One process of a domain, as systemd and its reader are to know it. */
+struct scope {
+	const char *kind;		/* the unit is KIND-DOMID.scope */
+	const char *what, *name;	/* "WHAT of NAME": what systemctl status shows */
+	uint32_t domid;
+	uint64_t memory_kib;		/* MemoryMax */
+	const char *after_kind;		/* that scope of this domain outlives this one at a shutdown; or NULL */
+};
+pid_t scope_spawn(char *const argv[], const struct scope *scope, const int *fds, int nfds, int *ret_pidfd, struct err *err);
+
 int child_kill(struct dom *d);                             /* gone for sure, hv-disk too; 0 or -ETIMEDOUT */
 /* One control request; steals req.  *ret_reply and *ret_fds may be NULL. */
 int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,

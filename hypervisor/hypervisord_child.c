@@ -39,19 +39,26 @@ static int control_listen(const char *path)
 
 /*
  * Under systemd each process of a domain is a scope of its own, so that nothing done to hypervisord.service reaches a guest.
- * systemd-run --scope execs in place: pid and descriptors stay.
+ * systemd-run --scope execs in place: pid and descriptors stay.  systemd stops units in the reverse of their order of start: a
+ * scope that comes before pacemaker.service lives until Pacemaker has moved or stopped its guest, and one that comes after the
+ * daemons and the network (systemd.unit(5), Before=, After=) has them to its end.
  */
-pid_t scope_spawn(char *const argv[], const char *unit, uint64_t memory_kib, const int *fds, int nfds, int *ret_pidfd, struct err *err)
+pid_t scope_spawn(char *const argv[], const struct scope *scope, const int *fds, int nfds, int *ret_pidfd, struct err *err)
 {
-	char name[64], limit[64];
-	char *scoped[32] = { (char[]) { "/usr/bin/systemd-run" }, (char[]) { "--scope" }, (char[]) { "--quiet" }, (char[]) { "--collect" },
-			     (char[]) { "--slice=haven.slice" }, (char[]) { "-p" }, limit, name };
-	unsigned n = 8;
+	char unit[64], what[160], limit[64], after[160];
+	char *scoped[40] = { (char[]) { "/usr/bin/systemd-run" }, (char[]) { "--scope" }, (char[]) { "--quiet" }, (char[]) { "--collect" },
+			     (char[]) { "--slice=haven.slice" }, (char[]) { "-p" }, (char[]) { "Before=pacemaker.service" },
+			     (char[]) { "-p" }, after, (char[]) { "-p" }, limit, unit, what };
+	unsigned n = 13;
 
 	if (access("/run/systemd/private", F_OK) < 0 || access(scoped[0], X_OK) < 0)
 		return spawn_program(argv, NULL, fds, nfds, ret_pidfd, err);
-	snprintf(name, sizeof name, "--unit=%s", unit);
-	snprintf(limit, sizeof limit, "MemoryMax=%lluK", (unsigned long long)memory_kib);
+	snprintf(unit, sizeof unit, "--unit=%s-%u.scope", scope->kind, scope->domid);
+	snprintf(what, sizeof what, "--description=Haven: %s of %s", scope->what, scope->name);
+	snprintf(limit, sizeof limit, "MemoryMax=%lluK", (unsigned long long)scope->memory_kib);
+	snprintf(after, sizeof after, "After=network.target remote-fs.target xenstored.service xenconsoled.service hypervisord.service");
+	if (scope->after_kind)
+		snprintf(after + strlen(after), sizeof after - strlen(after), " %s-%u.scope", scope->after_kind, scope->domid);
 	while (*argv && n + 1 < sizeof scoped / sizeof scoped[0])
 		scoped[n++] = *argv++;
 	return spawn_program(scoped, NULL, fds, nfds, ret_pidfd, err);
@@ -59,8 +66,10 @@ pid_t scope_spawn(char *const argv[], const char *unit, uint64_t memory_kib, con
 
 int child_start(struct dom *d, struct err *err)
 {
-	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16], unit[48];
+	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16];
 	int64_t max_kib = config_int(d->config, "maxmem_kib", config_int(d->config, "memory_kib", 0));
+	/* the disk's scope is told to come first, though it starts later: at a shutdown it is then the last to go */
+	const struct scope scope = { "haven-domain", "the vCPUs", d->name, d->domid, (uint64_t)max_kib + HVD_OVERHEAD_KIB, "haven-disk" };
 	char *argv[] = { prog, (char[]) { "--domid" }, domid, (char[]) { "--uuid" }, d->uuid, (char[]) { "--name" }, d->name,
 			 (char[]) { "--max-pages" }, max_pages, (char[]) { "--vcpus" }, vcpus, (char[]) { "--uid" }, uid, NULL };
 	int listener, rc = path_join(prog, sizeof prog, path_libexec(), "haven-hv-domain");
@@ -76,9 +85,7 @@ int child_start(struct dom *d, struct err *err)
 	listener = control_listen(path);
 	if (listener < 0)
 		return err_set(err, listener, "%s: cannot listen: %s", path, strerror(-listener));
-	snprintf(unit, sizeof unit, "haven-domain-%u.scope", d->domid);
-	d->pid = scope_spawn(argv, unit, (uint64_t)max_kib + HVD_OVERHEAD_KIB, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener }, 4,
-			     &d->pidfd, err);
+	d->pid = scope_spawn(argv, &scope, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener }, 4, &d->pidfd, err);
 	close(listener);
 	if (d->pid < 0) {
 		rc = (int)d->pid;

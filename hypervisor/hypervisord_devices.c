@@ -141,7 +141,8 @@ static int disk_listen(const char *path)
 /* Execs hv-disk and connects hv-domain with it.  The bounce memory is sized for this domain's disks and sealed. */
 static int disk_start(struct dom *d, unsigned nr, struct err *err)
 {
-	char prog[512], path[512], unit[48];
+	const struct scope scope = { "haven-disk", "the disks", d->name, d->domid, HVD_OVERHEAD_KIB, NULL };
+	char prog[512], path[512];
 	char *argv[] = { prog, (char[]) { "--control-fd=3" }, (char[]) { "--data-fd=4" }, (char[]) { "--bounce-fd=5" }, NULL };
 	int sv[2] = { -1, -1 }, bounce = -1, listener = -1, rc;
 
@@ -162,8 +163,7 @@ static int disk_start(struct dom *d, unsigned nr, struct err *err)
 		err_set(err, rc, "domain %s: cannot prepare hv-disk: %s", d->name, strerror(-rc));
 		goto out;
 	}
-	snprintf(unit, sizeof unit, "haven-disk-%u.scope", d->domid);
-	d->disk_pid = scope_spawn(argv, unit, HVD_OVERHEAD_KIB, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener, sv[0], bounce }, 6,
+	d->disk_pid = scope_spawn(argv, &scope, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener, sv[0], bounce }, 6,
 				  &d->disk_pidfd, err);
 	if (d->disk_pid < 0) {
 		rc = (int)d->disk_pid;

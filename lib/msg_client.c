@@ -43,6 +43,8 @@ int msg_connect(const char *name, struct err *err)
 		close(fd);
 		if (rc == -EACCES || rc == -EPERM)
 			return err_set(err, rc, "not allowed to talk to %s (%s): run this as root", daemon_name, sa.sun_path);
+		if (*daemon_name >= '0' && *daemon_name <= '9')		/* a domain's own socket is named by its domid */
+			return err_set(err, rc, "domain %s has no process that answers (%s: %s)", daemon_name, sa.sun_path, strerror(-rc));
 		return err_set(err, rc, "%s is not running (%s: %s); start it with: systemctl start %s", daemon_name, sa.sun_path,
 			       strerror(-rc), daemon_name);
 	}

@@ -27,6 +27,9 @@ def keep_logs(c):
         src = os.path.join(c.tb.t, n, "upper/var/log")
         if os.path.isdir(src):
             os.makedirs(os.path.join(dest, n), exist_ok=True)
+            if c.tb.state.get("init") == "systemd" and c.tb.init_pid(n):
+                with open(os.path.join(dest, n, "journal"), "w") as f:
+                    f.write(c.sh(n, "journalctl", "--no-pager", "-o", "short-precise", check=False).stdout)
             os.system(f"cp -r {src}/haven {src}/xen {src}/pacemaker {src}/corosync {dest}/{n}/ 2>/dev/null")
 
 

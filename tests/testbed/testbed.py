@@ -138,8 +138,12 @@ class Testbed:
         if node not in self.state.get("partitioned", []):
             self.ports(node, "up")
         out = open(os.path.join(self.dir, f"{node}.out"), "a")
-        p = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.netns(node)}", "unshare", "-m", "-p", "-u", "-i", "-f",
-                              "--propagation", "private", os.path.join(HERE, "node-enter"), node, d, cg],
+        init = [self.state["init"]] if self.state.get("init") and node != STORAGE else []
+        # systemd's cgroup namespace has to begin at the node's own cgroup: unshare joins it first
+        join = ["sh", "-c", 'echo 0 >"$0/cgroup.procs" && exec "$@"', cg] if init else []
+        p = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.netns(node)}", *join, "unshare", "-m", "-p", "-u", "-i",
+                              *(["-C"] if init else []), "-f", "--propagation", "private", os.path.join(HERE, "node-enter"),
+                              node, d, cg, *init],
                              stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
         out.close()
         child = self.first_child(p.pid)
@@ -292,13 +296,15 @@ class Testbed:
         return ["nsenter", f"--net=/run/netns/{self.netns('sw')}", "--", *argv]
 
     # -- the whole ---------------------------------------------------------------------------------------------------
-    def up(self, nodes=3, cluster=True, install=None, transport="knet", token=1000, wait=True):
-        """install: a DESTDIR of `make install`; its files appear in every node."""
+    def up(self, nodes=3, cluster=True, install=None, transport="knet", token=1000, wait=True,
+           init=None):
+        """install: a DESTDIR of `make install`; its files appear in every node.  init: "systemd", or None for node-init."""
         if self.state:
             raise SystemExit(f"{self.dir}: a test bed is up already; take it down first")
         os.makedirs(self.dir, exist_ok=True)
         os.makedirs(self.t, exist_ok=True)
-        self.state = {"nodes": [f"n{i + 1}" for i in range(nodes)], "cluster": cluster, "transport": transport, "token": token}
+        self.state = {"nodes": [f"n{i + 1}" for i in range(nodes)], "cluster": cluster, "transport": transport, "token": token,
+                      "init": init}
         self.save()
         run("mount", "-t", "tmpfs", "-o", "mode=755,size=12g", self.tag, self.t)
         self.make_layers(install)
@@ -328,6 +334,7 @@ class Testbed:
         else:
             os.makedirs(haven)
         shutil.copy2(os.path.join(HERE, "node-init"), os.path.join(node, "usr/libexec/haven-testbed/node-init"))
+        shutil.copytree(os.path.join(HERE, "units"), os.path.join(node, "etc/systemd/system"))
         shutil.copy2(os.path.join(HERE, "fence_testbed"), os.path.join(node, "usr/sbin/fence_testbed"))
 
     def make_pki(self):
