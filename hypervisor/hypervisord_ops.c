@@ -15,6 +15,7 @@
 #include "lib/log.h"
 
 #define STATUS_TIMEOUT_MS 2000
+#define CONTROL_TIMEOUT_MS 10000
 
 /* --- list ------------------------------------------------------------------------------------------------------------ */
 
@@ -184,12 +185,25 @@ void op_quorum_resume(struct msg_call *c, void *h) { quorum(c, h, false); }
 
 /* --- through the store --------------------------------------------------------------------------------------------------- */
 
+/*
+ * While a copy stands still for a move or a save its store has been exported, or is about to be: what is written here then may stay
+ * behind.  A copy that runs after the write has not been exported before it.  Asking again does no harm, so the caller hears
+ * of the doubt rather than a success.
+ */
 static void control_work(struct job *j)
 {
+	json_t *status = NULL;
+	const char *copy;
 	char path[64];
 
 	snprintf(path, sizeof path, "/local/domain/%u/control/%s", j->dom->domid, config_str(j->data, "node", ""));
 	j->rc = store_write(path, config_str(j->data, "value", ""), &j->err);
+	if (!j->rc)
+		j->rc = child_call(j->dom, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, CONTROL_TIMEOUT_MS, &j->err);
+	copy = config_str(status, "copy", "running");
+	if (!j->rc && strcmp(copy, "running") && strcmp(copy, "quorum-paused"))
+		job_fail(j, -EBUSY, "domain %s is being moved or saved (its copy is %s); ask again when that is over", j->dom->name, copy);
+	json_decref(status);
 }
 
 static void control_write(struct msg_call *c, struct hvd *h, const char *node, const char *value)

@@ -97,6 +97,7 @@ static void guest_pump(struct guest_channel *g)
 			continue;
 		rc = event_send(g, e);
 		e->sent = rc == 0 || rc == -EMSGSIZE;
+		e->offered |= e->sent;
 	}
 	if (rc < 0 && rc != -EAGAIN && rc != -EMSGSIZE)
 		shutdown(g->fd, SHUT_RDWR);	/* its poll event closes it */

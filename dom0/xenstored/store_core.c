@@ -250,11 +250,14 @@ static void guest_event(struct store_conn *c, const char *path, const char *toke
 	struct store_domain *d = store_domain_find(c->store, c->domid);
 	const struct store_event *e;
 
-	/* An event that waits unsent already says all that another of the same watch and path could. */
+	/*
+	 * An event that waits already says all that another of the same watch and path could, unless the guest may have had it: a
+	 * relay that has drops it when it comes once more.
+	 */
 	for (e = d->events; e; e = e->next)
-		if (!e->sent && strcmp(e->path, path) == 0 && strcmp(e->token, token) == 0)
+		if (!e->offered && strcmp(e->path, path) == 0 && strcmp(e->token, token) == 0)
 			return;
-	if (d->n_events >= STORE_EVENTS_MAX || store_domain_event_add(d, d->event_seq + 1, path, token))
+	if (d->n_events >= STORE_EVENTS_MAX || store_domain_event_add(d, d->event_seq + 1, path, token, false))
 		return;
 	state_log_event(c->store, d->domid, d->event_seq, path, token);
 }
@@ -333,13 +336,14 @@ void store_domain_reset(struct store_domain *d)
 	state_log_reset(d->guest->store, d->domid);
 }
 
-int store_domain_event_add(struct store_domain *d, uint64_t seq, const char *path, const char *token)
+int store_domain_event_add(struct store_domain *d, uint64_t seq, const char *path, const char *token, bool offered)
 {
 	struct store_event *e = calloc(1, sizeof(*e));
 
 	if (!e)
 		return -ENOMEM;
 	e->seq = seq;
+	e->offered = offered;
 	e->path = strdup(path);
 	e->token = strdup(token);
 	if (!e->path || !e->token) {

@@ -53,6 +53,7 @@ struct store_event {
 	struct store_event *next;
 	uint64_t seq;
 	bool sent;			/* on the present channel */
+	bool offered;			/* on any, perhaps in an earlier life: the guest may have had it */
 	char *path, *token;
 };
 
@@ -118,7 +119,8 @@ int store_domain_introduce(struct store *s, uint32_t domid, struct store_domain 
 int store_domain_release(struct store *s, uint32_t domid);
 /* Watches, transactions and undelivered events go: the guest began anew (XS_RESET_WATCHES, a guest's reconnect). */
 void store_domain_reset(struct store_domain *d);
-int store_domain_event_add(struct store_domain *d, uint64_t seq, const char *path, const char *token);
+/* offered: one from records, which the guest may have had. */
+int store_domain_event_add(struct store_domain *d, uint64_t seq, const char *path, const char *token, bool offered);
 /* Forgets events up to and including seq. */
 void store_domain_event_ack(struct store_domain *d, uint64_t seq);
 int store_domain_reply_set(struct store_domain *d, uint64_t seq, const void *reply, size_t len);

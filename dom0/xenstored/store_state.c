@@ -428,7 +428,7 @@ static int take_event(struct apply *a, struct reader *r)
 	if (rc == 0 && (!path || !token || !reader_done(r) || strlen(path) + strlen(token) + 2 > XENSTORE_PAYLOAD_MAX))
 		rc = -EINVAL;
 	if (rc == 0 && d)
-		rc = d->n_events >= STORE_EVENTS_MAX ? -ENOSPC : store_domain_event_add(d, seq, path, token);
+		rc = d->n_events >= STORE_EVENTS_MAX ? -ENOSPC : store_domain_event_add(d, seq, path, token, true);
 	free(path);
 	free(token);
 	return rc;

@@ -65,11 +65,17 @@ static void ring_break(struct store_ring *s, struct xenstore_domain_interface *r
 	device_frame_written(s->ds->d, s->ds->d->store_mfn);
 }
 
-/* Moves up to `want` octets from the ring to the message; how many came, or -1: the ring is broken. */
+/*
+ * Moves up to `want` octets from the ring to the message; how many came, or -1: the ring is broken.
+ *
+ * A guest tells us of what it wrote only if we had taken everything before it (Linux' xb_write: "prod <= req_cons"), so each of
+ * the two stores its index before it loads the other's, with a barrier between: the store of req_cons has to be seen before the
+ * next look at req_prod, or both take the other to be awake and the request lies in the ring for ever.
+ */
 static ssize_t ring_take(struct store_ring *s, struct xenstore_domain_interface *r, size_t want)
 {
 	uint32_t cons = __atomic_load_n(&r->req_cons, __ATOMIC_RELAXED);
-	uint32_t prod = __atomic_load_n(&r->req_prod, __ATOMIC_ACQUIRE);
+	uint32_t prod = __atomic_load_n(&r->req_prod, __ATOMIC_SEQ_CST);
 	uint32_t n = prod - cons;
 
 	if (n > XENSTORE_RING_SIZE) {
@@ -81,7 +87,8 @@ static ssize_t ring_take(struct store_ring *s, struct xenstore_domain_interface 
 	for (uint32_t i = 0; i < n; i++)
 		s->in[s->in_len + i] = (uint8_t)r->req[MASK_XENSTORE_IDX(cons + i)];
 	s->in_len += n;
-	__atomic_store_n(&r->req_cons, cons + n, __ATOMIC_RELEASE);
+	if (n)
+		__atomic_store_n(&r->req_cons, cons + n, __ATOMIC_SEQ_CST);
 	return n;
 }
 
@@ -179,16 +186,11 @@ static void out_pop(struct store_ring *s)
 	free(m);
 }
 
-static void serve_replies(struct store_ring *s, struct xenstore_domain_interface *r)
+/* What fits of the queue goes to the ring; how many octets. */
+static uint32_t ring_fill(struct store_ring *s, struct xenstore_domain_interface *r, uint32_t prod, uint32_t room)
 {
-	uint32_t prod = __atomic_load_n(&r->rsp_prod, __ATOMIC_RELAXED);
-	uint32_t cons = __atomic_load_n(&r->rsp_cons, __ATOMIC_ACQUIRE);
-	uint32_t room = XENSTORE_RING_SIZE - (prod - cons), start = prod;
+	uint32_t start = prod;
 
-	if (prod - cons > XENSTORE_RING_SIZE) {
-		ring_break(s, r, XENSTORE_ERROR_RINGIDX);
-		return;
-	}
 	while (s->out && room) {
 		struct out_msg *m = s->out;
 		uint32_t n = m->len - m->done < room ? (uint32_t)(m->len - m->done) : room;
@@ -201,9 +203,32 @@ static void serve_replies(struct store_ring *s, struct xenstore_domain_interface
 		if (m->done == m->len)
 			out_pop(s);
 	}
+	return prod - start;
+}
+
+/*
+ * A guest tells us of room only if it found the ring full before it took something (Linux' xb_read), so "full" has to be true of
+ * the rsp_cons there is after rsp_prod was stored, not of an older one.
+ */
+static void serve_replies(struct store_ring *s, struct xenstore_domain_interface *r)
+{
+	uint32_t prod = __atomic_load_n(&r->rsp_prod, __ATOMIC_RELAXED), start = prod;
+
+	for (;;) {
+		uint32_t used = prod - __atomic_load_n(&r->rsp_cons, __ATOMIC_SEQ_CST), n;
+
+		if (used > XENSTORE_RING_SIZE) {
+			ring_break(s, r, XENSTORE_ERROR_RINGIDX);
+			return;
+		}
+		n = ring_fill(s, r, prod, XENSTORE_RING_SIZE - used);
+		if (!n)
+			break;
+		prod += n;
+		__atomic_store_n(&r->rsp_prod, prod, __ATOMIC_SEQ_CST);
+	}
 	if (prod == start)
 		return;
-	__atomic_store_n(&r->rsp_prod, prod, __ATOMIC_RELEASE);
 	device_frame_written(s->ds->d, s->ds->d->store_mfn);
 	evtchn_raise(s->ds->d, s->ds->d->store_port);
 }
