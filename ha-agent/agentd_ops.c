@@ -386,14 +386,20 @@ static void op_nudge(struct msg_call *call, void *daemon)
 struct check { struct agentd *a; struct msg_call *call; int left; json_t *nodes; };
 struct check_one { struct check *check; char node[OWN_NAME_LEN]; };
 
-static void check_answer(struct check *c, const char *node, json_t *problems)
+static void check_end(struct check *c)
 {
-	json_array_append_new(c->nodes, json_pack("{s:s,s:b,s:o}", "name", node, "ok", json_array_size(problems) == 0,
-						  "problems", problems));
 	if (--c->left > 0)
 		return;
 	msg_reply(c->call, json_pack("{s:o}", "nodes", c->nodes));
 	free(c);
+}
+
+/* problems: NULL: it runs there. */
+static void check_answer(struct check *c, const char *node, json_t *problems)
+{
+	json_array_append_new(c->nodes, json_pack("{s:s,s:b,s:b,s:o}", "name", node, "ok", json_array_size(problems) == 0,
+						  "here", problems == NULL, "problems", problems ? problems : json_array()));
+	check_end(c);
 }
 
 static void check_replied(void *arg, int rc, const json_t *reply, const char *text)
@@ -413,6 +419,11 @@ static void check_ask(struct check *c, const struct own_dom *d, const struct own
 	const struct corolink_node *addr = agentd_node(c->a, n->name);
 	struct check_one *one = calloc(1, sizeof(*one));
 
+	if (d->rec.owner == n->id && !d->rec.to) {
+		check_answer(c, n->name, NULL);
+		free(one);
+		return;
+	}
 	if (!own_member(c->a->own, n->id) || !one) {
 		check_answer(c, n->name, json_pack("[s]", "is not in the cluster now"));
 		free(one);
@@ -451,14 +462,13 @@ static void op_check(struct msg_call *call, void *daemon)
 	for (int i = 0; i < a->own->n_nodes; i++) {
 		const struct own_node *n = &a->own->nodes[i];
 
-		if (!n->configured || n->id == a->own->me || (only && strcmp(only, n->name)))
+		if (!n->configured || (only && strcmp(only, n->name)))
 			continue;
 		c->left++;
 		check_ask(c, d, n, config, port);
 	}
 	json_decref(config);
-	check_answer(c, own_node_name(a->own, a->own->me), a->own->hv_up ? json_array() :
-		     json_pack("[s]", "hypervisord does not run here"));
+	check_end(c);
 }
 
 /* --- the operator's word ------------------------------------------------------------------------------------------------- */

@@ -31,14 +31,32 @@ void haven_catch_interrupts(void);
 extern const struct haven_command haven_cmd_setup, haven_cmd_status, haven_cmd_check, haven_cmd_migrate, haven_cmd_drain,
 	haven_cmd_undrain, haven_cmd_cert, haven_cmd_resolve, haven_cmd_cleanup, haven_cmd_unmanage, haven_cmd_manage;
 
+/* --- haven_migrate.c --- */
+
+/* Why nothing can be done with that node now: printed, HAVEN_FAILED; 0: it can. */
+int haven_node_refusal(const json_t *status, const char *node);
+/* What stands against that node taking the domain, malloc'd, or NULL: nothing. */
+char *haven_preflight(const char *uuid, const char *node);
+
 /* --- haven_follow.c: a move's progress, for migrate and drain --- */
 
 /* Prints what is new of the domain's move; *last keeps what was printed (the caller frees it). */
 void haven_print_progress(const json_t *dom, char **last);
 /* Prints "name moved ...". */
 void haven_print_result(const char *name, const char *from, const char *to, const json_t *result);
+/*
+ * Haven's location constraint (constraint.h): the resource goes to that node and nowhere else, however Pacemaker plans anew meanwhile. guard:
+ * a connection to ha-agentd (*fd; -1: made), which has the constraints of its resources removed when this process ends in any way
+ * before haven_guard_release(). guard and unpin print why they failed; pin is 0 or -errno with err.
+ */
+int haven_guard(int *fd, const char *resource);
+void haven_guard_release(int fd);
+int haven_pin(const char *resource, const char *node, struct err *err);
+int haven_unpin(const char *resource);
+void haven_cancel_move(const char *uuid);	/* asks for it, waits for nothing */
 int haven_end_move(const char *uuid);
-void haven_wait_pacemaker(void);	/* until nothing is under way */
+bool haven_pacemaker_idle(void);		/* the scheduler has nothing under way at this moment */
+int haven_wait_pacemaker(void);	/* until nothing is under way; -ETIMEDOUT: something still is, and it printed so */
 /* Ends the domain's move, removes Haven's constraint, has Pacemaker forget the failure. An exit status; it printed why. */
 int haven_put_back(const char *uuid, const char *resource);
 /* Makes Pacemaker forget a failed move and look again. 0 or -errno with err. */

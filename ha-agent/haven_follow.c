@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ha-agent/constraint.h"
@@ -13,6 +14,7 @@
 
 #define CLEAR_S 30
 #define SETTLE_S 120		/* how long Pacemaker may take for what follows a move: migrate_from, stop */
+#define RULE_S (4 * 3600)	/* a constraint that everybody died on ends by itself after this */
 #define DELETE_TRIES 5
 #define ENDING_TRIES 100	/* of 100 ms each, until a cancelled move's end is known */
 
@@ -56,6 +58,11 @@ void haven_print_result(const char *name, const char *from, const char *to, cons
 	fflush(stdout);
 }
 
+void haven_cancel_move(const char *uuid)
+{
+	(void)msg_call_once("ha-agentd.sock", json_pack("{s:s,s:s}", "op", "cancel", "uuid", uuid), NULL, 5000, NULL);
+}
+
 /* Ends a running move of the domain (after GO it completes) and waits until it is over. 0, or -ETIMEDOUT. */
 int haven_end_move(const char *uuid)
 {
@@ -68,20 +75,36 @@ int haven_end_move(const char *uuid)
 		if (over)
 			return 0;
 		if (i == 0)
-			(void)msg_call_once("ha-agentd.sock", json_pack("{s:s,s:s}", "op", "cancel", "uuid", uuid), NULL, 5000, NULL);
+			haven_cancel_move(uuid);
 		usleep(100 * 1000);
 	}
 	return -ETIMEDOUT;
 }
 
-void haven_wait_pacemaker(void)
+int haven_wait_pacemaker(void)
 {
 	char seconds[24];
 	struct err err;
 
 	snprintf(seconds, sizeof(seconds), "--timeout=%d", SETTLE_S);
-	if (crm_run(NULL, &err, SETTLE_S + 10, "crm_resource", "--wait", seconds, NULL))
-		fprintf(stderr, "haven: Pacemaker is still busy: %s\n", err.text);
+	if (crm_run(NULL, &err, SETTLE_S + 10, "crm_resource", "--wait", seconds, NULL) == 0)
+		return 0;
+	fprintf(stderr, "haven: Pacemaker is still busy: %s\n", err.text);
+	return -ETIMEDOUT;
+}
+
+bool haven_pacemaker_idle(void)
+{
+	char *dc = NULL, *state = NULL;
+	bool idle = false;
+
+	if (crm_run(&dc, NULL, CLEAR_S, "crmadmin", "--quiet", "--dc_lookup", NULL) == 0 && strcspn(dc, " \n") > 0) {
+		dc[strcspn(dc, " \n")] = '\0';
+		idle = crm_run(&state, NULL, CLEAR_S, "crmadmin", "--status", dc, NULL) == 0 && strstr(state, "S_IDLE");
+	}
+	free(dc);
+	free(state);
+	return idle;
 }
 
 /* Does Pacemaker hold a failed operation of it? */
@@ -107,6 +130,50 @@ static bool has_failed(const char *resource)
 	return failed;
 }
 
+/* --- the constraint that makes a move --------------------------------------------------------------------------------------- */
+
+int haven_guard(int *fd, const char *resource)
+{
+	json_t *req = json_pack("{s:s,s:s}", "op", "guard", "resource", resource);
+	struct err err;
+	int rc = 0;
+
+	if (*fd < 0)
+		rc = *fd = msg_connect("ha-agentd.sock", &err);
+	if (rc >= 0)
+		rc = msg_call(*fd, req, NULL, 0, NULL, NULL, NULL, 5000, NULL, NULL, &err);
+	json_decref(req);
+	return rc < 0 ? haven_fail("%s", err.text) : 0;
+}
+
+void haven_guard_release(int fd)
+{
+	json_t *req = json_pack("{s:s,s:s,s:b}", "op", "guard", "resource", "", "done", 1);
+
+	if (fd >= 0)
+		(void)msg_call(fd, req, NULL, 0, NULL, NULL, NULL, 5000, NULL, NULL, NULL);
+	json_decref(req);
+}
+
+int haven_pin(const char *resource, const char *node, struct err *err)
+{
+	time_t end = time(NULL) + RULE_S;
+	char host[128] = "", when[32], id[400], *xml = NULL;
+	struct tm tm;
+	int rc;
+
+	gethostname(host, sizeof(host) - 1);
+	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%SZ", gmtime_r(&end, &tm));
+	snprintf(id, sizeof(id), "haven-move-%s-from-%s", resource, host);
+	if (asprintf(&xml, "<rsc_location id='%s' rsc='%s'><rule id='%s-r' score='INFINITY' boolean-op='and'>"
+		     "<expression id='%s-e' attribute='#uname' operation='eq' value='%s'/>"
+		     "<date_expression id='%s-d' operation='lt' end='%s'/></rule></rsc_location>", id, resource, id, id, node, id, when) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = crm_run(NULL, err, CLEAR_S, "cibadmin", "--modify", "--allow-create", "--scope", "constraints", "--xml-text", xml, NULL);
+	free(xml);
+	return rc;
+}
+
 static int constraints_delete(const char *resource, const char *from)
 {
 	char xpath[512];
@@ -121,6 +188,11 @@ static int constraints_delete(const char *resource, const char *from)
 	return haven_fail("Haven's location constraint of %s could not be removed: %s; it ends by itself within hours", resource, err.text);
 }
 
+int haven_unpin(const char *resource)
+{
+	return constraints_delete(resource, NULL);
+}
+
 /*
  * The order matters. A constraint (or a standby) taken away while a move runs makes Pacemaker plan anew with the move half done,
  * and it then stops the guest on both nodes: so the move ends first, one way or the other, then what caused it goes, then
@@ -133,7 +205,7 @@ int haven_put_back(const char *uuid, const char *resource)
 	if (haven_end_move(uuid))
 		haven_fail("the move is not over after %d s; haven status shows where it stands", ENDING_TRIES / 10);
 	usleep(500 * 1000);	/* Pacemaker records the agent's answer */
-	haven_wait_pacemaker();
+	(void)haven_wait_pacemaker();
 	if (constraints_delete(resource, NULL))
 		return HAVEN_FAILED;
 	if (has_failed(resource) && haven_clear_failure(resource, &err))

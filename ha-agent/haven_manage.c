@@ -40,7 +40,7 @@ static int run_unmanage(int argc, char **argv)
 		return rc;
 	if (meta_set(argv[1], "is-managed", "false", &err))
 		return haven_fail("%s", err.text);
-	haven_wait_pacemaker();		/* what it had begun ends */
+	(void)haven_wait_pacemaker();		/* what it had begun ends */
 	return HAVEN_OK;
 }
 
@@ -58,7 +58,7 @@ static int run_manage(int argc, char **argv)
 		rc = haven_clear_failure(argv[1], &err);
 	if (rc)
 		return haven_fail("%s; %s stays unmanaged until haven manage %s succeeds", err.text, argv[1], argv[1]);
-	haven_wait_pacemaker();
+	(void)haven_wait_pacemaker();
 	if (meta_delete(argv[1], "is-managed", &err))
 		return haven_fail("%s; %s stays unmanaged until haven manage %s succeeds", err.text, argv[1], argv[1]);
 	return HAVEN_OK;

@@ -81,6 +81,14 @@ static int set_capacities(const json_t *status, struct err *err)
 	return set_property("placement-strategy", "balanced", err);
 }
 
+/* Moves at a time, to and from a node, unless the operator has said: one pauses its guest while the other keeps the wire busy. */
+static int set_migration_limit(struct err *err)
+{
+	if (crm_run(NULL, NULL, CIB_S, "crm_attribute", "--type", "crm_config", "--name", "migration-limit", "--query", "--quiet", NULL) == 0)
+		return 0;
+	return set_property("migration-limit", "2", err);
+}
+
 static int setup_cluster(void)
 {
 	json_t *status = haven_status();
@@ -95,6 +103,8 @@ static int setup_cluster(void)
 		rc = merge("rsc_defaults", rsc_defaults, &err);
 	if (!rc)
 		rc = set_property("no-quorum-policy", "freeze", &err);
+	if (!rc)
+		rc = set_migration_limit(&err);
 	if (!rc)
 		rc = set_capacities(status, &err);
 	json_decref(status);

@@ -79,14 +79,14 @@ static int run_check(int argc, char **argv)
 	if (msg_call_once("ha-agentd.sock", json_pack("{s:s,s:s}", "op", "check", "name", argv[1]), &reply, 30000, &err))
 		return haven_fail("%s", err.text);
 	json_array_foreach(json_object_get(reply, "nodes"), i, node) {
-		able += haven_true(node, "ok");
-		printf("%-20s %s\n", haven_str(node, "name"), haven_true(node, "ok") ? "could take it" : "could not take it:");
+		able += haven_true(node, "ok") && !haven_true(node, "here");
+		printf("%-20s %s\n", haven_str(node, "name"), haven_true(node, "here") ? "has it" :
+		       haven_true(node, "ok") ? "could take it" : "could not take it:");
 		json_array_foreach(json_object_get(node, "problems"), k, p)
 			printf("%-20s   %s\n", "", json_string_value(p));
 	}
 	json_decref(reply);
-	/* one node is where it is */
-	return able > 1 ? HAVEN_OK : haven_fail("no other node could take %s over now", argv[1]);
+	return able > 0 ? HAVEN_OK : haven_fail("no other node could take %s over now", argv[1]);
 }
 
 static int run_resolve(int argc, char **argv)

@@ -186,7 +186,7 @@ void move_check(const struct worker *w, const json_t *hello, const json_t *info,
 {
 	const json_t *config = json_object_get(hello, "config");
 
-	if (strcmp(str(hello, "source"), w->own) == 0) {
+	if (strcmp(str(hello, "source"), w->own) == 0 && strcmp(str(hello, "mode"), "move") == 0) {
 		problem(problems, "%s: the domain is on this node already", w->own);
 		return;
 	}

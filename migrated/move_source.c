@@ -467,7 +467,7 @@ static int meet(struct source *s, struct err *err)
 	uint8_t raw[STREAM_PREAMBLE_BYTES];
 	int rc = worker_open(w, err);
 
-	if (rc == 0 && strcmp(w->own, s->target) == 0)
+	if (rc == 0 && !s->only_ask && strcmp(w->own, s->target) == 0)
 		rc = err_set(err, -EEXIST, "the domain is on %s already", s->target);
 	if (rc == 0)
 		rc = ask_hypervisord(s, err);

@@ -33,6 +33,36 @@ def keep_logs(c):
             os.system(f"cp -r {src}/haven {src}/xen {src}/pacemaker {src}/corosync {dest}/{n}/ 2>/dev/null")
 
 
+# -- migrated's workers held at a step of a move (hold_at in migrated/) ------------------------------------------------------------
+def hold_file(c, node):
+    return os.path.join(c.tb.root(node), "run/haven/hold")
+
+
+def arm(c, node, step):
+    if not os.path.exists(hold_file(c, node)):
+        with open(hold_file(c, node), "wb") as f:
+            f.write(b"\0" * 128)
+    with open(hold_file(c, node), "r+b") as f:        # in place: a process may have it mapped
+        f.write(step.encode().ljust(128, b"\0"))
+
+
+def reached(c, node):
+    with open(hold_file(c, node), "rb") as f:
+        return f.read()[64:].rstrip(b"\0").decode()
+
+
+def release(c, node):
+    """Lets a held process go on.  In place: the process has the file mapped."""
+    if c.tb.init_pid(node) and os.path.exists(hold_file(c, node)):
+        with open(hold_file(c, node), "r+b") as f:
+            f.write(b"\0" * 128)
+
+
+def pids(c, node, name):
+    out = c.sh(node, "pgrep", "-f", name, check=False).stdout.split()
+    return out
+
+
 def main(test):
     """Runs test(cluster) and exits with its verdict; the test bed is taken down whatever happens."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
