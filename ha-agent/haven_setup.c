@@ -89,10 +89,24 @@ static int set_migration_limit(struct err *err)
 	return set_property("migration-limit", "2", err);
 }
 
+/* stonith-enabled unset is true; Pacemaker then starts nothing at all as long as no fencing device is configured. */
+static void warn_of_fencing(void)
+{
+	char *enabled = NULL, *devices = NULL;
+	bool off = crm_run(&enabled, NULL, CIB_S, "crm_attribute", "--type", "crm_config", "--name", "stonith-enabled", "--query", "--quiet",
+			   NULL) == 0 && !strncmp(enabled, "false", 5);
+
+	if (off)
+		puts("WARNING: stonith-enabled is false: without fencing the domains of a dead node are started only on haven resolve");
+	else if (crm_run(&devices, NULL, CIB_S, "cibadmin", "--query", "--xpath", "//primitive[@class='stonith']", NULL))
+		puts("WARNING: no fencing device is configured, so Pacemaker starts no resource; add one (pcs stonith create ...)");
+	free(enabled);
+	free(devices);
+}
+
 static int setup_cluster(void)
 {
 	json_t *status = haven_status();
-	char *fencing = NULL;
 	struct err err;
 	int rc;
 
@@ -110,10 +124,7 @@ static int setup_cluster(void)
 	json_decref(status);
 	if (rc)
 		return haven_fail("%s", err.text);
-	if (crm_run(&fencing, NULL, CIB_S, "crm_attribute", "--type", "crm_config", "--name", "stonith-enabled", "--query", "--quiet", NULL) == 0 &&
-	    !strncmp(fencing, "false", 5))
-		puts("WARNING: stonith-enabled is false: without fencing the domains of a dead node are started only on haven resolve");
-	free(fencing);
+	warn_of_fencing();
 	puts("defaults of ocf:haven:DomU written: migrations on-fail=block, allow-migrate, stickiness; no-quorum-policy=freeze");
 	return HAVEN_OK;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a test on the test bed begins and ends with; environment as ./check gives it."""
 import os
+import re
 import signal
 import sys
 import traceback
@@ -63,6 +64,22 @@ def pids(c, node, name):
     return out
 
 
+def crashes(c):
+    """What the nodes' logs tell of crashed daemons and of sanitizers' findings; killed ones (SIGKILL, SIGTERM) are the tests' own doing."""
+    signs = re.compile(r"ended with status 13[4-9]|(Address|Leak|UndefinedBehavior)Sanitizer|runtime error: ")
+    found = []
+    logs = [os.path.join(c.tb.t, "shared/events")]
+    for n in c.tb.nodes:
+        for folder, _, files in os.walk(os.path.join(c.tb.t, n, "upper/var/log")):
+            logs += [os.path.join(folder, f) for f in files]
+    for path in logs:
+        if os.path.isfile(path) and not path.endswith((".journal", "guest-demo.log")):
+            with open(path, errors="replace") as f:
+                found += [f"{os.path.relpath(path, c.tb.t)}: {line.strip()[:200]}" for line in f
+                          if signs.search(line) and "status 137" not in line]
+    return found
+
+
 def main(test):
     """Runs test(cluster) and exits with its verdict; the test bed is taken down whatever happens."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -72,6 +89,8 @@ def main(test):
     status = 1
     try:
         test(c)
+        if crashes(c):
+            raise Failed("something crashed: " + "; ".join(crashes(c)[:5]))
         status = 0
         print("held")
     except Failed as e:

@@ -287,7 +287,8 @@ class Testbed:
         if not pid:
             raise RuntimeError(f"{node} is powered off")
         return ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--", "/usr/bin/env", "-i",
-                "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", f"TERM={os.environ.get('TERM', 'dumb')}", *argv]
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", f"TERM={os.environ.get('TERM', 'dumb')}",
+                *(f"{k}={v}" for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")), *argv]
 
     def sh(self, node, *argv, check=True, **kw):
         return run(*self.argv(node, *argv), check=check, **kw)
