@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Micro-guests: freestanding PV kernels, one a source file, run by tests/abi/test-micro-guests.  Neither the program's
 # warnings nor its hardening apply to them: they run on no libc and behind no loader.
-MICRO_GUESTS = hello traps events timer mmu usermode smp smc balloon clock fpu multicall grants segments store \
+MICRO_GUESTS = hello traps events timer mmu usermode smp smc balloon clock fpu multicall grants segments store split \
 	hostile_hypercalls hostile_ptes hostile_insns hostile_user hostile_rings hostile_race crash_stack crash_iret
 MICRO_GUEST_LIB = tests/abi/micro_guest.c tests/abi/micro_guest.h tests/abi/micro_guest_start.S tests/abi/micro_guest.ld
 MICRO_GUEST_FLAGS = -D__XEN_INTERFACE_VERSION__=0x00040e00 -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter \

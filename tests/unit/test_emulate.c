@@ -27,6 +27,8 @@
 /* ---- neighbours of the emulator ---- */
 
 void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len) { domain_mark_dirty(d, mfn); }
+void bt_split_begin(struct vcpu *v) { }
+void bt_split_end(struct vcpu *v) { }
 void bt_invlpg_local(struct vcpu *v, uint64_t va) { }
 int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel) { v->regs.sel[seg] = sel; return 0; }
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel) { return sel == FLAT_RING3_CS32; }

@@ -29,6 +29,8 @@ void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len
 	domain_mark_dirty(d, mfn);
 }
 
+void bt_split_begin(struct vcpu *v) { }
+void bt_split_end(struct vcpu *v) { }
 void bt_invlpg_local(struct vcpu *v, uint64_t va) { invlpg_va = va; }
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel) { return sel == FLAT_RING3_CS32; }
 bool pv_events_deliverable(const struct vcpu *v) { return events; }

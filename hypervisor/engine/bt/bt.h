@@ -95,6 +95,14 @@ void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len
 /* The frame holds translations: no write tag may be given.  Context fast. */
 bool bt_frame_has_code(const struct domain *d, uint64_t mfn);
 
+/*
+ * Around a locked access that crosses a cache line, which the host does not do (bt_slow.c, "split locks").  From begin on until end no
+ * other vCPU executes an instruction; the translation of the address belongs in between.  On v's own thread, context full.
+ */
+void bt_split_begin(struct vcpu *v);
+void bt_split_end(struct vcpu *v);
+static inline bool bt_is_split(uint64_t va, size_t n) { return (va & 63) + n > 64; }
+
 /* engine_ops.tlb_*: also for emulated invlpg, mov to cr3/cr4. On v's own thread. */
 void bt_flush_local(struct vcpu *v);
 void bt_invlpg_local(struct vcpu *v, uint64_t va);

@@ -429,6 +429,7 @@ int bt_decode(struct bt_insn *in, uint64_t va, const uint8_t *bytes, size_t n)
 	in->len = zi.length;
 	memcpy(in->bytes, bytes, zi.length);
 	in->opsize = (uint8_t)(zi.operand_width / 8);
+	in->locked = zi.attributes & ZYDIS_ATTRIB_HAS_LOCK || (zi.mnemonic == ZYDIS_MNEMONIC_XCHG && zi.raw.modrm.offset && zi.raw.modrm.mod != 3);
 	note_encoding(in, &zi);
 	in->cls = (uint8_t)classify(in, &zi, op);
 	if (in->cls == BC_EMULATE)

@@ -47,7 +47,7 @@ struct bt_insn {
 	uint16_t ea_regs;
 	bool fl_use, fl_kill, fl_write;
 	/* BC_MEM and other memory forms */
-	bool mem_rd, mem_wr;
+	bool mem_rd, mem_wr, locked;   /* locked: LOCK prefix, or xchg with memory */
 	uint8_t seg;                /* 0, 4: fs, 5: gs */
 	uint8_t base, index, scale; /* BT_NO_REG, BT_RIP */
 	uint16_t mem_size;

@@ -43,7 +43,6 @@ static int bt_domain_init(struct domain *d, size_t code_cache_bytes)
 	bt_decode_init();
 	pthread_mutex_init(&bt->lock, NULL);
 	pthread_mutex_init(&bt->stop_lock, NULL);
-	pthread_mutex_init(&bt->split_lock, NULL);
 	bt->use_pext = pext_is_fast();
 	bt->trace_exec = trace && strstr(trace, "exec");
 	bt->trace_stat = trace && strstr(trace, "stat");
@@ -197,19 +196,22 @@ void bt_request(struct domain *d, struct vcpu *self, uint64_t mask, uint32_t req
 	}
 }
 
-/* The cache is full: stop every vCPU outside it and start afresh. */
-void bt_world_flush(struct bt_vcpu *bv)
+/* Who holds the lock may wait for someone who waits for us to serve a request. */
+static void stop_lock_take(struct bt_vcpu *bv)
 {
-	struct bt_domain *bt = bv->bt;
-	struct domain *d = bt->d;
-	uint64_t gen = bt->flushes;
-
-	pthread_mutex_lock(&bt->stop_lock);
-	if (gen != bt->flushes) {
-		pthread_mutex_unlock(&bt->stop_lock);
-		return;
+	while (pthread_mutex_trylock(&bv->bt->stop_lock)) {
+		bt_serve(bv);
+		sched_yield();
 	}
-	atomic_store(&bt->stopping, true);
+}
+
+/* With the stop lock: until no other vCPU is in translated code nor, with `splitting`, in the emulator. */
+static void world_stop(struct bt_vcpu *bv, bool splitting)
+{
+	struct domain *d = bv->bt->d;
+
+	atomic_store(&bv->bt->splitting, splitting);
+	atomic_store(&bv->bt->stopping, true);
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
 		struct bt_vcpu *other = d->vcpu[i] ? bt_of(d->vcpu[i]) : NULL;
 
@@ -217,11 +219,44 @@ void bt_world_flush(struct bt_vcpu *bv)
 			continue;
 		if (atomic_load(&other->in_code))
 			bt_attention(other);
-		while (atomic_load(&other->in_code)) {
+		while (atomic_load(&other->in_code) || (splitting && atomic_load(&other->in_emulator))) {
 			bt_serve(bv);
 			sched_yield();
 		}
 	}
+}
+
+void bt_split_begin(struct vcpu *v)
+{
+	struct bt_vcpu *bv = bt_of(v);
+
+	atomic_store(&bv->in_emulator, false);            /* the emulator calls before it has touched anything */
+	stop_lock_take(bv);
+	world_stop(bv, true);
+}
+
+void bt_split_end(struct vcpu *v)
+{
+	struct bt_domain *bt = bt_of(v)->bt;
+
+	atomic_store(&bt->splitting, false);
+	atomic_store(&bt->stopping, false);
+	pthread_mutex_unlock(&bt->stop_lock);
+}
+
+/* The cache is full: stop every vCPU outside it and start afresh. */
+void bt_world_flush(struct bt_vcpu *bv)
+{
+	struct bt_domain *bt = bv->bt;
+	struct domain *d = bt->d;
+	uint64_t gen = bt->flushes;
+
+	stop_lock_take(bv);
+	if (gen != bt->flushes) {
+		pthread_mutex_unlock(&bt->stop_lock);
+		return;
+	}
+	world_stop(bv, false);
 	pthread_mutex_lock(&bt->lock);
 	bt_cache_reset(bt);
 	for (unsigned i = 0; i < d->nr_vcpus; i++)

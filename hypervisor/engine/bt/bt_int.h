@@ -62,6 +62,7 @@ struct bt_site {                            /* one memory access's slow path */
 	uint8_t size, len;                  /* of the access; of the instruction */
 	uint16_t range, off;                /* what is checked, and where in it the access lies (bt_xlat.c, groups) */
 	bool write, flags_in_slot, stack, simple; /* simple: BC_MEM, a thunk can do it */
+	bool locked;                        /* and more than a byte: unaligned it takes the slow path */
 };
 
 struct bt_irec {                            /* one guest instruction of a block */
@@ -127,6 +128,7 @@ struct bt_vcpu {
 	_Atomic uint32_t req;               /* BT_REQ_* */
 	_Atomic uint64_t req_va;
 	atomic_bool in_code;                /* may hold addresses of the code cache */
+	atomic_bool in_emulator;            /* emu_step() may be at guest memory */
 	uint32_t page_log[3][BT_PAGE_LOG];  /* valid pages: kernel upper half, kernel lower half, user */
 	uint32_t nr_page_log[3];
 	pid_t tid;
@@ -158,9 +160,9 @@ struct bt_domain {
 	struct bt_block **block_hash;
 	struct bt_page **frame_pages;       /* per frame */
 
-	pthread_mutex_t stop_lock;          /* one full flush at a time */
-	atomic_bool stopping;
-	pthread_mutex_t split_lock;         /* locked accesses through a bounce buffer */
+	pthread_mutex_t stop_lock;          /* one full flush, or one split lock, at a time; waited for with bt_serve() only */
+	atomic_bool stopping;               /* vCPUs stay out of translated code */
+	atomic_bool splitting;              /* and out of the emulator */
 	uint64_t flushes;
 	uint8_t no_group[4096];             /* by bt_no_group_index(): blocks whose groups crossed pages */
 	uint8_t no_peek[4096];              /* likewise: that left out flags which another page's code takes for live */

@@ -12,6 +12,8 @@
  */
 #include "hypervisor/engine/bt/bt_int.h"
 
+#include <sched.h>
+
 /* x87, SSE, AVX, and the AVX-512 components where the host has them; never PKRU or AMX. */
 #define XSAVE_MASK_LO 0xe7
 
@@ -226,7 +228,8 @@ int bt_cold(struct bt_vcpu *bv)
 			return cold_leave(bv, s, BW_EXCEPTION);
 		}
 	}
-	if ((va & (PAGE_SIZE_HV - 1)) + s->size > PAGE_SIZE_HV || (s->write && t->ntag_w[idx] == BT_TLB_INVALID)) {
+	if ((va & (PAGE_SIZE_HV - 1)) + s->size > PAGE_SIZE_HV || (s->write && t->ntag_w[idx] == BT_TLB_INVALID) ||
+	    (s->locked && (va & (s->size - 1U)))) {
 		bv->slow = *s;
 		bv->slow_id = bv->site;
 		bv->slow_va = va;
@@ -348,7 +351,13 @@ int bt_step(struct bt_vcpu *bv)
 	bt_vec_save(bv);
 	if (bv->bt->trace_emulate)
 		bt_trace(bv);
+	while (atomic_store(&bv->in_emulator, true), atomic_load(&bv->bt->splitting)) {
+		atomic_store(&bv->in_emulator, false);
+		bt_serve(bv);
+		sched_yield();
+	}
 	rc = emu_step(bv->v);
+	atomic_store_explicit(&bv->in_emulator, false, memory_order_release);
 	regs_in(bv);
 	return rc;
 }
@@ -436,12 +445,6 @@ static int handle_exit(struct bt_vcpu *bv)
 	return EXIT_HALT;
 }
 
-static void wait_for_flush(struct bt_domain *bt)
-{
-	pthread_mutex_lock(&bt->stop_lock);
-	pthread_mutex_unlock(&bt->stop_lock);
-}
-
 enum engine_exit bt_run(struct vcpu *v)
 {
 	struct bt_vcpu *bv = bt_of(v);
@@ -468,7 +471,7 @@ enum engine_exit bt_run(struct vcpu *v)
 		atomic_store(&bv->in_code, true);
 		if (atomic_load(&bt->stopping)) {
 			atomic_store(&bv->in_code, false);
-			wait_for_flush(bt);
+			sched_yield();            /* and serve what is asked meanwhile */
 			continue;
 		}
 		bt_vec_load(bv);

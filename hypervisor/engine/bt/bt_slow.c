@@ -5,6 +5,12 @@
  * memory operand is executed by a thunk (bt_thunk_emit) on the frame itself, or across pages on a bounce buffer; both
  * pages are checked before, so that a fault is precise.  Others go to the emulator.
  *
+ * Split locks: a locked access that crosses a cache line holds every CPU's bus, so hosts trap it (split_lock_detect), and here it never
+ * ends.  It is done on a bounce buffer within one line while every other vCPU of the domain is kept out of translated code and out
+ * of the emulator.  So it is atomic towards every instruction of the guest's vCPUs but (rep) movs and stos, which test no lock words; not
+ * towards hypercalls and back ends, which change none.  Translated code sends every unaligned locked access here: those within
+ * a line are done in place.
+ *
  * Also the fast form of (rep) movs and stos.  Built -mgeneral-regs-only.
  */
 #include "hypervisor/engine/bt/bt_int.h"
@@ -40,27 +46,19 @@ static bool run_thunk(struct bt_vcpu *bv, uint64_t host)
 	return bv->exit_id != BT_EXIT_RECOVERED;
 }
 
-/* Completes the access noted by bt_cold() in bv->slow*.  EMU_DONE or what run() returns. */
-int bt_slow_access(struct bt_vcpu *bv)
+#define EMULATE_IT (-2)
+
+/* The access itself, with its thunk made.  EMU_DONE, what run() returns, or EMULATE_IT. */
+static int access_run(struct bt_vcpu *bv, bool split)
 {
 	struct domain *d = bv->v->d;
 	struct bt_domain *bt = bv->bt;
 	uint64_t va = bv->slow_va, mfn, mfn2 = 0;
 	unsigned size = bv->slow.size, off = (unsigned)PAGE_OFF(va), first;
-	int access = bv->slow.write ? MMU_WRITE : MMU_READ, rc;
+	int access = bv->slow.write ? MMU_WRITE : MMU_READ;
 	uint8_t *host, *host2 = NULL, *buf;
 	bool done;
 
-	if (!bv->slow.simple)
-		return emulate(bv);
-	if (!bv->slow.thunk) {
-		bt_vec_save(bv);
-		rc = bt_thunk_make(bv);
-		if (rc == -1)
-			return EMU_DONE;          /* the tables changed: try again from the instruction's start */
-		if (rc)
-			return emulate(bv);
-	}
 	first = off + size > PAGE_SIZE_HV ? (unsigned)PAGE_SIZE_HV - off : size;
 	if (mmu_translate(bv->v, va, access, &mfn) ||
 	    (first < size && mmu_translate(bv->v, va + first, access, &mfn2))) {
@@ -71,19 +69,19 @@ int bt_slow_access(struct bt_vcpu *bv)
 	if (first < size)
 		host2 = domain_frame(d, mfn2);
 	if (!host || (first < size && !host2))
-		return emulate(bv);
+		return EMULATE_IT;
 	host += off;
 	atomic_store(&bv->in_code, true);
-	if (atomic_load(&bt->stopping) || bv->slow_gen != bt->flushes) {
+	if ((atomic_load(&bt->stopping) && !split) || bv->slow_gen != bt->flushes) {
 		atomic_store(&bv->in_code, false);
 		return EMU_DONE;
 	}
 	bt_vec_load(bv);
-	if (first == size) {
+	if (first == size && !split) {
 		done = run_thunk(bv, (uint64_t)(uintptr_t)host);
 	} else {
-		buf = bv->bounce + (va & 63);
-		pthread_mutex_lock(&bt->split_lock);
+		/* the alignment is the operand's, for what faults on it; of a split lock cmpxchg16b alone does */
+		buf = bv->bounce + (split && size <= 8 ? 0 : va & 63);
 		copy_bytes(buf, host, first);
 		copy_bytes(buf + first, host2, size - first);
 		done = run_thunk(bv, (uint64_t)(uintptr_t)buf);
@@ -91,7 +89,6 @@ int bt_slow_access(struct bt_vcpu *bv)
 			copy_bytes(host, buf, first);
 			copy_bytes(host2, buf + first, size - first);
 		}
-		pthread_mutex_unlock(&bt->split_lock);
 	}
 	atomic_store(&bv->in_code, false);
 	if (!done)
@@ -103,6 +100,33 @@ int bt_slow_access(struct bt_vcpu *bv)
 			bt_frame_written(d, mfn2, 0, size - first);
 	}
 	return EMU_DONE;
+}
+
+/* Completes the access noted by bt_cold() in bv->slow*.  EMU_DONE or what run() returns. */
+int bt_slow_access(struct bt_vcpu *bv)
+{
+	int rc;
+
+	if (!bv->slow.simple)
+		return emulate(bv);
+	if (!bv->slow.thunk) {
+		bt_vec_save(bv);
+		rc = bt_thunk_make(bv);
+		if (rc == -1)
+			return EMU_DONE;          /* the tables changed: try again from the instruction's start */
+		if (rc)
+			return emulate(bv);
+	}
+	if (bv->slow.locked && bt_is_split(bv->slow_va, bv->slow.size)) {
+		bt_vec_save(bv);
+		bt_split_begin(bv->v);
+		rc = access_run(bv, true);
+		bt_vec_save(bv);
+		bt_split_end(bv->v);
+	} else {
+		rc = access_run(bv, false);
+	}
+	return rc == EMULATE_IT ? emulate(bv) : rc;
 }
 
 /* ---- (rep) movs, stos ---- */

@@ -312,10 +312,13 @@ static void cold_add(struct xl *x, uint32_t jcc, uint32_t site, unsigned a, bool
  * A holds the address: afterwards (A,I) is the host address, or the slow path was taken.  The site's facts about the
  * access are returned for the caller to complete.
  */
-static struct bt_site *emit_check(struct xl *x, unsigned a, unsigned i, unsigned size, bool write)
+static struct bt_site *emit_check_locked(struct xl *x, unsigned a, unsigned i, unsigned size, bool write, bool locked)
 {
 	struct emit *e = &x->e;
 	uint32_t site = site_new(x, a, i, size, write);
+
+	locked &= size > 1;
+	x->bt->site[site].locked = locked;
 
 	if (x->bt->use_pext) {
 		e8(e, 0x65);                              /* pext %gs:index_mask, a, i: VEX.LZ.F3.0F38.W1 F5 */
@@ -337,8 +340,17 @@ static struct bt_site *emit_check(struct xl *x, unsigned a, unsigned i, unsigned
 	e_rex(e, 1, 0, 0, a);
 	e8(e, 0x81); e8(e, 0xf8 | (a & 7)); e32(e, 4096 - size);
 	cold_add(x, e_jcc_fwd(e, CC_A), site, a, false, 0);
+	if (locked) {                                     /* test $size-1, a (low byte): unaligned, it may cross a cache line */
+		e8(e, 0x40 | a >> 3); e8(e, 0xf6); e8(e, 0xc0 | (a & 7)); e8(e, size - 1);
+		cold_add(x, e_jcc_fwd(e, CC_NE), site, a, false, 0);
+	}
 	e_gs_idx(e, 1, OP_LOAD, i, i, tlb_off(x, offsetof(struct bt_tlb, page)));
 	return &x->bt->site[site];
+}
+
+static struct bt_site *emit_check(struct xl *x, unsigned a, unsigned i, unsigned size, bool write)
+{
+	return emit_check_locked(x, a, i, size, write, false);
 }
 
 /* The same for a constant address within one page: A becomes the page's host address, the offset is constant. */
@@ -418,7 +430,7 @@ static void emit_retargeted(struct emit *e, const struct bt_insn *in, unsigned a
 static bool const_address(const struct bt_insn *in, unsigned size)
 {
 	return !in->seg && (in->base == BT_RIP || (in->base == BT_NO_REG && in->index == BT_NO_REG)) && !in->addr32 &&
-	       (in->disp & (PAGE_SIZE_HV - 1)) + size <= PAGE_SIZE_HV;
+	       !(in->locked && bt_is_split((uint64_t)in->disp, size)) && (in->disp & (PAGE_SIZE_HV - 1)) + size <= PAGE_SIZE_HV;
 }
 
 /* Puts the operand's address in a; rip-relative included. */
@@ -479,6 +491,8 @@ struct access { int32_t disp; unsigned size; bool write; };
 /* The access at a constant offset from base that the instruction makes, if it makes one. */
 static bool base_access(const struct bt_insn *in, unsigned base, struct access *ac)
 {
+	if (in->locked)
+		return false;                     /* its alignment is looked at, which a group does not do */
 	if (in->cls == BC_MEM) {
 		*ac = (struct access){ (int32_t)in->disp, in->mem_size, in->mem_wr };
 		return in->base == base && in->index == BT_NO_REG && !in->seg && !in->addr32;
@@ -632,7 +646,7 @@ static void xl_mem(struct xl *x)
 	} else {
 		i = scratch(x, excl | R(a));
 		emit_address(x, in, a);
-		s = emit_check(x, a, i, in->mem_size, in->mem_wr);
+		s = emit_check_locked(x, a, i, in->mem_size, in->mem_wr, in->locked);
 	}
 	s->simple = true;
 	s->stack = stack_segment(in);
@@ -677,7 +691,7 @@ static void xl_bit(struct xl *x)
 	e_rr(e, 0, OP_STORE, in->reg, t);
 	e_rex(e, 0, 0, 0, t);
 	e8(e, 0x83); e8(e, 0xe0 | (t & 7)); e8(e, (1U << log) - 1);   /* and */
-	emit_check(x, a, i, in->opsize, in->mem_wr)->stack = stack_segment(in);
+	emit_check_locked(x, a, i, in->opsize, in->mem_wr, in->locked)->stack = stack_segment(in);
 	flags_restore(x);
 	record_op(x);
 	op.bytes[op.modrm_off] = (uint8_t)((op.bytes[op.modrm_off] & 0xc7) | (t & 7) << 3);

@@ -5,7 +5,8 @@
  * The instruction is re-encoded so that its memory operand, if it has one, is (A) with A a register it does not use;
  * around it a thunk loads the guest's registers, flags and, where they matter, vector state, and stores them again.
  * The operand is the guest's frame itself when it lies in one page, so that locked operations are atomic; across two
- * pages it is a bounce buffer with the same alignment, and the operation is not atomic.
+ * pages it is a bounce buffer with the same alignment.  A locked operation across a cache line is done on a bounce buffer within
+ * one, while no other vCPU executes (bt_split_begin).
  *
  * A fault of the instruction (#DE, #GP of a misaligned SSE operand, #XM, #MF, #UD) arrives as a signal inside the thunk;
  * emu_signal() sends it on to the thunk's end with the guest's registers as they were, and it becomes the guest's.
@@ -543,7 +544,7 @@ static unsigned operand_alignment(const struct emu *e, const ZydisDecodedOperand
 	}
 }
 
-static int native_memory(struct emu *e, int mem, bool vec, uint64_t va)
+static int native_operand(struct emu *e, int mem, bool vec, uint64_t va, bool split)
 {
 	struct emu_thunks *t = e->v->emu_private;
 	const ZydisDecodedOperand *op = &e->op[mem];
@@ -564,19 +565,32 @@ static int native_memory(struct emu *e, int mem, bool vec, uint64_t va)
 	if (emu_map(e, op->mem.segment, va, n, write ? MMU_WRITE : MMU_READ, &s))
 		return -1;
 	host = mmu_span_direct(&s);
-	if (host && !pointers) {
+	if (host && !pointers && !split) {
 		rc = run_thunk(e, mem, vec, host);
 		if (write && rc == 0)
 			mmu_span_stored(e->v->d, &s);
 		return rc;
 	}
-	host = t->data->bounce + 64 + (va & 63);
+	host = t->data->bounce + 64 + (split ? 0 : va & 63);
 	mmu_span_read(&s, host);
 	rc = run_thunk(e, mem, vec, host);
 	if (rc == 0 && write) {
 		hide_fpu_pointers(e, host);
 		mmu_span_write(e->v->d, &s, host);
 	}
+	return rc;
+}
+
+static int native_memory(struct emu *e, int mem, bool vec, uint64_t va)
+{
+	bool locked = e->in.attributes & ZYDIS_ATTRIB_HAS_LOCK || e->in.mnemonic == ZYDIS_MNEMONIC_XCHG;
+	int rc;
+
+	if (!locked || !bt_is_split(va, e->op[mem].size / 8))
+		return native_operand(e, mem, vec, va, false);
+	bt_split_begin(e->v);
+	rc = native_operand(e, mem, vec, va, true);
+	bt_split_end(e->v);
 	return rc;
 }
 
