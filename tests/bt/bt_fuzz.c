@@ -467,6 +467,24 @@ static void compare(enum engine_exit e, const struct btn_state *in)
 	(void)in;
 }
 
+/*
+ * The host does not do locked accesses across a cache line (it may trap them for ever): natively a LOCK prefix becomes one that does
+ * nothing, which for one CPU is the same instruction.
+ */
+static void native_unlock(uint8_t *code)
+{
+	for (unsigned at = 0; at < len;) {
+		struct bt_insn d;
+
+		if (bt_decode(&d, BTN_CODE_VA + at, prog + at, len - at))
+			break;
+		for (unsigned i = 0; d.locked && i < d.pfx_len; i++)
+			if (code[at + i] == 0xf0)
+				code[at + i] = 0x3e;
+		at += d.len;
+	}
+}
+
 static void one(unsigned long k)
 {
 	uint64_t seed = rng;
@@ -496,6 +514,7 @@ static void one(unsigned long k)
 	random_bytes(mem + BTN_CODE_PAGES * 4096, sizeof(mem) - BTN_CODE_PAGES * 4096);
 	memcpy(mem + off, prog, len);
 	memcpy(nat->mem, mem, sizeof(mem));
+	native_unlock(nat->mem + off);
 	nat->mem[off + len - 1] = 0x0b;                 /* ud2 where the guest has syscall */
 	nat->in = in;
 	if (btn_run(nat, 3000)) {
