@@ -2,10 +2,15 @@
 /* log.c - see log.h. */
 #include "lib/log.h"
 
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/paths.h"
@@ -27,12 +32,61 @@ static void target_on(int32_t t, int level)
 	qb_log_ctl(t, QB_LOG_CONF_ENABLED, QB_TRUE);
 }
 
+/*
+ * The process whose black box a file of /dev/shm is, "qb-NAME-PID-blackbox-data" or "-header", if NAME is `base` or `base` and a number
+ * (hv-domain-3); else 0.
+ */
+static pid_t blackbox_owner(const char *file, const char *base, size_t base_len)
+{
+	char *end = NULL;
+	long pid = 0;
+
+	if (strncmp(file, "qb-", 3) || strncmp(file + 3, base, base_len))
+		return 0;
+	for (file += 3 + base_len; file[0] == '-' && isdigit((unsigned char)file[1]); file = end) {
+		errno = 0;
+		pid = strtol(file + 1, &end, 10);
+		if (errno)
+			return 0;
+	}
+	return !strcmp(file, "-blackbox-data") || !strcmp(file, "-blackbox-header") ? (pid_t)pid : 0;
+}
+
+/*
+ * A killed daemon leaves its black box behind, 70 KB each time, and where its number comes round again the next one's cannot be made.
+ * Those of this daemon whose process is gone are removed; our own number's is not ours yet.  One that lives where we cannot see it
+ * (another pid namespace) loses a name and nothing else: it has the file mapped.
+ */
+static void blackboxes_sweep(const char *name)
+{
+	DIR *dir = opendir("/dev/shm");
+	size_t base_len = strlen(name);
+	struct dirent *e;
+	struct stat st;
+
+	if (!dir)
+		return;
+	while (base_len && isdigit((unsigned char)name[base_len - 1]))
+		base_len--;
+	base_len = base_len && base_len < strlen(name) && name[base_len - 1] == '-' ? base_len - 1 : strlen(name);
+	while ((e = readdir(dir))) {
+		pid_t pid = blackbox_owner(e->d_name, name, base_len);
+
+		if (pid <= 0 || (pid != getpid() && (kill(pid, 0) == 0 || errno != ESRCH)))
+			continue;
+		if (!fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) && st.st_uid == geteuid())
+			unlinkat(dirfd(dir), e->d_name, 0);
+	}
+	closedir(dir);
+}
+
 void log_init(const char *name)
 {
 	int level = getenv("HAVEN_DEBUG") ? LOG_DEBUG : LOG_INFO;
 	const char *dir = getenv("HAVEN_LOG_DIR");
 	char path[512];
 
+	blackboxes_sweep(name);
 	qb_log_init(name, LOG_DAEMON, LOG_INFO);
 	qb_log_ctl(QB_LOG_SYSLOG, QB_LOG_CONF_ENABLED, QB_FALSE);
 	if (dir) {

@@ -15,7 +15,8 @@
 
 /*
  * name: the daemon.  Logs to stderr when it is open on a terminal or HAVEN_LOG_STDERR is set, to the file HAVEN_LOG_DIR/NAME.log
- * when that variable is set, else to syslog.  HAVEN_DEBUG=1 lowers the level to debug.  Starts the black box, dumped at a crash.
+ * when that variable is set, else to syslog.  HAVEN_DEBUG=1 lowers the level to debug.  Starts the black box, dumped at a crash, and clears up those
+ * that killed processes of this daemon left in /dev/shm.
  */
 void log_init(const char *name);
 void log_fini(void);

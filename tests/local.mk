@@ -9,7 +9,9 @@ testbed-programs: tests/testbed/demo-guest$(EXEEXT) tests/testbed/haven-probe$(E
 .PHONY: testbed-programs
 CLEANFILES += tests/testbed/demo-guest tests/testbed/haven-probe
 
-check_PROGRAMS += tests/unit/test_msg tests/unit/test_buf
+check_PROGRAMS += tests/unit/test_msg tests/unit/test_buf tests/unit/test_log
+tests_unit_test_log_SOURCES = tests/unit/test_log.c
+tests_unit_test_log_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 tests_unit_test_msg_SOURCES = tests/unit/test_msg.c
 tests_unit_test_msg_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 tests_unit_test_buf_SOURCES = tests/unit/test_buf.c
