@@ -74,7 +74,10 @@ struct trap_entry { uint64_t address; uint16_t cs; uint8_t dpl; uint8_t mask_eve
 
 enum vcpu_run_state { VCPU_DOWN, VCPU_RUNNABLE, VCPU_BLOCKED, VCPU_POLLING };
 
-/* What an exception carries.  error_code is meaningful for vectors that have one (vector_has_error_code). */
+/*
+ * What an exception carries.  error_code is meaningful for vectors that have one (vector_has_error_code); software is the
+ * length of the instruction that asked for it (int n, int3, into), else 0.
+ */
 struct guest_exception { uint8_t vector; uint8_t software; uint32_t error_code; uint64_t cr2; };
 
 #define XSAVE_AREA_SIZE 4096         /* AVX-512 needs 2696; checked against CPUID.0D at start */

@@ -28,7 +28,8 @@ bool pv_events_deliverable(const struct vcpu *v);
 /* Segment loads for the emulator: sets sel and base, or fills v->exc (#GP/#NP/#SS) and returns -1. */
 int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel);
 void pv_swapgs(struct vcpu *v);
-int pv_iret_user32_cs(struct vcpu *v, uint16_t sel);  /* 1: sel is a compatibility code segment */
+int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val);   /* 0..3, 6, 7: checked; 0 or -errno */
+int pv_iret_user32_cs(struct vcpu *v, uint16_t sel);  /* code segment: 1 compatibility, 0 64-bit; -1: not loadable */
 
 /* Event channels, from back ends and timers (any thread, d->lock not held).  Ports below are the guest's. */
 int evtchn_bind_backend(struct domain *d);                           /* allocates an unbound port for Domain-0; port or -errno */

@@ -217,6 +217,61 @@ static bool load_evtchn(const struct domain *d, struct evtchn_state *s, const ui
 	return check_ports(s) && load_fifo(d, s, populated, r);
 }
 
+/* ---- the guest's mappings of its own grants; nothing at all when there are none ---- */
+
+static void save_grant_maps(const struct domain *d, struct buf *out)
+{
+	for (uint32_t i = 0; i < GRANT_MAX_MAPS; i++) {
+		const struct grant_map *m = &d->grant->map[i];
+
+		if (m->state == GRANT_MAP_FREE)
+			continue;
+		buf_u32(out, i);
+		buf_u32(out, m->ref);
+		buf_u32(out, m->mfn);
+		buf_u32(out, m->flags);
+	}
+}
+
+/* To the record's end, handles ascending. */
+static bool load_grant_maps(const struct domain *d, struct grant_map *map, struct reader *r)
+{
+	uint32_t next = 0;
+
+	while (reader_ok(r) && r->left) {
+		struct grant_map m = { .state = GRANT_MAP_USED };
+		uint32_t handle = reader_u32(r), flags;
+
+		m.ref = reader_u32(r);
+		m.mfn = reader_u32(r);
+		flags = reader_u32(r);
+		m.flags = (uint16_t)flags;
+		if (!reader_ok(r) || handle < next || handle >= GRANT_MAX_MAPS || m.ref >= GRANT_MAX_REFS ||
+		    m.mfn >= d->max_pages || flags > UINT16_MAX)
+			return false;
+		map[handle] = m;
+		next = handle + 1;
+	}
+	return true;
+}
+
+/* The uses behind the maps.  d->lock held. */
+static void apply_grant_maps(struct domain *d, const struct grant_map *map)
+{
+	memcpy(d->grant->map, map, sizeof(d->grant->map));
+	for (uint32_t i = 0; i < GRANT_MAX_MAPS; i++) {
+		struct grant_use *use = &d->grant->use[map[i].ref];
+
+		if (map[i].state != GRANT_MAP_USED)
+			continue;
+		use->mfn = map[i].mfn;
+		if (map[i].flags & GNTMAP_readonly)
+			use->readers++;
+		else
+			use->writers++;
+	}
+}
+
 /* ---- domain ---- */
 
 int abi_domain_save(struct domain *d, struct buf *out)
@@ -240,6 +295,7 @@ int abi_domain_save(struct domain *d, struct buf *out)
 	buf_u32(out, d->console_port);
 	save_evtchn(d, out);
 	buf_u32(out, d->grant->nr_frames);
+	save_grant_maps(d, out);
 	pthread_mutex_unlock(&d->lock);
 	return buf_ok(out) ? 0 : -ENOMEM;
 }
@@ -249,6 +305,7 @@ struct domain_scratch {
 	uint64_t *populated;
 	uint8_t *pt_type;
 	struct evtchn_state *evtchn;
+	struct grant_map *grant_map;
 	uint64_t system_ns, realtime_ns, tsc_khz, tsc_offset, vm_assist, store_mfn, console_mfn;
 	int32_t shutdown_reason, shutdown_code;
 	uint32_t store_port, console_port, grant_frames;
@@ -259,6 +316,7 @@ static void scratch_free(struct domain_scratch *s)
 	free(s->populated);
 	free(s->pt_type);
 	free(s->evtchn);
+	free(s->grant_map);
 }
 
 static bool reason_ok(int32_t reason) { return reason >= DOMAIN_RUNNING && reason <= SHUTDOWN_MAX; }
@@ -284,6 +342,8 @@ static bool domain_parse(const struct domain *d, struct domain_scratch *s, struc
 		return false;
 	s->grant_frames = reader_u32(r);
 	/* 2^62 ns are 146 years: anything above is damage, and sums with it could wrap. */
+	if (!load_grant_maps(d, s->grant_map, r))
+		return false;
 	return reader_done(r) && s->system_ns < 1UL << 62 && s->realtime_ns < 1UL << 62 && s->tsc_khz &&
 	       reason_ok(s->shutdown_reason) && reason_ok(s->shutdown_code) &&
 	       frame_in(s->populated, d, s->store_mfn) && frame_in(s->populated, d, s->console_mfn) &&
@@ -312,6 +372,7 @@ static void domain_apply(struct domain *d, struct domain_scratch *s)
 	d->store_port = s->store_port;
 	d->console_port = s->console_port;
 	d->grant->nr_frames = s->grant_frames;
+	apply_grant_maps(d, s->grant_map);
 	d->grant->unsettled = true;
 	/* System time goes on by the true pause; a clock that is behind the source's does not take it back. */
 	time_set(d, s->system_ns + (now > s->realtime_ns ? now - s->realtime_ns : 0));
@@ -321,11 +382,12 @@ static void domain_apply(struct domain *d, struct domain_scratch *s)
 int abi_domain_load(struct domain *d, const void *p, size_t n)
 {
 	struct domain_scratch s = { .populated = calloc((d->max_pages + 63) / 64, sizeof(uint64_t)),
-				    .pt_type = calloc(d->max_pages, 1), .evtchn = calloc(1, sizeof(*s.evtchn)) };
+				    .pt_type = calloc(d->max_pages, 1), .evtchn = calloc(1, sizeof(*s.evtchn)),
+				    .grant_map = calloc(GRANT_MAX_MAPS, sizeof(*s.grant_map)) };
 	struct reader r;
 	int rc = -ENOMEM;
 
-	if (!s.populated || !s.pt_type || !s.evtchn)
+	if (!s.populated || !s.pt_type || !s.evtchn || !s.grant_map)
 		goto out;
 	reader_init(&r, p, n);
 	rc = -EINVAL;

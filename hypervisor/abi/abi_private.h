@@ -109,6 +109,8 @@ static inline bool va_is_hypervisor(uint64_t va)
 
 /* The L1 slot that maps va in the tree below l4, or NULL; *ret_mfn is the L1's frame. */
 uint64_t *pt_l1_slot(struct domain *d, uint64_t l4, uint64_t va, uint64_t *ret_mfn);
+/* As mmu_update would write it: slot of the table in frame mfn.  0 or -EINVAL. */
+int pt_entry_write(struct domain *d, uint64_t mfn, unsigned slot, uint64_t val);
 void pt_mark(struct domain *d, uint64_t mfn, unsigned level);
 
 /* TLB mask of every vCPU of the domain. */
@@ -151,6 +153,14 @@ void pv_toggle_mode(struct vcpu *v);
 int pv_code_selector(struct vcpu *v, uint16_t sel);
 /* A stack selector iret may load. */
 bool pv_stack_selector_ok(struct vcpu *v, uint16_t sel);
+
+/* Would a load of sel into seg succeed? */
+bool pv_segment_loadable(struct vcpu *v, unsigned seg, uint16_t sel);
+/*
+ * Enter the failsafe callback of a vCPU that does not run, with its data selectors in the frame and null from then on.
+ * Without a callback they are only nulled.  0, or -EFAULT: the frame does not fit its stack.
+ */
+int pv_failsafe(struct vcpu *v);
 
 /* Queue an exception the ABI itself raises: fills v->exc and delivers it.  Result as pv_exception. */
 int pv_inject(struct vcpu *v, uint8_t vector, uint32_t error_code);

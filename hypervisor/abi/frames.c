@@ -91,6 +91,38 @@ static int bounce_to_kernel(struct vcpu *v, const struct bounce *b)
 	return 0;
 }
 
+/* The frame has ds, es, fs and gs between r11 and rip (xen/arch-x86/xen-x86_64.h, FAILSAFE_CALLBACK). */
+int pv_failsafe(struct vcpu *v)
+{
+	struct cpu_regs *regs = &v->regs;
+	uint8_t mask = v->info->evtchn_upcall_mask;
+	bool from_kernel = regs->kernel_mode;
+	uint64_t cs = from_kernel ? regs->sel[SEG_CS] & ~3U : regs->sel[SEG_CS], sp;
+	const uint64_t frame[11] = {
+		regs->gpr[REG_RCX], regs->gpr[REG_R11], regs->sel[SEG_DS], regs->sel[SEG_ES], regs->sel[SEG_FS], regs->sel[SEG_GS],
+		regs->rip, cs | (uint64_t)mask << 32, frame_rflags(v, mask), regs->gpr[REG_RSP], regs->sel[SEG_SS],
+	};
+
+	regs->sel[SEG_DS] = regs->sel[SEG_ES] = regs->sel[SEG_FS] = regs->sel[SEG_GS] = 0;
+	if (!v->cb_failsafe)
+		return 0;
+	sp = ((from_kernel ? regs->gpr[REG_RSP] : v->kernel_sp) & ~15UL) - sizeof(frame);
+	if (guest_kernel_write(v, sp, frame, sizeof(frame)))
+		return -EFAULT;
+	if (!from_kernel)
+		pv_toggle_mode(v);
+	regs->gpr[REG_RSP] = sp;
+	regs->rip = v->cb_failsafe;
+	regs->sel[SEG_CS] = FLAT_KERNEL_CS;
+	regs->sel[SEG_SS] = FLAT_KERNEL_SS;
+	regs->rflags &= ~(EFLAGS_AC | EFLAGS_VM | EFLAGS_RF | EFLAGS_NT | EFLAGS_TF);
+	if (v->cb_failsafe_mask && !mask) {
+		v->info->evtchn_upcall_mask = 1;
+		vcpu_info_touched(v);
+	}
+	return 0;
+}
+
 /* ---- exceptions ---- */
 
 static const char *vector_name(unsigned vector)
@@ -105,7 +137,7 @@ static const char *vector_name(unsigned vector)
 
 /*
  * int n: who may use the gate (xen.h, trap_info).  #BP and #OF are open to all.  A refused gate is #GP at the
- * instruction, which is two bytes long here.
+ * instruction.
  */
 static bool softint_permitted(const struct vcpu *v, uint8_t vector)
 {
@@ -148,7 +180,7 @@ int pv_exception(struct vcpu *v)
 	struct guest_exception exc = v->exc;
 
 	if (exc.software && !softint_permitted(v, exc.vector)) {
-		v->regs.rip -= 2;
+		v->regs.rip -= exc.software;
 		return pv_inject(v, TRAP_GP, (uint32_t)exc.vector << 3 | 2);
 	}
 	return deliver_exception(v, &exc);

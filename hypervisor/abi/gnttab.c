@@ -3,8 +3,8 @@
  * gnttab.c - grant tables, version 1.
  *
  * The table lies in SPECIAL_GRANT frames, written by the guest at any time.  Back ends are the only ones that ever use
- * its entries (Domain-0 in the entry's domid), besides the guest itself through GNTTABOP_copy; other DomUs' frames are
- * out of reach by construction.
+ * its entries (Domain-0 in the entry's domid), besides the guest itself through GNTTABOP_copy and by mapping what it
+ * granted to itself (gnttab_map.c); other DomUs' frames are out of reach by construction.
  *
  * An entry in use is counted here, with the frame it named when it was first taken: the guest may scribble over the
  * entry meanwhile and what is in use stays what it was.  GTF_reading/GTF_writing in the entry tell the guest.
@@ -67,7 +67,7 @@ static int grant_mark(struct grant_entry_v1 *e, uint16_t domid, uint16_t bits)
 }
 
 /* d->lock held.  GNTST_okay and the frame number. */
-static int grant_take(struct domain *d, uint32_t ref, uint16_t domid, bool write, uint64_t *ret_mfn)
+int grant_take(struct domain *d, uint32_t ref, uint16_t domid, bool write, uint64_t *ret_mfn)
 {
 	struct grant_entry_v1 *e = grant_entry(d, ref);
 	struct grant_use *use;
@@ -254,12 +254,11 @@ static int op_copy(struct vcpu *v, void *arg)
 	return 0;
 }
 
-/* Mapping: a DomU never gets at another's frames, and its own it maps without our help. */
 static int op_map_grant_ref(struct vcpu *v, void *arg)
 {
 	struct gnttab_map_grant_ref *a = arg;
 
-	a->status = domid_is_self(v->d, a->dom) ? GNTST_general_error : GNTST_bad_domain;
+	a->status = (int16_t)grant_map_self(v, a);
 	return 0;
 }
 
@@ -267,7 +266,7 @@ static int op_unmap_grant_ref(struct vcpu *v, void *arg)
 {
 	struct gnttab_unmap_grant_ref *a = arg;
 
-	a->status = GNTST_bad_handle;
+	a->status = (int16_t)grant_unmap_self(v, a);
 	return 0;
 }
 
@@ -275,7 +274,7 @@ static int op_unmap_and_replace(struct vcpu *v, void *arg)
 {
 	struct gnttab_unmap_and_replace *a = arg;
 
-	a->status = GNTST_bad_handle;
+	a->status = (int16_t)grant_replace_self(v, a);
 	return 0;
 }
 
@@ -342,13 +341,14 @@ static int64_t version_op(struct vcpu *v, uint64_t cmd, uint64_t va)
 {
 	struct gnttab_set_version set;
 	struct gnttab_get_version get;
+	int rc;
 
 	if (cmd == GNTTABOP_set_version) {
 		if (guest_read(v, &set, va, sizeof(set)))
 			return -EFAULT;
-		if (set.version != 1)
-			return set.version == 2 ? -ENOSYS : -EINVAL;
-		return guest_write(v, va, &set, sizeof(set));
+		rc = set.version == 1 ? 0 : set.version == 2 ? -ENOSYS : -EINVAL;
+		set.version = 1;                /* which one it is now, on failure too (grant_table.h) */
+		return guest_write(v, va, &set, sizeof(set)) ? -EFAULT : rc;
 	}
 	if (guest_read(v, &get, va, sizeof(get)))
 		return -EFAULT;

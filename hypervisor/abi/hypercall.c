@@ -115,8 +115,13 @@ static int64_t do_multicall(struct vcpu *v, struct hypercall *c)
 		}
 		if (guest_write(v, list + offsetof(struct multicall_entry, result), &result, sizeof(result)))
 			return -EFAULT;
-		if (atomic_load(&v->d->shutdown_reason) != DOMAIN_RUNNING)
+		if (atomic_load(&v->d->shutdown_reason) != DOMAIN_RUNNING && i + 1 < nr) {
+			/* The rest is done should the domain go on after all, as after a suspend. */
+			c->again = true;
+			c->arg[0] = list + sizeof(struct multicall_entry);
+			c->arg[1] = nr - i - 1;
 			return 0;
+		}
 	}
 	return 0;
 }

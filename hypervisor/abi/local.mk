@@ -3,7 +3,7 @@ noinst_LIBRARIES += hypervisor/abi/libabi.a
 hypervisor_abi_libabi_a_SOURCES = \
 	hypervisor/abi/abi.h hypervisor/abi/abi_private.h hypervisor/abi/evtchn.h hypervisor/abi/gnttab.h \
 	hypervisor/abi/abi_domain.c hypervisor/abi/abi_image.c hypervisor/abi/evtchn.c hypervisor/abi/evtchn_fifo.c hypervisor/abi/evtchn_op.c \
-	hypervisor/abi/frames.c hypervisor/abi/gnttab.c hypervisor/abi/guest_mem.c hypervisor/abi/guest_time.c \
+	hypervisor/abi/frames.c hypervisor/abi/gnttab.c hypervisor/abi/gnttab_map.c hypervisor/abi/guest_mem.c hypervisor/abi/guest_time.c \
 	hypervisor/abi/hypercall.c hypervisor/abi/memory_op.c hypervisor/abi/misc_op.c hypervisor/abi/mmu_op.c \
 	hypervisor/abi/sched_op.c hypervisor/abi/segments.c hypervisor/abi/traps.c hypervisor/abi/vcpu_op.c
 

@@ -231,50 +231,92 @@ static int exchange_check(const struct domain *d, const struct xen_memory_exchan
 	return 0;
 }
 
+/* The guest holds all of them, and no two are the same.  Under reservation_lock this stays so. */
+static bool exchange_inputs_ok(const struct domain *d, const uint64_t *mfn, uint64_t n, uint64_t pages)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		if (mfn[i] >= d->max_pages || pages > d->max_pages - mfn[i])
+			return false;
+		for (uint64_t k = 0; k < pages; k++)
+			if (!frame_is_populated(d, mfn[i] + k))
+				return false;
+		for (uint64_t k = 0; k < i; k++)
+			if (mfn[i] < mfn[k] + pages && mfn[k] < mfn[i] + pages)
+				return false;
+	}
+	return true;
+}
+
+/*
+ * Without free frames the chunk's own may do: they are cut up, or happen to lie in a row.  Fills out[] and returns true
+ * then.
+ */
+static bool exchange_in_place(const uint64_t *in, uint64_t n_in, uint64_t in_pages, uint64_t *out, uint64_t n_out,
+			      uint64_t out_pages)
+{
+	if (in[0] & (out_pages - 1))
+		return false;
+	for (uint64_t i = 1; i < n_in; i++)
+		if (in[i] != in[0] + i * in_pages)
+			return false;
+	for (uint64_t i = 0; i < n_out; i++)
+		out[i] = in[0] + i * out_pages;
+	return true;
+}
+
+static bool exchange_take(struct domain *d, uint64_t *out, uint64_t n, unsigned order)
+{
+	uint64_t hint = 0, i;
+
+	for (i = 0; i < n; i++) {
+		out[i] = frames_take(d, UINT64_MAX, order, &hint);
+		if (out[i] == UINT64_MAX)
+			break;
+	}
+	if (i == n)
+		return true;
+	while (i--)
+		frames_give(d, out[i], 1UL << order);
+	return false;
+}
+
 /* One chunk: all pages of n_in extents become n_out extents.  On failure the chunk is as it was. */
 static int exchange_chunk(struct vcpu *v, const struct xen_memory_exchange *x, uint64_t in_first, uint64_t n_in,
 			  uint64_t out_first, uint64_t n_out)
 {
 	uint64_t in_list = (uint64_t)(uintptr_t)x->in.extent_start.p + in_first * 8;
 	uint64_t out_list = (uint64_t)(uintptr_t)x->out.extent_start.p + out_first * 8;
-	uint64_t in_mfn[EXCHANGE_MAX_PAGES], gpfn[EXCHANGE_MAX_PAGES], out_mfn[EXCHANGE_MAX_PAGES], hint = 0, i;
+	uint64_t in_mfn[EXCHANGE_MAX_PAGES], gpfn[EXCHANGE_MAX_PAGES], out_mfn[EXCHANGE_MAX_PAGES];
 	uint64_t in_pages = 1UL << x->in.extent_order, out_pages = 1UL << x->out.extent_order;
-	int rc = -ENOMEM;
+	bool taken;
 
 	if (guest_read(v, in_mfn, in_list, n_in * 8) || guest_read(v, gpfn, out_list, n_out * 8))
 		return -EFAULT;
-	for (i = 0; i < n_out; i++) {
-		out_mfn[i] = frames_take(v->d, UINT64_MAX, x->out.extent_order, &hint);
-		if (out_mfn[i] == UINT64_MAX)
-			break;
+	if (!exchange_inputs_ok(v->d, in_mfn, n_in, in_pages))
+		return -EINVAL;
+	taken = exchange_take(v->d, out_mfn, n_out, x->out.extent_order);
+	if (!taken && !exchange_in_place(in_mfn, n_in, in_pages, out_mfn, n_out, out_pages))
+		return -ENOMEM;
+	if (guest_write(v, out_list, out_mfn, n_out * 8)) {
+		for (uint64_t i = 0; taken && i < n_out; i++)
+			frames_give(v->d, out_mfn[i], out_pages);
+		return -EFAULT;
 	}
-	if (i < n_out)
-		goto undo;
-	rc = guest_write(v, out_list, out_mfn, n_out * 8);
-	if (rc)
-		goto undo;
-	for (i = 0; i < n_in; i++) {
-		if (!frames_give(v->d, in_mfn[i], in_pages)) {
-			rc = -EINVAL;
-			break;
-		}
-	}
+	for (uint64_t i = 0; taken && i < n_in; i++)
+		frames_give(v->d, in_mfn[i], in_pages);
 	flush_everyone(v);
-	for (uint64_t k = 0; k < i; k++)
-		frames_scrub(v->d, in_mfn[k], in_pages);
-	if (rc)
-		return rc;
-	for (i = 0; i < n_out; i++)
+	for (uint64_t i = 0; i < n_in; i++)
+		frames_scrub(v->d, in_mfn[i], in_pages);
+	for (uint64_t i = 0; i < n_out; i++)
 		for (uint64_t k = 0; k < out_pages; k++)
 			m2p_set(v->d, out_mfn[i] + k, gpfn[i] + k);
 	return 0;
-undo:
-	while (i--)
-		frames_give(v->d, out_mfn[i], out_pages);
-	return rc;
 }
 
-/* Needs as many free frames as one chunk has: a domain built below its maxmem, or ballooned, has them. */
+/*
+ * New frames come from what the domain does not hold: one built below its maxmem, or ballooned, has some.  Else only
+ * what exchange_in_place() finds.
+ */
 static int64_t memory_exchange(struct vcpu *v, struct hypercall *c)
 {
 	struct xen_memory_exchange x;

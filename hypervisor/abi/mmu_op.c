@@ -127,6 +127,11 @@ static int pte_write(struct domain *d, uint64_t mfn, unsigned slot, uint64_t val
 	return 0;
 }
 
+int pt_entry_write(struct domain *d, uint64_t mfn, unsigned slot, uint64_t val)
+{
+	return pte_write(d, mfn, slot, val, false);
+}
+
 /* ---- mmu_update ---- */
 
 /* Both the owner of the tables and that of the frames they map are the caller. */

@@ -15,6 +15,7 @@
 #define TYPE_CODE 8U
 #define TYPE_CONFORMING 4U                       /* code */
 #define TYPE_EXPAND_DOWN 4U                      /* data */
+#define TYPE_CALL_GATE 12U                       /* system */
 #define TYPE_READ_WRITE 2U                       /* code: readable; data: writable */
 
 static uint64_t desc_base(uint64_t desc)
@@ -74,7 +75,9 @@ int pv_code_selector(struct vcpu *v, uint16_t sel)
 
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel)
 {
-	return pv_code_selector(v, sel) == 32;
+	int bits = pv_code_selector(v, sel);
+
+	return bits ? bits == 32 : -1;
 }
 
 static bool desc_is_writable_data(uint64_t desc)
@@ -112,6 +115,13 @@ static int segment_check(struct vcpu *v, unsigned seg, uint16_t sel, uint64_t *b
 		return seg == SEG_SS ? TRAP_SS : TRAP_NP;
 	*base = desc_base(desc);
 	return 0;
+}
+
+bool pv_segment_loadable(struct vcpu *v, unsigned seg, uint16_t sel)
+{
+	uint64_t base;
+
+	return !segment_check(v, seg, sel, &base);
 }
 
 int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel)
@@ -160,11 +170,20 @@ int64_t do_set_gdt(struct vcpu *v, struct hypercall *c)
 	return pv_set_gdt(v, frames, entries);
 }
 
+/*
+ * What may be installed by hypercall, as Xen's check_descriptor(): code and data of any kind, empty and absent ones, call
+ * gates (which no far transfer takes here).  Of other system descriptors a guest has no use.
+ */
+static bool descriptor_installable(uint64_t desc)
+{
+	return !(desc & DESC_P) || (desc & DESC_S) || DESC_TYPE(desc) == 0 || DESC_TYPE(desc) == TYPE_CALL_GATE;
+}
+
 int64_t do_update_descriptor(struct vcpu *v, struct hypercall *c)
 {
 	uint64_t pa = c->arg[0], *page = ram_frame(v->d, pa >> PAGE_SHIFT_HV);
 
-	if ((pa & 7) || !page)
+	if ((pa & 7) || !page || !descriptor_installable(c->arg[1]))
 		return -EINVAL;
 	__atomic_store_n(&page[(pa & (PAGE_SIZE_HV - 1)) / 8], c->arg[1], __ATOMIC_RELAXED);
 	frame_touched(v->d, pa >> PAGE_SHIFT_HV);

@@ -153,14 +153,9 @@ int64_t do_fpu_taskswitch(struct vcpu *v, struct hypercall *c)
 	return 0;
 }
 
-/*
- * Breakpoints are recorded and read back but never armed: DR7 can name only guest addresses and no engine watches them.
- * Fixed bits as in SDM vol. 3, 18.2.
- */
-int64_t do_set_debugreg(struct vcpu *v, struct hypercall *c)
+/* Fixed bits as in SDM vol. 3, 18.2.  The engine watches what DR7 arms (emulate_debug.c). */
+int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val)
 {
-	uint64_t reg = c->arg[0], val = c->arg[1];
-
 	switch (reg) {
 	case 0 ... 3:
 		if (!va_is_canonical(val) || va_is_hypervisor(val))
@@ -177,10 +172,15 @@ int64_t do_set_debugreg(struct vcpu *v, struct hypercall *c)
 			return -EINVAL;
 		if (val & 0x2000)                     /* DR7.GD would trap the hypervisor's own accesses */
 			return -EPERM;
-		v->dr[7] = (val & 0xffff23ff) | 0x400;
+		v->dr[7] = (val & 0xffff03ff) | 0x400;
 		return 0;
 	}
 	return -ENODEV;
+}
+
+int64_t do_set_debugreg(struct vcpu *v, struct hypercall *c)
+{
+	return c->arg[0] > 7 ? -ENODEV : debugreg_set(v, (unsigned)c->arg[0], c->arg[1]);
 }
 
 int64_t do_get_debugreg(struct vcpu *v, struct hypercall *c)

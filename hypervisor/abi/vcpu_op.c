@@ -7,7 +7,8 @@
 #include "hypervisor/abi/abi_private.h"
 #include <xen/sched.h>
 
-#define MIN_PERIOD_NS 1000000UL           /* Xen's floor for a periodic timer */
+#define MIN_PERIOD_NS 1000000UL           /* Xen's floor and ceiling (STIME_DELTA_MAX) for a periodic timer */
+#define MAX_PERIOD_NS (UINT64_MAX >> 2)
 
 /* ---- initialise, up, down ---- */
 
@@ -65,6 +66,20 @@ static void context_fpu(struct vcpu *v, const struct vcpu_guest_context *ctx)
 	memcpy(v->xsave + 512, &xstate_bv, sizeof(xstate_bv));
 }
 
+/*
+ * Data selectors that do not load are nulled and the vCPU starts at its failsafe callback, which finds them in its frame:
+ * what Xen does as it switches to such a vCPU.
+ */
+static int context_selectors(struct vcpu *v)
+{
+	static const uint8_t data[] = { SEG_DS, SEG_ES, SEG_FS, SEG_GS };
+
+	for (unsigned i = 0; i < sizeof(data); i++)
+		if (!pv_segment_loadable(v, data[i], v->regs.sel[data[i]]))
+			return pv_failsafe(v) ? -EINVAL : 0;
+	return 0;
+}
+
 static int context_apply(struct vcpu *v, const struct vcpu_guest_context *ctx)
 {
 	int rc = context_check(v->d, ctx);
@@ -89,7 +104,10 @@ static int context_apply(struct vcpu *v, const struct vcpu_guest_context *ctx)
 	v->cr3_kernel = xen_cr3_to_pfn(ctx->ctrlreg[3]);
 	v->cr3_user = xen_cr3_to_pfn(ctx->ctrlreg[1]);
 	for (unsigned i = 0; i < 4; i++)
-		v->dr[i] = va_is_canonical(ctx->debugreg[i]) ? ctx->debugreg[i] : 0;
+		if (debugreg_set(v, i, ctx->debugreg[i]))
+			v->dr[i] = 0;
+	debugreg_set(v, 6, ctx->debugreg[6]);
+	debugreg_set(v, 7, ctx->debugreg[7]);
 	v->cb_event = ctx->event_callback_eip;
 	v->cb_failsafe = ctx->failsafe_callback_eip;
 	v->cb_failsafe_mask = !!(ctx->flags & VGCF_failsafe_disables_events);
@@ -97,8 +115,9 @@ static int context_apply(struct vcpu *v, const struct vcpu_guest_context *ctx)
 	v->cb_syscall_mask = !!(ctx->flags & VGCF_syscall_disables_events);
 	pt_mark(v->d, v->cr3_kernel, 4);
 	v->regs.code32 = !v->regs.kernel_mode && pv_code_selector(v, v->regs.sel[SEG_CS]) == 32;
-	v->initialised = 1;
-	return 0;
+	rc = context_selectors(v);
+	v->initialised = !rc;
+	return rc;
 }
 
 static int64_t op_initialise(struct vcpu *self, struct vcpu *v, uint64_t va)
@@ -225,7 +244,7 @@ static int64_t op_set_periodic(struct vcpu *self, struct vcpu *v, uint64_t va)
 
 	if (guest_read(self, &t, va, sizeof(t)))
 		return -EFAULT;
-	if (t.period_ns < MIN_PERIOD_NS || v != self)
+	if (t.period_ns < MIN_PERIOD_NS || t.period_ns > MAX_PERIOD_NS || v != self)
 		return -EINVAL;
 	v->periodic_next_ns = system_time_ns(v->d) + t.period_ns;
 	v->periodic_ns = t.period_ns;

@@ -20,7 +20,7 @@ enum engine_exit {
 	EXIT_SYSCALL,       /* `syscall` in user mode (64-bit) */
 	EXIT_SYSCALL32,     /* `syscall` from a compatibility segment */
 	EXIT_SYSENTER,
-	EXIT_EXCEPTION,     /* vcpu.exc says which; includes int n with exc.software = 1 */
+	EXIT_EXCEPTION,     /* vcpu.exc says which; includes int n, with exc.software */
 	EXIT_HALT,          /* engine cannot go on: an internal error, logged; the domain is crashed */
 };
 

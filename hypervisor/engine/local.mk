@@ -12,7 +12,8 @@ hypervisor_engine_libemulate_a_SOURCES = \
 	hypervisor/engine/bt/emulate.c hypervisor/engine/bt/emulate.h hypervisor/engine/bt/emulate_operand.c \
 	hypervisor/engine/bt/emulate_flow.c hypervisor/engine/bt/emulate_string.c hypervisor/engine/bt/emulate_bits.c \
 	hypervisor/engine/bt/emulate_fpstate.c hypervisor/engine/bt/emulate_fpstate.h \
-	hypervisor/engine/bt/emulate_vector.c hypervisor/engine/bt/emulate_legacy.c hypervisor/engine/bt/emulate_native.c \
+	hypervisor/engine/bt/emulate_vector.c hypervisor/engine/bt/emulate_debug.c \
+	hypervisor/engine/bt/emulate_legacy.c hypervisor/engine/bt/emulate_native.c \
 	hypervisor/engine/bt/emulate_signal.c hypervisor/engine/bt/emulate_signal.h \
 	hypervisor/engine/bt/privop.c hypervisor/engine/bt/privop.h hypervisor/engine/bt/privop_msr.c \
 	hypervisor/engine/bt/privop_desc.c hypervisor/engine/bt/cpuid.c hypervisor/engine/bt/cpuid.h

@@ -2,6 +2,9 @@
 # Micro-guests: freestanding PV kernels, one a source file, run by tests/abi/test-micro-guests.  Neither the program's
 # warnings nor its hardening apply to them: they run on no libc and behind no loader.
 MICRO_GUESTS = hello traps events timer mmu usermode smp smc balloon clock fpu multicall grants segments store split \
+	grant_map grant_versions fifo evtchn_ops iopl vm_assist ldt debugreg nmi failsafe ts \
+	exchange runstate vcpu_time vcpu_info poll memory_queries version_and_names cpuid_hidden msr \
+	user32 multicall_partial mmuext_errors user_faults flags strings page_crossing \
 	hostile_hypercalls hostile_ptes hostile_insns hostile_user hostile_rings hostile_race crash_stack crash_iret
 MICRO_GUEST_LIB = tests/abi/micro_guest.c tests/abi/micro_guest.h tests/abi/micro_guest_start.S tests/abi/micro_guest.ld
 MICRO_GUEST_FLAGS = -D__XEN_INTERFACE_VERSION__=0x00040e00 -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter \
@@ -12,11 +15,15 @@ MICRO_GUEST_FLAGS = -D__XEN_INTERFACE_VERSION__=0x00040e00 -std=gnu11 -O2 -g -Wa
 noinst_DATA += tests/abi/micro-guests.stamp
 tests/abi/micro-guests.stamp: $(MICRO_GUEST_LIB) $(MICRO_GUESTS:%=tests/abi/mg_%.c)
 	@mkdir -p tests/abi
-	$(AM_V_GEN)for g in $(MICRO_GUESTS); do \
+	$(AM_V_GEN)set -e; for f in micro_guest.c micro_guest_start.S; do \
+		$(CC) $(MICRO_GUEST_FLAGS) -I$(top_srcdir)/tests/abi -c -o tests/abi/$$f.o $(top_srcdir)/tests/abi/$$f; \
+	done; \
+	new=no; for f in $(MICRO_GUEST_LIB); do [ $@ -nt $(top_srcdir)/$$f ] || [ $@ -nt $$f ] || new=yes; done; \
+	for g in $(MICRO_GUESTS); do \
+		[ $$new = no ] && [ tests/abi/mg_$$g -nt $(top_srcdir)/tests/abi/mg_$$g.c ] && continue; \
 		$(CC) $(MICRO_GUEST_FLAGS) -I$(top_srcdir)/tests/abi -Wl,-T,$(top_srcdir)/tests/abi/micro_guest.ld \
-			-o tests/abi/mg_$$g $(top_srcdir)/tests/abi/mg_$$g.c $(top_srcdir)/tests/abi/micro_guest.c \
-			$(top_srcdir)/tests/abi/micro_guest_start.S || exit 1; \
+			-o tests/abi/mg_$$g $(top_srcdir)/tests/abi/mg_$$g.c tests/abi/micro_guest.c.o tests/abi/micro_guest_start.S.o; \
 	done
 	@touch $@
-CLEANFILES += tests/abi/micro-guests.stamp $(MICRO_GUESTS:%=tests/abi/mg_%)
+CLEANFILES += tests/abi/micro-guests.stamp tests/abi/micro_guest.c.o tests/abi/micro_guest_start.S.o $(MICRO_GUESTS:%=tests/abi/mg_%)
 EXTRA_DIST += $(MICRO_GUEST_LIB) $(MICRO_GUESTS:%=tests/abi/mg_%.c) tests/abi/test-micro-guests

@@ -226,6 +226,20 @@ long event_send(uint32_t port)
 	return evtchn_op(EVTCHNOP_send, &s);
 }
 
+/* An unbound channel for ourselves says whom it is for. */
+uint16_t domid_self(void)
+{
+	struct evtchn_alloc_unbound a = { .dom = DOMID_SELF, .remote_dom = DOMID_SELF };
+	struct evtchn_status s = { .dom = DOMID_SELF };
+	struct evtchn_close c;
+
+	CHECK_EQ(evtchn_op(EVTCHNOP_alloc_unbound, &a), 0);
+	s.port = c.port = a.port;
+	CHECK_EQ(evtchn_op(EVTCHNOP_status, &s), 0);
+	CHECK_EQ(evtchn_op(EVTCHNOP_close, &c), 0);
+	return s.u.unbound.dom;
+}
+
 /* ---- time ---- */
 
 uint64_t system_time(unsigned cpu)
@@ -296,6 +310,7 @@ uint64_t rnd(void)
 /* ---- user mode ---- */
 
 struct trap_regs user;
+uint16_t user_cs = FLAT_USER_CS64, user_ss = FLAT_USER_SS;
 volatile struct trap_regs back;
 bool (*user_trap_hook)(struct trap_regs *r);
 static uint8_t *user_code;
@@ -338,8 +353,8 @@ void __attribute__((noinline)) run_user(const void *insns, size_t n)
 	memset(user_code, 0xcc, 4096);
 	memcpy(user_code, insns, n);
 	user.rip = USER_CODE;
-	user.cs = FLAT_USER_CS64;
-	user.ss = FLAT_USER_SS;
+	user.cs = user_cs;
+	user.ss = user_ss;
 	user.rsp = USER_STACK;
 	user.rflags = 0x200;
 	trap_hook = from_user;

@@ -110,6 +110,7 @@ extern volatile unsigned upcalls;
 uint32_t bind_ipi(unsigned cpu);
 uint32_t bind_virq(unsigned virq, unsigned cpu);
 long event_send(uint32_t port);
+uint16_t domid_self(void);                             /* our number, as the hypervisor knows it */
 
 /* ---- time ---- */
 
@@ -163,6 +164,7 @@ uint64_t rnd(void);
 #define USER_CODE 0x400000UL
 #define USER_STACK 0x500000UL           /* top */
 extern struct trap_regs user;
+extern uint16_t user_cs, user_ss;        /* of run_user: flat 64-bit unless set otherwise */
 extern volatile struct trap_regs back;
 extern bool (*user_trap_hook)(struct trap_regs *r);      /* sees every trap of run_user first, may change *r */
 void user_tables(bool writable_code);

@@ -9,6 +9,12 @@ bool pv_events_deliverable(const struct vcpu *v) { return false; }
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel) { return 0; }
 void pv_swapgs(struct vcpu *v) { }
 
+int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val)
+{
+	v->dr[reg] = val;
+	return 0;
+}
+
 int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel)
 {
 	v->exc = (struct guest_exception){ .vector = 13, .error_code = sel };

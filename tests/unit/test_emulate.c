@@ -30,6 +30,12 @@ void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len
 void bt_split_begin(struct vcpu *v) { }
 void bt_split_end(struct vcpu *v) { }
 void bt_invlpg_local(struct vcpu *v, uint64_t va) { }
+int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val)
+{
+	v->dr[reg] = val;
+	return 0;
+}
+
 int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel) { v->regs.sel[seg] = sel; return 0; }
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel) { return sel == FLAT_RING3_CS32; }
 bool pv_events_deliverable(const struct vcpu *v) { return false; }

@@ -154,7 +154,7 @@ static void closed_gate_is_general_protection(void **state)
 {
 	go_user();
 	v->trap[0x80] = (struct trap_entry){ .address = HANDLER + 0x80, .dpl = 0 };
-	v->exc = (struct guest_exception){ .vector = 0x80, .software = 1 };
+	v->exc = (struct guest_exception){ .vector = 0x80, .software = 2 };
 	v->regs.rip = 0x400125;
 	assert_int_equal(pv_exception(v), 0);
 	assert_int_equal(v->regs.rip, HANDLER + TRAP_GP);
@@ -166,7 +166,7 @@ static void open_gates_let_int3_and_int80_in(void **state)
 {
 	go_user();
 	v->trap[0x80] = (struct trap_entry){ .address = HANDLER + 0x80, .dpl = 3 };
-	v->exc = (struct guest_exception){ .vector = 0x80, .software = 1 };
+	v->exc = (struct guest_exception){ .vector = 0x80, .software = 2 };
 	assert_int_equal(pv_exception(v), 0);
 	assert_int_equal(v->regs.rip, HANDLER + 0x80);
 	go_user();

@@ -125,7 +125,7 @@ static void only_version_one(void **state)
 
 static void foreign_frames_are_out_of_reach(void **state)
 {
-	struct gnttab_map_grant_ref m = { .dom = 3, .ref = 1 };
+	struct gnttab_map_grant_ref m = { .dom = 3, .ref = 1, .flags = GNTMAP_host_map };
 	struct gnttab_copy c = { .source = { .u.gmfn = 1, .domid = 3 }, .dest = { .u.gmfn = 2, .domid = DOMID_SELF }, .len = 8 };
 
 	assert_int_equal(OP(v, map_grant_ref, &m), 0);

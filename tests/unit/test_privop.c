@@ -35,6 +35,12 @@ void bt_invlpg_local(struct vcpu *v, uint64_t va) { invlpg_va = va; }
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel) { return sel == FLAT_RING3_CS32; }
 bool pv_events_deliverable(const struct vcpu *v) { return events; }
 
+int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val)
+{
+	v->dr[reg] = val;
+	return 0;
+}
+
 int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel)
 {
 	if (sel == 0x1238)
@@ -245,7 +251,7 @@ static void software_interrupts(void **state)
 
 	assert_int_equal(STEP(0xcd, 0x80), EXIT_EXCEPTION);
 	assert_int_equal(v->exc.vector, 0x80);
-	assert_int_equal(v->exc.software, 1);
+	assert_int_equal(v->exc.software, 2);
 	assert_int_equal(v->regs.rip, CODE + 2);
 	assert_int_equal(STEP(0xcc), EXIT_EXCEPTION);
 	assert_int_equal(v->exc.vector, VEC_BP);

@@ -127,9 +127,12 @@ static bool note_register(struct bt_insn *in, const ZydisDecodedOperand *op)
 	case ZYDIS_REGCLASS_GPR8: case ZYDIS_REGCLASS_GPR16: case ZYDIS_REGCLASS_GPR32: case ZYDIS_REGCLASS_GPR64:
 		break;
 	case ZYDIS_REGCLASS_MMX: case ZYDIS_REGCLASS_XMM: case ZYDIS_REGCLASS_YMM: case ZYDIS_REGCLASS_X87:
+		in->fpu = true;
+		return true;
 	case ZYDIS_REGCLASS_FLAGS:
 		return true;
 	default:
+		in->fpu = true;
 		return r == ZYDIS_REGISTER_MXCSR || r == ZYDIS_REGISTER_X87CONTROL || r == ZYDIS_REGISTER_X87STATUS ||
 		       r == ZYDIS_REGISTER_X87TAG;
 	}
@@ -365,6 +368,8 @@ static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction 
 	    !(category_plain(zi->meta.category) || mnemonic_plain(zi->mnemonic)))
 		return BC_EMULATE;
 	in->rd = 0;
+	in->fpu = zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX || zi->meta.isa_set == ZYDIS_ISA_SET_X87 ||
+		  zi->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX || zi->meta.isa_set == ZYDIS_ISA_SET_SSEMXCSR;
 	for (unsigned i = 0; i < zi->operand_count; i++) {
 		const ZydisDecodedOperand *o = &op[i];
 

@@ -46,6 +46,7 @@ struct bt_insn {
 	uint16_t rd, wr, wr_full;   /* general registers, by hardware number */
 	uint16_t ea_regs;
 	bool fl_use, fl_kill, fl_write;
+	bool fpu;                   /* BC_VERBATIM, BC_MEM: #NM while CR0.TS is set */
 	/* BC_MEM and other memory forms */
 	bool mem_rd, mem_wr, locked;   /* locked: LOCK prefix, or xchg with memory */
 	uint8_t seg;                /* 0, 4: fs, 5: gs */

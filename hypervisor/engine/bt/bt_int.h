@@ -111,6 +111,7 @@ struct bt_vcpu {
 	uint32_t exit_id, site;
 	volatile uint32_t attention;        /* set by the signal handler: look around before entering */
 	uint16_t fl;
+	uint8_t ts;                         /* CR0.TS, for blocks that look at it */
 	uint64_t jc[BT_NR_BANKS][BT_JC_ENTRIES];   /* host addresses of ientry, or of the miss stub */
 	uint8_t cvalid[BT_MAX_PAGES];       /* per bt_page.id: the vCPU's tables map that page's va to its frame */
 
@@ -166,6 +167,7 @@ struct bt_domain {
 	uint64_t flushes;
 	uint8_t no_group[4096];             /* by bt_no_group_index(): blocks whose groups crossed pages */
 	uint8_t no_peek[4096];              /* likewise: that left out flags which another page's code takes for live */
+	atomic_bool ts_checks;              /* the guest has used CR0.TS: blocks with FPU instructions look at it */
 	bool trace_stat, trace_exec, trace_blocks, trace_emulate, use_pext;
 };
 

@@ -464,9 +464,16 @@ enum engine_exit bt_run(struct vcpu *v)
 			rc = EXIT_KICK;
 			break;
 		}
-		if ((v->regs.rflags & 0x500) || v->regs.code32) {     /* TF, DF */
+		if ((v->regs.rflags & 0x500) || v->regs.code32 || (v->dr[7] & 0xff)) {     /* TF, DF; breakpoints */
 			rc = bt_step(bv);
 			continue;
+		}
+		v->regs.rflags &= ~0x10000UL;         /* RF is for the one instruction it returned to */
+		bv->ts = (uint8_t)v->cr0_ts;
+		if (bv->ts && !atomic_load(&bt->ts_checks)) {
+			bt_vec_save(bv);
+			atomic_store(&bt->ts_checks, true);
+			bt_world_flush(bv);
 		}
 		atomic_store(&bv->in_code, true);
 		if (atomic_load(&bt->stopping)) {

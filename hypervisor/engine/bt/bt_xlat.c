@@ -1254,16 +1254,19 @@ static void flags_liveness(struct xl *x)
 	}
 }
 
-/* cmpb $0, %gs:cvalid of the page: zero when the page is not known to be mapped as it was translated */
-static void emit_page_check(struct emit *e, const struct bt_page *pg)
+/* cmpb $0, %gs:off */
+static void emit_byte_check(struct emit *e, uint32_t off)
 {
 	e8(e, 0x65);
 	e8(e, 0x80);
 	e8(e, 0x3c);
 	e8(e, 0x25);
-	e32(e, GS_OFF(cvalid) + pg->id);
+	e32(e, off);
 	e8(e, 0);
 }
+
+/* Zero when the page is not known to be mapped as it was translated. */
+static void emit_page_check(struct emit *e, const struct bt_page *pg) { emit_byte_check(e, GS_OFF(cvalid) + pg->id); }
 
 /*
  * ientry, right before the body: compares the address it was called for (rax) with the block's, and the page; restores
@@ -1349,6 +1352,32 @@ static uint32_t emit_page2(struct xl *x)
 	if (x->b->fl_live)
 		emit_flags_pop(e);
 	return miss;
+}
+
+/*
+ * With CR0.TS set a block that has FPU instructions goes through the emulator, an instruction at a time, until one of them
+ * raises #NM.
+ */
+static void emit_ts_check(struct xl *x)
+{
+	struct emit *e = &x->e;
+	bool fpu = false;
+	uint32_t ok;
+
+	for (unsigned i = 0; i < x->n; i++)
+		fpu |= x->in[i].fpu;
+	if (!fpu || !atomic_load(&x->bt->ts_checks))
+		return;
+	if (x->b->fl_live)
+		emit_flags_push(e);
+	emit_byte_check(e, GS_OFF(ts));
+	ok = e_jcc_fwd(e, CC_E);
+	if (x->b->fl_live)
+		emit_flags_pop(e);
+	emit_exit_stub(x, exit_new(x, BX_EMULATE, x->b->va, false));
+	e_patch(e, ok, e->p);
+	if (x->b->fl_live)
+		emit_flags_pop(e);
 }
 
 static void emit_cold_paths(struct xl *x)
@@ -1468,6 +1497,7 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	e8(&x->e, 0x0f); e8(&x->e, 0x1f); e8(&x->e, 0x44); e8(&x->e, 0); e8(&x->e, 0);
 	if (b->page2)
 		miss = emit_page2(x);
+	emit_ts_check(x);
 	if (!emit_body(x)) {
 		x->i = x->n - 1;
 		leave_direct(x, va + b->len);

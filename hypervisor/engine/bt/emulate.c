@@ -64,14 +64,30 @@ static emu_fn find_handler(const struct emu *e)
 	return emu_native;
 }
 
+#define DR6_BS (1U << 14)                       /* single step */
+
+static int debug_trap(struct vcpu *v, unsigned dr6)
+{
+	v->dr[6] |= dr6;
+	mmu_raise(v, VEC_DB, 0);
+	return EXIT_EXCEPTION;
+}
+
 int emu_step(struct vcpu *v)
 {
 	struct emu e;
 	bool tf = v->regs.rflags & FL_TF;
 	int rc;
 
+	if ((v->dr[7] & DR7_ENABLES) && !(v->regs.rflags & FL_RF)) {
+		unsigned hits = emu_debug_exec(v, v->regs.rip);
+
+		if (hits)
+			return debug_trap(v, hits);
+	}
 	e.v = v;
 	e.code32 = v->regs.code32;
+	e.debug_hits = 0;
 	if (fetch(&e))
 		return EXIT_EXCEPTION;
 	e.next = v->regs.rip + e.in.length;
@@ -85,10 +101,7 @@ int emu_step(struct vcpu *v)
 	v->regs.rflags = (v->regs.rflags & ~(FL_RF | FL_VM | FL_IF | FL_IOPL)) | FL_FIXED;
 	if (rc)
 		return rc - EMU_EXIT(0);
-	if (tf) {
-		v->dr[6] |= 1UL << 14;                  /* BS: single step */
-		mmu_raise(v, VEC_DB, 0);
-		return EXIT_EXCEPTION;
-	}
+	if (tf || e.debug_hits)
+		return debug_trap(v, e.debug_hits | (tf ? DR6_BS : 0));
 	return EMU_DONE;
 }

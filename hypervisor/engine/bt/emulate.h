@@ -8,7 +8,7 @@
  *
  * One idea a file: emulate.c (fetch, decode, dispatch), emulate_operand.c, emulate_flow.c (jumps, calls, stack),
  * emulate_string.c, emulate_bits.c (bit strings, xlat, cmpxchg of two words), emulate_fpstate.c (fxsave, xsave),
- * emulate_vector.c (masked moves, gathers), emulate_legacy.c (32-bit code only), emulate_native.c (everything else, run by the host CPU), privop*.c.
+ * emulate_vector.c (masked moves, gathers), emulate_debug.c (breakpoints), emulate_legacy.c (32-bit code only), emulate_native.c (everything else, run by the host CPU), privop*.c.
  */
 #ifndef BT_EMULATE_H
 #define BT_EMULATE_H
@@ -43,6 +43,7 @@ struct emu {
 	uint8_t bytes[16];
 	uint64_t next;            /* rip after the instruction; handlers that jump or repeat store here */
 	bool code32;
+	uint8_t debug_hits;       /* data breakpoints touched, DR6 bits */
 };
 
 /* What a handler returns: 0 done, -1 exception in v->exc, or EMU_EXIT(enum engine_exit) after regs.rip = next. */
@@ -70,6 +71,11 @@ void emu_sp_set(struct emu *e, uint64_t sp);
 /* Faults. */
 static inline int emu_gp(struct emu *e) { return mmu_raise(e->v, VEC_GP, 0); }
 static inline int emu_ud(struct emu *e) { return mmu_raise(e->v, VEC_UD, 0); }
+
+/* Breakpoints (emulate_debug.c): bits of DR6 that an instruction at rip, or an access, sets. */
+#define DR7_ENABLES 0xffUL
+unsigned emu_debug_exec(const struct vcpu *v, uint64_t rip);
+unsigned emu_debug_access(const struct vcpu *v, uint64_t va, size_t n, bool write);
 
 /* Handler tables: NULL when the mnemonic is not theirs. */
 emu_fn emu_flow_handler(const struct emu *e);

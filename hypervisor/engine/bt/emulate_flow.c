@@ -221,7 +221,7 @@ static int do_sysenter(struct emu *e)
 static int software_interrupt(struct emu *e, uint8_t vector)
 {
 	mmu_raise(e->v, vector, 0);
-	e->v->exc.software = 1;
+	e->v->exc.software = e->in.length;
 	return EMU_EXIT(EXIT_EXCEPTION);
 }
 
@@ -235,7 +235,14 @@ static int do_int(struct emu *e)
 }
 
 static int do_int3(struct emu *e) { return software_interrupt(e, VEC_BP); }
-static int do_int1(struct emu *e) { return software_interrupt(e, VEC_DB); }
+
+/* No gate's privilege is checked for this one (SDM vol. 2, INT1): a #DB like the hardware's. */
+static int do_int1(struct emu *e)
+{
+	mmu_raise(e->v, VEC_DB, 0);
+	return EMU_EXIT(EXIT_EXCEPTION);
+}
+
 
 static int do_into(struct emu *e)
 {

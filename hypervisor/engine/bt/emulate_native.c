@@ -110,6 +110,23 @@ static bool is_vector(const ZydisDecodedOperand *op)
 	return c == ZYDIS_REGCLASS_X87 || c == ZYDIS_REGCLASS_MMX || c == ZYDIS_REGCLASS_XMM || c == ZYDIS_REGCLASS_YMM;
 }
 
+/* Instructions of vector sets that name no vector register (movnti, crc32, fences) do not care for CR0.TS. */
+static bool uses_fpu(const struct emu *e)
+{
+	if (e->in.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return true;
+	switch (e->in.meta.isa_set) {
+	case ZYDIS_ISA_SET_X87: case ZYDIS_ISA_SET_FCMOV: case ZYDIS_ISA_SET_PENTIUMMMX: case ZYDIS_ISA_SET_SSEMXCSR:
+		return true;
+	default:
+		break;
+	}
+	for (unsigned i = 0; i < e->in.operand_count; i++)
+		if (is_vector(&e->op[i]))
+			return true;
+	return false;
+}
+
 /* ALLOW_*; the memory operand's index in *mem or -1. */
 static unsigned classify(const struct emu *e, int *mem)
 {
@@ -602,7 +619,7 @@ static int native_checked(struct emu *e, const uint64_t *va)
 
 	if (allow == ALLOW_NO || !e->v->emu_private)
 		return emu_ud(e);
-	if (vec && e->v->cr0_ts)
+	if (vec && e->v->cr0_ts && uses_fpu(e))
 		return mmu_raise(e->v, VEC_NM, 0);
 	/* AVX needs its state enabled in XCR0 */
 	if (e->in.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && vec && (e->v->xcr0 & XS_ALL) != XS_ALL)

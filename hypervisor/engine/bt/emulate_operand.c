@@ -113,8 +113,11 @@ int emu_map(struct emu *e, ZydisRegister seg, uint64_t va, size_t n, enum mmu_ac
 {
 	if (e->code32 && !segment_usable(e, seg, access))
 		return emu_gp(e);
-	if (!mmu_span_map(e->v, va, n, access, access == MMU_WRITE ? MMU_PTWR : 0, s))
+	if (!mmu_span_map(e->v, va, n, access, access == MMU_WRITE ? MMU_PTWR : 0, s)) {
+		if (e->v->dr[7] & DR7_ENABLES)
+			e->debug_hits |= (uint8_t)emu_debug_access(e->v, va, n, access == MMU_WRITE);
 		return 0;
+	}
 	if (seg == ZYDIS_REGISTER_SS && e->v->exc.vector == VEC_GP)
 		e->v->exc.vector = VEC_SS;
 	return -1;

@@ -58,8 +58,10 @@ static int write_cr(struct emu *e, ZydisRegister cr, uint64_t x)
 		v->cr0_ts = !!(x & CR0_TS);
 		return 0;
 	case ZYDIS_REGISTER_CR2:
-		if (v->info)
+		if (v->info) {
 			v->info->arch.cr2 = x;
+			domain_mark_dirty(v->d, v->info_mfn);
+		}
 		return 0;
 	case ZYDIS_REGISTER_CR3:
 		return write_cr3(e, x);
@@ -71,25 +73,26 @@ static int write_cr(struct emu *e, ZydisRegister cr, uint64_t x)
 	}
 }
 
-/* Breakpoints are kept for the guest to read back, but do not fire. */
+/* DR4 and DR5 are the old names of DR6 and DR7; there are no more than eight. */
+static int dr_number(unsigned n) { return n > 7 ? -1 : n == 4 || n == 5 ? (int)n + 2 : (int)n; }
+
 static int read_dr(struct emu *e, unsigned n, uint64_t *x)
 {
-	if (n == 4 || n == 5)
-		n += 2;
-	*x = n == 6 ? (e->v->dr[6] & 0xe00f) | 0xffff0ff0 : n == 7 ? (e->v->dr[7] & 0xffff03ff) | 0x400 : e->v->dr[n];
-	return n < 8 ? 0 : emu_ud(e);
+	int i = dr_number(n);
+
+	if (i < 0)
+		return emu_ud(e);
+	*x = i == 6 ? (e->v->dr[6] & 0xe00f) | 0xffff0ff0 : i == 7 ? (e->v->dr[7] & 0xffff03ff) | 0x400 : e->v->dr[i];
+	return 0;
 }
 
 static int write_dr(struct emu *e, unsigned n, uint64_t x)
 {
-	if (n == 4 || n == 5)
-		n += 2;
-	if (n > 7)
+	int i = dr_number(n);
+
+	if (i < 0)
 		return emu_ud(e);
-	if ((n >= 6 && x >> 32) || (n < 4 && !mmu_canonical(x)))
-		return emu_gp(e);
-	e->v->dr[n] = x;
-	return 0;
+	return debugreg_set(e->v, (unsigned)i, x) ? emu_gp(e) : 0;
 }
 
 static int do_mov_system(struct emu *e)
@@ -103,7 +106,7 @@ static int do_mov_system(struct emu *e)
 	if (ZydisRegisterGetClass(to) == ZYDIS_REGCLASS_CONTROL)
 		return write_cr(e, to, emu_reg_read(e, from));
 	if (ZydisRegisterGetClass(to) == ZYDIS_REGCLASS_DEBUG)
-		return write_dr(e, (unsigned)ZydisRegisterGetId(to), emu_reg_read(e, from));
+		return write_dr(e, (unsigned)ZydisRegisterGetId(to) & 15, emu_reg_read(e, from));
 	if (ZydisRegisterGetClass(from) == ZYDIS_REGCLASS_CONTROL)
 		rc = read_cr(e, from, &x);
 	else
@@ -137,6 +140,7 @@ static int do_hlt(struct emu *e)
 	if (!v->regs.kernel_mode)
 		return emu_gp(e);
 	v->info->evtchn_upcall_mask = 0;
+	domain_mark_dirty(v->d, v->info_mfn);
 	atomic_store(&v->run_state, VCPU_BLOCKED);
 	if (pv_events_deliverable(v))
 		atomic_store(&v->run_state, VCPU_RUNNABLE);

@@ -25,7 +25,7 @@ uint64_t priv_guest_tsc(struct vcpu *v);
 
 /*
  * The descriptor behind a selector, from the GDT frames, the LDT or Xen's own part of the GDT: -1 when there is none
- * (null selector, past the end, unreadable).  Changes nothing but, for the LDT, A bits of its mapping.
+ * (null selector, past the end, unreadable).  Changes nothing.
  */
 int priv_descriptor(struct vcpu *v, uint16_t sel, uint64_t *desc);
 

@@ -28,17 +28,16 @@ int priv_descriptor(struct vcpu *v, uint16_t sel, uint64_t *desc)
 {
 	unsigned n = sel >> 3;
 	const uint64_t *frame;
-	struct guest_exception saved = v->exc;
-	struct mmu_span s;
+	uint64_t mfn;
 
 	if (sel & 4) {
-		if (n >= v->ldt_ents)
+		/* in the kernel's tables, whichever are in force */
+		if (n >= v->ldt_ents || mmu_probe(v, v->ldt_base + 8UL * n, true, MMU_READ, &mfn, NULL))
 			return -1;
-		if (mmu_span_map(v, v->ldt_base + 8UL * n, 8, MMU_READ, 0, &s)) {
-			v->exc = saved;
+		frame = domain_frame(v->d, mfn);
+		if (!frame)
 			return -1;
-		}
-		mmu_span_read(&s, desc);
+		*desc = __atomic_load_n(&frame[(v->ldt_base / 8 + n) % 512], __ATOMIC_RELAXED);
 		return 0;
 	}
 	if (n == 0)
