@@ -16,14 +16,14 @@ noinst_DATA += tests/abi/micro-guests.stamp
 tests/abi/micro-guests.stamp: $(MICRO_GUEST_LIB) $(MICRO_GUESTS:%=tests/abi/mg_%.c)
 	@mkdir -p tests/abi
 	$(AM_V_GEN)set -e; for f in micro_guest.c micro_guest_start.S; do \
-		$(CC) $(MICRO_GUEST_FLAGS) -I$(top_srcdir)/tests/abi -c -o tests/abi/$$f.o $(top_srcdir)/tests/abi/$$f; \
+		$(CC) $(MICRO_GUEST_FLAGS) -I$(top_srcdir)/tests/abi -c -o tests/abi/$$f.lib $(top_srcdir)/tests/abi/$$f; \
 	done; \
 	new=no; for f in $(MICRO_GUEST_LIB); do [ $@ -nt $(top_srcdir)/$$f ] || [ $@ -nt $$f ] || new=yes; done; \
 	for g in $(MICRO_GUESTS); do \
 		[ $$new = no ] && [ tests/abi/mg_$$g -nt $(top_srcdir)/tests/abi/mg_$$g.c ] && continue; \
 		$(CC) $(MICRO_GUEST_FLAGS) -I$(top_srcdir)/tests/abi -Wl,-T,$(top_srcdir)/tests/abi/micro_guest.ld \
-			-o tests/abi/mg_$$g $(top_srcdir)/tests/abi/mg_$$g.c tests/abi/micro_guest.c.o tests/abi/micro_guest_start.S.o; \
+			-o tests/abi/mg_$$g $(top_srcdir)/tests/abi/mg_$$g.c tests/abi/micro_guest.c.lib tests/abi/micro_guest_start.S.lib; \
 	done
 	@touch $@
-CLEANFILES += tests/abi/micro-guests.stamp tests/abi/micro_guest.c.o tests/abi/micro_guest_start.S.o $(MICRO_GUESTS:%=tests/abi/mg_%)
+CLEANFILES += tests/abi/micro-guests.stamp tests/abi/micro_guest.c.lib tests/abi/micro_guest_start.S.lib $(MICRO_GUESTS:%=tests/abi/mg_%)
 EXTRA_DIST += $(MICRO_GUEST_LIB) $(MICRO_GUESTS:%=tests/abi/mg_%.c) tests/abi/test-micro-guests
