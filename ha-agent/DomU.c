@@ -31,6 +31,7 @@ enum {
 #define RETRY_MS 200		/* between two tries while a daemon is being started again, or a state settles */
 #define MARGIN_MS 2000		/* what an action keeps of Pacemaker's time-out for saying why it failed */
 #define TIMEOUT_DEFAULT_MS 20000
+#define OUTCOME_MS 60000	/* for a move's outcome after ha-agentd's restart; no verdict is better than a long one: nothing is fenced meanwhile */
 
 static int64_t now_ms(void)
 {
@@ -144,8 +145,10 @@ static int ask(json_t *req, int64_t limit_ms, json_t **ret, struct err *err)
 	return rc;
 }
 
-/* The domain's copy on this node by name ("none" when there is none), into buf. */
-static int copy_state(int64_t limit_ms, char *buf, size_t size, char *owner, size_t owner_size, struct err *err)
+struct where { char copy[32], owner[256], intent[256]; };
+
+/* The domain's copy on this node ("none" when there is none), and what the directory says of it. */
+static int where_is_it(int64_t limit_ms, struct where *w, struct err *err)
 {
 	json_t *reply = NULL;
 	const json_t *dom;
@@ -154,9 +157,9 @@ static int copy_state(int64_t limit_ms, char *buf, size_t size, char *owner, siz
 	if (rc)
 		return rc;
 	dom = json_object_get(reply, "domain");
-	snprintf(buf, size, "%s", dom ? json_string_value(json_object_get(dom, "copy")) : "none");
-	if (owner)
-		snprintf(owner, owner_size, "%s", dom ? json_string_value(json_object_get(dom, "owner")) : "");
+	snprintf(w->copy, sizeof(w->copy), "%s", dom ? json_string_value(json_object_get(dom, "copy")) : "none");
+	snprintf(w->owner, sizeof(w->owner), "%s", dom ? json_string_value(json_object_get(dom, "owner")) : "");
+	snprintf(w->intent, sizeof(w->intent), "%s", dom ? json_string_value(json_object_get(dom, "intent")) : "");
 	json_decref(reply);
 	return 0;
 }
@@ -222,12 +225,13 @@ static int deep_check(int level)
 static int act_monitor(void)
 {
 	long level = env_long("OCF_CHECK_LEVEL", 0);
-	char copy[32] = "";
+	struct where w = { "", "", "" };
+	const char *copy = w.copy;
 	struct err err;
 	int rc;
 
 	for (;;) {
-		rc = copy_state(left_ms(), copy, sizeof(copy), NULL, 0, &err);
+		rc = where_is_it(left_ms(), &w, &err);
 		if (rc)
 			return exit_reason(OCF_ERR_GENERIC, "cannot tell whether %s runs: %s", domain_name(), err.text);
 		if (is_one_of(copy, running_states))
@@ -360,20 +364,46 @@ static void set_option(json_t *options, const char *key, const char *parameter)
 		json_object_set_new(options, key, json_integer(v));
 }
 
+/*
+ * ha-agentd ended in mid-move and is started again: the move ends one way or the other by itself, and which way is what Pacemaker
+ * has to be told. A guest that has moved while its source says "failed" would be looked for there, and started.
+ */
+static int outcome_after_restart(const char *target)
+{
+	int64_t end = now_ms() + (left_ms() < OUTCOME_MS ? left_ms() : OUTCOME_MS);
+	struct where w;
+	struct err err;
+
+	do {
+		if (where_is_it(left_ms(), &w, &err))
+			break;
+		if (!strcmp(w.copy, "none") && !strcmp(w.owner, target))
+			return OCF_SUCCESS;
+		if (is_one_of(w.copy, running_states) && !*w.intent)
+			return exit_reason(OCF_ERR_GENERIC, "%s was not moved to %s: ha-agentd was started again during the move; it runs on here",
+					   domain_name(), target);
+		if (!strcmp(w.copy, "none") && strcmp(w.owner, env("OCF_RESKEY_CRM_meta_migrate_source", w.owner)))
+			break;
+		usleep(RETRY_MS * 1000);
+	} while (now_ms() + RETRY_MS < end);
+	return exit_reason(OCF_ERR_GENERIC, "ha-agentd ended during the move of %s to %s, and how that ended is not known here (haven status)",
+			   domain_name(), target);
+}
+
 /* Why a failed move is not a failed guest is said here, for crm_mon to show. */
 static int act_migrate_to(void)
 {
 	const char *target = env("OCF_RESKEY_CRM_meta_migrate_target", "");
 	json_t *req, *options;
-	char copy[32], owner[256];
+	struct where w;
 	struct err err;
-	int fd, rc = copy_state(left_ms(), copy, sizeof(copy), owner, sizeof(owner), &err);
+	int fd, rc = where_is_it(left_ms(), &w, &err);
 
 	if (rc)
 		return exit_reason(OCF_ERR_GENERIC, "%s stays where it is: %s", domain_name(), err.text);
 	if (!*target)
 		return exit_reason(OCF_ERR_ARGS, "migrate_to: Pacemaker named no target");
-	if (!strcmp(copy, "none") && !strcmp(owner, target))
+	if (!strcmp(w.copy, "none") && !strcmp(w.owner, target))
 		return OCF_SUCCESS;	/* an earlier call moved it */
 	/* what cannot move is asked for all the same: ha-agentd says why, and clears the failure for Pacemaker to see what is left */
 	req = request("migrate-out");
@@ -391,6 +421,8 @@ static int act_migrate_to(void)
 	json_decref(req);
 	if (rc == 0)
 		return OCF_SUCCESS;
+	if (fd >= 0 && (rc == -ECONNRESET || rc == -EPIPE))
+		return outcome_after_restart(target);
 	if (rc == -ETIMEDOUT || (rc == -ECANCELED && left_ms() == 0))
 		return exit_reason(OCF_ERR_GENERIC, "the move of %s to %s did not end within migrate_to's time-out and was cancelled; raise "
 				   "the time-out or max_downtime_ms", domain_name(), target);

@@ -40,12 +40,15 @@ struct move {
 	uint64_t told_ns;		/* when progress was last told to the cluster */
 	bool over;			/* migrated answered, or was told to end */
 	bool by_operator;		/* cancelled by an operator's word: not tried again */
+	char why[64];			/* cancelled for another reason */
 };
 
 /* A worker of ours that was let take a stream: its connection is its life. */
 struct accept { struct accept *next; struct msg_client *client; char uuid[OWN_UUID_LEN]; uint64_t attempt; };
 /* A `haven migrate` under way: with its connection end Haven's location constraint of that resource. */
 struct guard { struct guard *next; struct msg_client *client; char resource[OWN_NAME_LEN]; };
+/* A cleanup after one that died: until it has ended no other command may put a constraint of that resource. */
+struct abandon { struct abandon *next; struct agentd *a; char resource[OWN_NAME_LEN]; int pidfd; };
 
 /* A start that continues a saved guest: kept from the request until the start is over, whoever waits for it. */
 struct restore { struct restore *next; char uuid[OWN_UUID_LEN]; int fd; bool paused; uint64_t epoch; };
@@ -70,6 +73,7 @@ struct agentd {
 	struct guard *guards;
 	struct restore *restores;
 	json_t *unspent;		/* uuid -> the last restore that never ran: {saved, after}, epochs */
+	struct abandon *abandons;
 	json_t *news;			/* uuid -> the last progress or result any node told */
 	json_t *offers;			/* node -> what it has to offer */
 	json_t *failures;		/* uuid -> failed moves from here in a row */
@@ -111,6 +115,14 @@ struct move *move_find(struct agentd *a, const char *uuid);
 void move_forget(struct agentd *a, const char *uuid);
 /* Ends a move, or a start that waits, wherever its worker stands; after GO it completes all the same. */
 void move_cancel(struct agentd *a, const char *uuid, const char *why, bool by_operator);
+/* Ends moves whose target is no member any more. */
+void move_cancel_lost(struct agentd *a);
+
+/* --- agentd_guard.c --- */
+void op_guard(struct msg_call *call, void *daemon);
+void guard_client_gone(struct agentd *a, const struct msg_client *client);
+/* A cleanup that nobody waits for: `haven cleanup [OPTION] NAME`. */
+void guard_cleanup(const char *option, const char *name);
 
 /* --- agentd_after.c --- */
 void after_move(struct agentd *a, const struct own_dom *d, int rc);

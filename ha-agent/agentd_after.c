@@ -9,21 +9,24 @@
 #include <qb/qbutil.h>
 
 #include "ha-agent/agentd.h"
-#include "ha-agent/constraint.h"
 #include "lib/log.h"
 
 #define VCPUS_PER_CPU 8		/* guests' vCPUs a node is said to have room for, for each of its own */
 
 static const unsigned backoff_s[] = { 2, 5, 15, 30, 60 };
 
-struct cleanup { char resource[OWN_NAME_LEN]; };
+struct cleanup { struct agentd *a; char resource[OWN_NAME_LEN]; };
 
+/* A move that runs again by now is not disturbed: somebody has cleared the failure already, and its own end is seen to. */
 static void cleanup_run(void *data)
 {
 	struct cleanup *c = data;
+	const struct own_dom *d = own_find_resource(c->a->own, c->resource);
 
-	log_info("clearing the failed move of %s, so that it can be tried again", c->resource);
-	constraint_cleanup(NULL, c->resource);
+	if (!d || (d->job != OWN_J_MIGRATE && !d->worker)) {
+		log_info("clearing the failed move of %s, so that it can be tried again", c->resource);
+		guard_cleanup("--failed", c->resource);
+	}
 	free(c);
 }
 
@@ -47,6 +50,7 @@ void after_move(struct agentd *a, const struct own_dom *d, int rc)
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return;
+	c->a = a;
 	memcpy(c->resource, d->rec.resource, sizeof(c->resource));
 	if (qb_loop_timer_add(a->loop, QB_LOOP_LOW, backoff_s[i] * QB_TIME_NS_IN_SEC, c, cleanup_run, &timer))
 		free(c);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A move's worker as ha-agentd sees it: one request to migrated, its progress told to clients and to the cluster. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -84,7 +85,7 @@ static void move_cancelled(void *arg)
 	struct move *m = arg;
 
 	m->timer = 0;
-	own_move_done(m->a->own, m->uuid, m->attempt, -ECANCELED, "cancelled; the domain runs on where it was");
+	own_move_done(m->a->own, m->uuid, m->attempt, -ECANCELED, *m->why ? m->why : "cancelled; the domain runs on where it was");
 	agentd_settle_later(m->a);
 }
 
@@ -130,10 +131,28 @@ void move_cancel(struct agentd *a, const char *uuid, const char *why, bool by_op
 
 	if (m)
 		m->by_operator = by_operator;
+	if (m && !by_operator)
+		snprintf(m->why, sizeof(m->why), "%s", why);
 	if (own_cancel(a->own, uuid, why) != -EBUSY || !m || m->over)
 		return;
 	remote_cancel(m->remote);
 	m->remote = NULL;
 	m->over = true;
 	qb_loop_timer_add(a->loop, QB_LOOP_MED, CANCEL_NS, m, move_cancelled, &m->timer);
+}
+
+/*
+ * Its worker would find out by itself, after the stream's silence; until then Pacemaker fences nobody, so the guests of the lost node
+ * would wait for it too. After the mark this changes nothing: see rule_migrate_ends().
+ */
+void move_cancel_lost(struct agentd *a)
+{
+	for (struct move *m = a->moves; m; m = m->next) {
+		const struct own_node *n = own_node_by_name(a->own, m->target);
+
+		if (m->over || !m->remote || !n || own_member(a->own, n->id))
+			continue;
+		log_info("%s left the cluster: the move of %s to it is cancelled", m->target, m->uuid);
+		move_cancel(a, m->uuid, "the target left the cluster", false);
+	}
 }

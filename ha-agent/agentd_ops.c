@@ -9,7 +9,6 @@
 #include <openssl/evp.h>
 
 #include "ha-agent/agentd.h"
-#include "ha-agent/constraint.h"
 #include "lib/conf.h"
 #include "lib/log.h"
 
@@ -511,62 +510,7 @@ static void op_resolve(struct msg_call *call, void *daemon)
 		msg_reply(call, NULL);
 }
 
-/* --- guards and clients that go ------------------------------------------------------------------------------------------ */
-
-static void guard_release(struct agentd *a, const struct msg_client *client)
-{
-	for (struct guard **p = &a->guards; *p; ) {
-		struct guard *g = *p;
-
-		if (g->client != client) {
-			p = &g->next;
-			continue;
-		}
-		*p = g->next;
-		free(g);
-	}
-}
-
-static void op_guard(struct msg_call *call, void *daemon)
-{
-	struct agentd *a = daemon;
-	const char *resource;
-	struct guard *g;
-
-	if (!msg_call_str(call, "resource", &resource))
-		return;
-	if (msg_call_bool_opt(call, "done", false)) {
-		guard_release(a, msg_call_client(call));
-		msg_reply(call, NULL);
-		return;
-	}
-	g = calloc(1, sizeof(*g));
-	if (!g || strlen(resource) >= sizeof(g->resource)) {
-		free(g);
-		msg_error(call, -EINVAL, "resource: too long");
-		return;
-	}
-	strncpy(g->resource, resource, sizeof(g->resource) - 1);
-	g->client = msg_call_client(call);
-	g->next = a->guards;
-	a->guards = g;
-	msg_reply(call, NULL);
-}
-
-static void guard_client_gone(struct agentd *a, const struct msg_client *client)
-{
-	for (struct guard **p = &a->guards; *p; ) {
-		struct guard *g = *p;
-
-		if (g->client != client) {
-			p = &g->next;
-			continue;
-		}
-		*p = g->next;
-		constraint_cleanup("--abandon", g->resource);
-		free(g);
-	}
-}
+/* --- clients that go ----------------------------------------------------------------------------------------------------- */
 
 static void accept_client_gone(struct agentd *a, const struct msg_client *client)
 {

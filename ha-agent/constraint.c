@@ -22,7 +22,9 @@ void constraint_xpath(char *buf, size_t size, const char *resource, const char *
 		snprintf(buf, size, "//rsc_location[@id='']");
 		return;
 	}
-	if (resource)
+	if (resource && node)
+		snprintf(buf, size, "//rsc_location[@id='haven-move-%s-from-%s'][@rsc='%s']", resource, node, resource);
+	else if (resource)
 		snprintf(buf, size, "//rsc_location[starts-with(@id,'haven-move-%s-from-')][@rsc='%s']", resource, resource);
 	else if (node)	/* XPath 1.0 has no ends-with() */
 		snprintf(buf, size, "//rsc_location[starts-with(@id,'haven-move-')]"
@@ -47,11 +49,11 @@ static int haven_path(char *path, size_t size)
 	return access(path, X_OK) ? -errno : 0;
 }
 
-void constraint_cleanup(const char *option, const char *name)
+int constraint_cleanup(const char *option, const char *name)
 {
 	char program[PATH_MAX], verb[] = "cleanup", opt[32], arg[256];
 	char *argv[] = { program, verb, option ? opt : arg, option ? arg : NULL, NULL };
-	int fds[3] = { -1, -1, -1 };
+	int fds[3] = { -1, -1, -1 }, pidfd = -1, rc;
 	struct err err = { 0 };
 
 	while (waitpid(-1, NULL, WNOHANG) > 0)
@@ -59,7 +61,12 @@ void constraint_cleanup(const char *option, const char *name)
 	snprintf(opt, sizeof(opt), "%s", option ? option : "");
 	snprintf(arg, sizeof(arg), "%s", name);
 	if (access("/usr/sbin/crm_resource", X_OK))
-		return;		/* no Pacemaker */
-	if (haven_path(program, sizeof(program)) || spawn_program(argv, NULL, fds, 3, NULL, &err) < 0)
-		log_warn("haven cleanup %s %s cannot be run: %s", opt, arg, err.text);
+		return -ENOENT;
+	rc = haven_path(program, sizeof(program));
+	if (!rc)
+		rc = spawn_program(argv, NULL, fds, 3, &pidfd, &err);
+	if (rc >= 0)
+		return pidfd;
+	log_warn("haven cleanup %s %s cannot be run: %s", opt, arg, err.text);
+	return rc;
 }

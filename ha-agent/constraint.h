@@ -11,8 +11,11 @@
 
 #include <stddef.h>
 
-/* ha-agentd: starts `haven cleanup [OPTION] NAME` (haven_follow.c has the order of things) and does not wait for it. */
-void constraint_cleanup(const char *option, const char *name);
+/*
+ * ha-agentd: starts `haven cleanup [OPTION] NAME` (haven_follow.c has the order of things) and does not wait for it. Its pidfd,
+ * the caller's, which is readable once it has ended; -ENOENT without Pacemaker, -errno.
+ */
+int constraint_cleanup(const char *option, const char *name);
 
 /* The XPath that finds them; NULL: any. Names that are no Pacemaker ids give an expression that matches nothing. */
 void constraint_xpath(char *buf, size_t size, const char *resource, const char *node);

@@ -7,25 +7,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <crm/stonith-ng.h>
 #include <jansson.h>
 
+#include "ha-agent/fence_book.h"
 #include "ha-agent/fence_watch.h"
 #include "lib/atomic_file.h"
 #include "lib/log.h"
 
-#define NAME_MAX_LEN 128
-#define NODES 64
-#define KEYS_MAX 4096
 #define RETRY_MS 1000
 #define HISTORY_TIMEOUT_S 10
 
 /* One packet each way (a pipe write of this size is atomic). */
-struct packet { uint32_t marks; bool rebooted; char node[NAME_MAX_LEN]; };
+struct packet { uint32_t marks; bool rebooted; char node[FENCE_NAME]; };
 
-struct marked { char node[NAME_MAX_LEN]; uint32_t marks; int skip; };
+struct counted { char node[FENCE_NAME]; uint32_t marks; };
 
 struct fence_watch {
 	qb_loop_t *loop;
@@ -33,34 +32,42 @@ struct fence_watch {
 	void *arg;
 	int up[2], down[2];		/* thread -> loop, loop -> thread */
 	pthread_t thread;
-	struct marked mine[NODES]; int n_mine;		/* the loop's counters */
+	struct counted mine[FENCE_NODES]; int n_mine;	/* the loop's counters */
 	/* the thread's */
-	struct marked marks[NODES]; int n_marks;
+	struct fence_book book;
 	char *state_file, *boot_id;
-	json_t *known;			/* {key: true} */
 	stonith_t *st;
 	int st_fd;
 	bool look;
+	char ended[FENCE_NODES][FENCE_NAME]; int n_ended;	/* targets of fencings that were just said to have ended */
 };
 
-static struct marked *marked_find(struct marked *list, int *n, const char *node)
+static struct counted *counted_find(struct fence_watch *w, const char *node)
 {
-	for (int i = 0; i < *n; i++)
-		if (!strcmp(list[i].node, node))
-			return &list[i];
-	if (*n == NODES)
+	for (int i = 0; i < w->n_mine; i++)
+		if (!strcmp(w->mine[i].node, node))
+			return &w->mine[i];
+	if (w->n_mine == FENCE_NODES)
 		return NULL;
-	memset(&list[*n], 0, sizeof(list[*n]));
-	snprintf(list[*n].node, NAME_MAX_LEN, "%s", node);
-	return &list[(*n)++];
+	memset(&w->mine[w->n_mine], 0, sizeof(w->mine[0]));
+	snprintf(w->mine[w->n_mine].node, FENCE_NAME, "%s", node);
+	return &w->mine[w->n_mine++];
+}
+
+static int64_t watch_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
 /* --- the thread ---------------------------------------------------------------------------------------------------- */
 
 static void watch_save(struct fence_watch *w)
 {
-	json_t *j = json_pack("{s:s,s:O}", "boot", w->boot_id, "known", w->known);
-	char *text = json_dumps(j, JSON_COMPACT);
+	json_t *j = fence_book_save(&w->book, w->boot_id);
+	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
 
 	if (text)
 		(void)atomic_file_write(w->state_file, text, strlen(text), 0600);
@@ -68,16 +75,15 @@ static void watch_save(struct fence_watch *w)
 	json_decref(j);
 }
 
-static void watch_load(struct fence_watch *w)
+static int watch_load(struct fence_watch *w)
 {
-	json_t *j = json_load_file(w->state_file, 0, NULL), *known = json_object_get(j, "known");
-	const char *boot = json_string_value(json_object_get(j, "boot"));
+	json_t *j = json_load_file(w->state_file, 0, NULL);
+	int rc = fence_book_init(&w->book, watch_now_ns());
 
-	if (json_is_object(known) && boot && !strcmp(boot, w->boot_id))
-		w->known = json_incref(known);
-	else
-		w->known = json_object();
+	if (!rc)
+		(void)fence_book_load(&w->book, j, w->boot_id);
 	json_decref(j);
+	return rc;
 }
 
 static bool watch_cuts_power(const char *action)
@@ -85,8 +91,9 @@ static bool watch_cuts_power(const char *action)
 	return action && (!strcmp(action, "off") || !strcmp(action, "reboot") || !strcmp(action, "poweroff"));
 }
 
-static void watch_tell(struct fence_watch *w, const struct marked *m)
+static void watch_tell(struct fence_watch *w, const char *node)
 {
+	struct fence_marked *m = fence_book_node(&w->book, node);
 	struct packet p = { .marks = m->marks };
 
 	memcpy(p.node, m->node, sizeof(p.node));
@@ -101,66 +108,78 @@ static int watch_history(struct fence_watch *w, stonith_history_t **ret)
 	return rc < 0 ? rc : 0;
 }
 
-static bool watch_running(const stonith_history_t *h)
+static struct fence_entry watch_entry(const stonith_history_t *h, char *key, size_t size)
 {
-	return h->state != st_done && h->state != st_failed && h->state != st_duplicate;
-}
+	struct fence_entry e = {
+		.target = h->target, .key = key, .cuts_power = watch_cuts_power(h->action),
+		.running = h->state != st_done && h->state != st_failed && h->state != st_duplicate,
+		.succeeded = h->state == st_done,
+		.completed_ns = (int64_t)h->completed * 1000000000 + h->completed_nsec,
+	};
 
-/* A finished entry that was not there before: tell it, unless a mark excludes it. mark: nothing is told. */
-static bool watch_entry(struct fence_watch *w, const stonith_history_t *h, bool excluded)
-{
-	char key[512];
-	struct marked *m;
-
-	if (!h->target || !watch_cuts_power(h->action) || watch_running(h))
-		return false;
-	snprintf(key, sizeof(key), "%s %s %s %s %lld.%09ld", h->target, h->action, h->delegate ? h->delegate : "-",
+	snprintf(key, size, "%s %s %s %s %lld.%09ld", h->target, h->action ? h->action : "-", h->delegate ? h->delegate : "-",
 		 h->origin ? h->origin : "-", (long long)h->completed, h->completed_nsec);
-	if (json_object_get(w->known, key))
-		return false;
-	if (json_object_size(w->known) >= KEYS_MAX)
-		json_object_clear(w->known);
-	json_object_set_new(w->known, key, json_true());
-	m = marked_find(w->marks, &w->n_marks, h->target);
-	if (!m || excluded)
-		return true;
-	if (m->skip > 0)
-		m->skip--;
-	else if (h->state == st_done)
-		watch_tell(w, m);
-	return true;
+	return e;
 }
 
+static bool watch_is_live(const struct fence_watch *w, const char *target)
+{
+	for (int i = 0; i < w->n_ended; i++)
+		if (!strcmp(w->ended[i], target))
+			return true;
+	return false;
+}
+
+/* The whole history; mark: a node that came back, whose entries are of a former boot. */
 static int watch_read(struct fence_watch *w, const struct packet *mark)
 {
-	stonith_history_t *list = NULL, *h;
-	struct marked *m = mark ? marked_find(w->marks, &w->n_marks, mark->node) : NULL;
-	bool changed = false;
+	stonith_history_t *list = NULL;
+	int64_t now = watch_now_ns();
+	bool changed = false, tell;
+	char key[512];
 	int rc = watch_history(w, &list);
 
-	if (m)
-		m->marks = mark->marks;
-	if (m && mark->rebooted)
-		m->skip = 0;
-	for (h = rc ? NULL : list; h; h = h->next) {
-		bool of_mark = mark && h->target && !strcmp(h->target, mark->node);
+	if (mark)
+		fence_book_mark(&w->book, mark->node, mark->marks, mark->rebooted, rc == 0, now);
+	for (stonith_history_t *h = rc ? NULL : list; h; h = h->next) {
+		struct fence_entry e;
 
-		changed |= watch_entry(w, h, of_mark);
-		if (m && mark->rebooted && of_mark && watch_cuts_power(h->action) && watch_running(h))
-			m->skip++;
+		if (!h->target)
+			continue;
+		e = watch_entry(h, key, sizeof(key));
+		if (mark && !strcmp(h->target, mark->node)) {
+			changed |= fence_book_exclude(&w->book, &e, mark->rebooted);
+			continue;
+		}
+		changed |= fence_book_entry(&w->book, &e, watch_is_live(w, h->target), &tell);
+		if (tell)
+			watch_tell(w, h->target);
 	}
 	stonith_history_free(list);
+	if (rc)
+		return rc;
+	w->n_ended = 0;
+	fence_book_read(&w->book, now);
 	if (changed)
 		watch_save(w);
-	return rc;
+	return 0;
 }
 
 /* libstonithd's callbacks carry no argument. */
 static struct fence_watch *the_watch;
 
-static void watch_on_notice(stonith_t *st, stonith_event_t *e)
+static void watch_on_synced(stonith_t *st, stonith_event_t *e)
 {
 	the_watch->look = true;
+}
+
+static void watch_on_fence(stonith_t *st, stonith_event_t *e)
+{
+	struct fence_watch *w = the_watch;
+
+	w->look = true;
+	if (e && e->target && e->result == 0 && !watch_is_live(w, e->target) && w->n_ended < FENCE_NODES)
+		snprintf(w->ended[w->n_ended++], FENCE_NAME, "%s", e->target);
 }
 
 static void watch_close(struct fence_watch *w)
@@ -182,8 +201,9 @@ static void watch_open(struct fence_watch *w)
 		watch_close(w);
 		return;
 	}
-	w->st->cmds->register_notification(w->st, T_STONITH_NOTIFY_FENCE, watch_on_notice);
-	w->st->cmds->register_notification(w->st, T_STONITH_NOTIFY_HISTORY_SYNCED, watch_on_notice);
+	w->n_ended = 0;
+	w->st->cmds->register_notification(w->st, T_STONITH_NOTIFY_FENCE, watch_on_fence);
+	w->st->cmds->register_notification(w->st, T_STONITH_NOTIFY_HISTORY_SYNCED, watch_on_synced);
 	w->look = true;
 }
 
@@ -194,7 +214,7 @@ static bool watch_command(struct fence_watch *w)
 
 	if (read(w->down[0], &p, sizeof(p)) != sizeof(p))
 		return false;
-	p.node[NAME_MAX_LEN - 1] = '\0';
+	p.node[FENCE_NAME - 1] = '\0';
 	if (watch_read(w, &p))
 		watch_close(w);
 	return true;
@@ -234,11 +254,11 @@ static int32_t watch_ready(int32_t fd, int32_t revents, void *data)
 {
 	struct fence_watch *w = data;
 	struct packet p;
-	struct marked *m;
+	struct counted *m;
 
 	if (read(fd, &p, sizeof(p)) != sizeof(p))
 		return 0;
-	m = marked_find(w->mine, &w->n_mine, p.node);
+	m = counted_find(w, p.node);
 	if (m && m->marks == p.marks)
 		w->fenced(w->arg, p.node);
 	else
@@ -262,7 +282,8 @@ int fence_watch_start(qb_loop_t *loop, const char *state_file, const char *boot_
 	if (!w->state_file || !w->boot_id || pipe2(w->up, O_CLOEXEC) || pipe2(w->down, O_CLOEXEC))
 		return -errno;
 	fcntl(w->up[0], F_SETFL, O_NONBLOCK);
-	watch_load(w);
+	if (watch_load(w))
+		return -ENOMEM;
 	the_watch = w;
 	if (qb_loop_poll_add(loop, QB_LOOP_HIGH, w->up[0], POLLIN, w, watch_ready))
 		return -ENOMEM;
@@ -273,7 +294,7 @@ int fence_watch_start(qb_loop_t *loop, const char *state_file, const char *boot_
 void fence_watch_mark(struct fence_watch *w, const char *node, bool rebooted)
 {
 	struct packet p = { .rebooted = rebooted };
-	struct marked *m = w ? marked_find(w->mine, &w->n_mine, node) : NULL;
+	struct counted *m = w ? counted_find(w, node) : NULL;
 
 	if (!m)
 		return;
@@ -293,7 +314,7 @@ void fence_watch_stop(struct fence_watch *w)
 	close(w->up[0]);
 	close(w->up[1]);
 	close(w->down[0]);
-	json_decref(w->known);
+	fence_book_dispose(&w->book);
 	free(w->state_file);
 	free(w->boot_id);
 	free(w);

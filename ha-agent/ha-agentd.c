@@ -22,7 +22,6 @@
 #include <qb/qbutil.h>
 
 #include "ha-agent/agentd.h"
-#include "ha-agent/constraint.h"
 #include "ha-agent/own_codec.h"
 #include "lib/conf.h"
 #include "lib/grant.h"
@@ -187,8 +186,12 @@ static void agentd_hv_event(struct msg_peer *p, const json_t *event, void *arg)
 	const json_t *dom = json_object_get(event, "domain");
 	struct own_local l;
 
-	if (!a->own || !a->own->known || !name || !agentd_parse_local(a, json_is_object(dom) ? dom : event, &l))
+	if (!a->own || !name || !agentd_parse_local(a, json_is_object(dom) ? dom : event, &l))
 		return;
+	if (!a->own->known) {
+		own_nudge(a->own, l.uuid);	/* younger than the list that is on its way */
+		return;
+	}
 	if (!strcmp(name, "domain-destroyed"))
 		l.copy = OWN_NONE;
 	else if (strcmp(name, "domain-created") && strcmp(name, "domain-changed"))
@@ -287,7 +290,7 @@ static void act_refreshed(int rc, const json_t *reply, int *fds, int nfds, void 
 			memset(&l, 0, sizeof(l));
 			memcpy(l.uuid, t->uuid, sizeof(l.uuid));
 		}
-		own_local(t->a->own, &l);
+		own_refreshed(t->a->own, &l);
 	}
 	act_end(t, rc, 0, false, "");
 }
@@ -514,7 +517,7 @@ static void agentd_on_nodes(void *arg, uint32_t me, const struct corolink_node *
 	if (first)
 		agentd_list_hv(a);
 	if (first)	/* what a command that died with the ha-agentd of before left */
-		constraint_cleanup("--abandon-from", own_node_name(a->own, me));
+		guard_cleanup("--abandon-from", own_node_name(a->own, me));
 }
 
 static void agentd_on_view(void *arg, uint64_t view, const uint32_t *members, int n)
@@ -524,10 +527,11 @@ static void agentd_on_view(void *arg, uint64_t view, const uint32_t *members, in
 
 	log_info("membership %016llx: %d of %d nodes", (unsigned long long)view, n, a->n_nodes);
 	own_view(a->own, view, members, n);
+	move_cancel_lost(a);
 	/* What a `haven migrate` on a node that went away left behind, its members take away; the first of them does it. */
 	for (int i = 0; i < a->own->n_nodes; i++)
 		if ((before & ~a->own->members) & (UINT64_C(1) << i) && n > 0 && members[0] == a->own->me)
-			constraint_cleanup("--abandon-from", a->own->nodes[i].name);
+			guard_cleanup("--abandon-from", a->own->nodes[i].name);
 	after_view(a);
 	agentd_settle_later(a);
 }

@@ -57,8 +57,8 @@ void haven_cancel_move(const char *uuid);	/* asks for it, waits for nothing */
 int haven_end_move(const char *uuid);
 bool haven_pacemaker_idle(void);		/* the scheduler has nothing under way at this moment */
 int haven_wait_pacemaker(void);	/* until nothing is under way; -ETIMEDOUT: something still is, and it printed so */
-/* Ends the domain's move, removes Haven's constraint, has Pacemaker forget the failure. An exit status; it printed why. */
-int haven_put_back(const char *uuid, const char *resource);
+/* Ends the domain's move, removes Haven's constraint (put on `from`; NULL: anywhere), has Pacemaker forget the failure. An exit status; it printed why. */
+int haven_put_back(const char *uuid, const char *resource, const char *from);
 /* Makes Pacemaker forget a failed move and look again. 0 or -errno with err. */
 int haven_clear_failure(const char *resource, struct err *err);
 

@@ -281,7 +281,7 @@ static int drain_put_back(struct drain *dr)
 	else {
 		for (size_t i = 0; i < dr->n; i++)
 			(void)(dr->guests[i].left ? haven_unpin(dr->guests[i].resource) :
-			       haven_put_back(dr->guests[i].uuid, dr->guests[i].resource));
+			       haven_put_back(dr->guests[i].uuid, dr->guests[i].resource, NULL));
 		haven_guard_release(dr->guard);
 		haven_fail("cancelled: %s takes guests again", dr->node);
 	}

@@ -15,6 +15,8 @@
 #define CLEAR_S 30
 #define SETTLE_S 120		/* how long Pacemaker may take for what follows a move: migrate_from, stop */
 #define RULE_S (4 * 3600)	/* a constraint that everybody died on ends by itself after this */
+#define LOOK_US 300000
+#define ASK_S 10
 #define DELETE_TRIES 5
 #define ENDING_TRIES 100	/* of 100 ms each, until a cancelled move's end is known */
 
@@ -81,40 +83,71 @@ int haven_end_move(const char *uuid)
 	return -ETIMEDOUT;
 }
 
-int haven_wait_pacemaker(void)
+/* The value of an attribute in a tool's XML, into buf; "" when it is not there. */
+static void xml_value(const char *xml, const char *attribute, char *buf, size_t size)
 {
-	char seconds[24];
-	struct err err;
+	const char *at = strstr(xml, attribute);
 
-	snprintf(seconds, sizeof(seconds), "--timeout=%d", SETTLE_S);
-	if (crm_run(NULL, &err, SETTLE_S + 10, "crm_resource", "--wait", seconds, NULL) == 0)
-		return 0;
-	fprintf(stderr, "haven: Pacemaker is still busy: %s\n", err.text);
-	return -ETIMEDOUT;
+	snprintf(buf, size, "%.*s", at ? (int)strcspn(at + strlen(attribute), "\"") : 0, at ? at + strlen(attribute) : "");
 }
 
 bool haven_pacemaker_idle(void)
 {
-	char *dc = NULL, *state = NULL;
-	bool idle = false;
+	char dc[128] = "", state[64] = "", option[160], *xml = NULL;
 
-	if (crm_run(&dc, NULL, CLEAR_S, "crmadmin", "--quiet", "--dc_lookup", NULL) == 0 && strcspn(dc, " \n") > 0) {
-		dc[strcspn(dc, " \n")] = '\0';
-		idle = crm_run(&state, NULL, CLEAR_S, "crmadmin", "--status", dc, NULL) == 0 && strstr(state, "S_IDLE");
-	}
-	free(dc);
-	free(state);
-	return idle;
+	if (crm_run(&xml, NULL, ASK_S, "crmadmin", "--dc_lookup", "--output-as=xml", NULL))
+		return false;
+	xml_value(xml, "<dc node_name=\"", dc, sizeof(dc));
+	free(xml);
+	xml = NULL;
+	snprintf(option, sizeof(option), "--status=%s", dc);
+	if (!*dc || crm_run(&xml, NULL, ASK_S, "crmadmin", option, "--output-as=xml", NULL))
+		return false;
+	xml_value(xml, " state=\"", state, sizeof(state));
+	free(xml);
+	return !strcmp(state, "S_IDLE");
 }
 
-/* Does Pacemaker hold a failed operation of it? */
-static bool has_failed(const char *resource)
+/*
+ * The controller itself is asked. crm_resource --wait works out anew what might be done, and waits for ever for what the controller
+ * sees no reason to do, a stonith resource that would balance better elsewhere, say. Idle is what is idle at two looks.
+ */
+int haven_wait_pacemaker(void)
+{
+	time_t end = time(NULL) + SETTLE_S;
+	int idle = 0;
+
+	while (idle < 2 && time(NULL) < end) {
+		idle = haven_pacemaker_idle() ? idle + 1 : 0;
+		if (idle < 2)
+			usleep(LOOK_US);
+	}
+	if (idle == 2)
+		return 0;
+	fprintf(stderr, "haven: Pacemaker is still busy after %d s\n", SETTLE_S);
+	return -ETIMEDOUT;
+}
+
+/* Does Pacemaker hold a failed operation of it? node: where a move of it failed, or "". */
+static bool has_failed(const char *resource, char *node, size_t size)
 {
 	char want[200], *xml = NULL, *at, *end;
 	bool failed = false;
 
+	*node = '\0';
 	if (crm_run(&xml, NULL, CLEAR_S, "crm_mon", "--one-shot", "--output-as=xml", NULL))
 		return false;
+	snprintf(want, sizeof(want), "op_key=\"%s_migrate_", resource);
+	at = strstr(xml, want);
+	end = at ? strchr(at, '>') : NULL;
+	if (end) {
+		failed = true;
+		*end = '\0';
+		at = strstr(at, " node=\"");
+		if (at)
+			snprintf(node, size, "%.*s", (int)strcspn(at + 7, "\""), at + 7);
+		*end = '>';
+	}
 	snprintf(want, sizeof(want), "<resource id=\"%s\"", resource);
 	for (at = xml; !failed && (at = strstr(at, want)); at = end) {
 		end = strchr(at, '>');
@@ -124,8 +157,6 @@ static bool has_failed(const char *resource)
 		failed = strstr(at, "failed=\"true\"") || strstr(at, "blocked=\"true\"");
 		*end = '>';
 	}
-	snprintf(want, sizeof(want), "op_key=\"%s_migrate_", resource);
-	failed = failed || strstr(xml, want);
 	free(xml);
 	return failed;
 }
@@ -135,13 +166,19 @@ static bool has_failed(const char *resource)
 int haven_guard(int *fd, const char *resource)
 {
 	json_t *req = json_pack("{s:s,s:s}", "op", "guard", "resource", resource);
+	time_t end = time(NULL) + SETTLE_S + CLEAR_S;
 	struct err err;
 	int rc = 0;
 
 	if (*fd < 0)
 		rc = *fd = msg_connect("ha-agentd.sock", &err);
-	if (rc >= 0)
+	while (rc >= 0) {
 		rc = msg_call(*fd, req, NULL, 0, NULL, NULL, NULL, 5000, NULL, NULL, &err);
+		if (rc != -EAGAIN || haven_interrupted || time(NULL) > end)
+			break;
+		usleep(LOOK_US);	/* what an earlier command left is being cleaned up */
+		rc = 0;
+	}
 	json_decref(req);
 	return rc < 0 ? haven_fail("%s", err.text) : 0;
 }
@@ -198,17 +235,18 @@ int haven_unpin(const char *resource)
  * and it then stops the guest on both nodes: so the move ends first, one way or the other, then what caused it goes, then
  * Pacemaker forgets the failure.
  */
-int haven_put_back(const char *uuid, const char *resource)
+int haven_put_back(const char *uuid, const char *resource, const char *from)
 {
+	char node[128];
 	struct err err;
 
 	if (haven_end_move(uuid))
 		haven_fail("the move is not over after %d s; haven status shows where it stands", ENDING_TRIES / 10);
 	usleep(500 * 1000);	/* Pacemaker records the agent's answer */
 	(void)haven_wait_pacemaker();
-	if (constraints_delete(resource, NULL))
+	if (constraints_delete(resource, from))
 		return HAVEN_FAILED;
-	if (has_failed(resource) && haven_clear_failure(resource, &err))
+	if (has_failed(resource, node, sizeof(node)) && haven_clear_failure(resource, &err))
 		return haven_fail("%s", err.text);
 	return HAVEN_OK;
 }
@@ -218,36 +256,77 @@ static int refresh_on(const char *resource, const char *node, struct err *err)
 	return crm_run(NULL, err, CLEAR_S, "crm_resource", "--refresh", "--resource", resource, "--node", node, NULL);
 }
 
+/* Every member but those two. */
+static int refresh_others(const json_t *status, const char *resource, const char *owner, const char *failed, struct err *err)
+{
+	const json_t *n;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(json_object_get(status, "nodes"), i, n) {
+		const char *name = haven_str(n, "name");
+
+		if (!rc && haven_true(n, "member") && strcmp(name, owner) && strcmp(name, failed))
+			rc = refresh_on(resource, name, err);
+	}
+	return rc;
+}
+
+static bool is_member(const json_t *status, const char *node)
+{
+	const json_t *n = *node ? haven_find_node(status, node) : NULL;
+
+	return n && haven_true(n, "member");
+}
+
 /*
- * The owner's node comes last. Were it first, the scheduler would meet an older, successful move to it in another node's
- * history without its end in the owner's, call that an unfinished move, and restart the guest.
+ * The node on which the move failed comes last: as long as its failure stands Pacemaker leaves the resource alone. Was it cleared
+ * first, the scheduler would meet an older, successful move to it in another node's history without its end in its own, call that
+ * an unfinished move, and restart the guest; or, when the guest did move after all, it would not find it where it is, and start it.
+ * Where no move failed the owner is last.
  */
 int haven_clear_failure(const char *resource, struct err *err)
 {
 	json_t *status = haven_status();
-	const json_t *d = status ? haven_find_domain(status, resource) : NULL, *n;
+	const json_t *d = status ? haven_find_domain(status, resource) : NULL;
 	const char *owner = d ? haven_str(d, "owner") : "";
-	size_t i;
+	char failed[128];
 	int rc = status ? 0 : err_set(err, -ENOTCONN, "ha-agentd does not answer; start it");
 
-	json_array_foreach(json_object_get(status, "nodes"), i, n)
-		if (!rc && haven_true(n, "member") && strcmp(haven_str(n, "name"), owner))
-			rc = refresh_on(resource, haven_str(n, "name"), err);
-	if (!rc && *owner)
+	(void)has_failed(resource, failed, sizeof(failed));
+	if (!rc)
+		rc = refresh_others(status, resource, owner, failed, err);
+	if (!rc && is_member(status, owner) && strcmp(owner, failed))
 		rc = refresh_on(resource, owner, err);
+	if (!rc && is_member(status, failed))
+		rc = refresh_on(resource, failed, err);
 	json_decref(status);
 	return rc;
 }
 
-static int abandon(const char *resource)
+/* Nothing, unless that node's constraint stands: then its command is gone, and the move with it. */
+static int abandon(const char *resource, const char *from)
 {
-	json_t *status = haven_status();
-	const json_t *d = status ? haven_find_domain(status, resource) : NULL;
-	char uuid[64];
+	const json_t *d;
+	json_t *status;
+	char xpath[512], uuid[64];
 
+	constraint_xpath(xpath, sizeof(xpath), resource, from);
+	if (crm_run(NULL, NULL, CLEAR_S, "cibadmin", "--query", "--xpath", xpath, NULL))
+		return HAVEN_OK;
+	status = haven_status();
+	d = status ? haven_find_domain(status, resource) : NULL;
 	snprintf(uuid, sizeof(uuid), "%s", d ? haven_str(d, "uuid") : "");
 	json_decref(status);
-	return *uuid ? haven_put_back(uuid, resource) : constraints_delete(resource, NULL);
+	return *uuid ? haven_put_back(uuid, resource, from) : constraints_delete(resource, from);
+}
+
+static int abandon_here(const char *resource)
+{
+	char host[128] = "";
+
+	gethostname(host, sizeof(host) - 1);
+	return abandon(resource, host);
 }
 
 /* Every resource that a constraint made on that node stands for. */
@@ -265,7 +344,7 @@ static int abandon_from(const char *node)
 		if (!end)
 			break;
 		*end = '\0';
-		rc = abandon(at);
+		rc = abandon(at, node);
 	}
 	free(xml);
 	return rc;
@@ -273,22 +352,28 @@ static int abandon_from(const char *node)
 
 static int run_cleanup(int argc, char **argv)
 {
+	const char *resource = argc == 3 ? argv[2] : argv[1];
+	char node[128];
 	struct err err;
 
 	if (argc == 3 && !strcmp(argv[1], "--abandon"))
-		return abandon(argv[2]);
+		return abandon_here(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "--abandon-from"))
 		return abandon_from(argv[2]);
-	if (argc != 2 || argv[1][0] == '-')
+	if (argc == 3 && !strcmp(argv[1], "--failed")) {
+		if (!has_failed(resource, node, sizeof(node)))
+			return HAVEN_OK;
+	} else if (argc != 2 || argv[1][0] == '-') {
 		return haven_usage(&haven_cmd_cleanup);
-	return haven_clear_failure(argv[1], &err) ? haven_fail("%s", err.text) : HAVEN_OK;
+	}
+	return haven_clear_failure(resource, &err) ? haven_fail("%s", err.text) : HAVEN_OK;
 }
 
 const struct haven_command haven_cmd_cleanup = {
-	"cleanup", "[--abandon] RESOURCE  or  --abandon-from NODE", "forgets a failed move",
+	"cleanup", "[--failed | --abandon] RESOURCE  or  --abandon-from NODE", "forgets a failed move",
 	"What ha-agentd does by itself after a failed move, with back-off, so that it is tried again: Pacemaker forgets the resource's history\n"
-	"on every node, the owner's last, and looks again where it runs. Use it rather than crm_resource --cleanup, which after an earlier\n"
+	"on every node, the one where the move failed last, and looks again where it runs. --failed: only if it holds a failure. Use it rather than crm_resource --cleanup, which after an earlier\n"
 	"move in the other direction makes Pacemaker restart the guest.\n"
-	"--abandon: also ends a move under way and removes Haven's location constraint of the resource, in the order that keeps the guest\n"
-	"running; --abandon-from NODE: of every move begun on NODE. ha-agentd does both when the command or its node died.", run_cleanup
+	"--abandon: also ends a move under way and removes this node's location constraint of the resource, in the order that keeps the guest\n"
+	"running (nothing is done when there is none); --abandon-from NODE: of every move begun on NODE. ha-agentd does both when the command or its node died.", run_cleanup
 };

@@ -23,10 +23,11 @@
 #define TRIES 4			/* a move that failed this often is given up */
 
 struct migrate {
-	char name[128], uuid[64], resource[128], from[128], to[128];
+	char name[128], uuid[64], resource[128], from[128], to[128], here[128];
 	bool json;
 	int guard;
 	long long seen;		/* the result told last before ours */
+	long long domid;	/* travels with it: another one is another start */
 	unsigned polls_moved;	/* since the record says it runs there */
 	int failures;
 	char *last;		/* progress line printed last */
@@ -140,7 +141,7 @@ static void guard_release(const struct migrate *m)
 
 /* --- watching ---------------------------------------------------------------------------------------------------------- */
 
-enum verdict { V_WAIT, V_MOVED, V_FAILED, V_CANCELLED, V_GONE };
+enum verdict { V_WAIT, V_MOVED, V_FAILED, V_CANCELLED, V_GONE, V_AFRESH };
 
 static enum verdict migrate_look(struct migrate *m, const json_t *status, json_t **result)
 {
@@ -161,6 +162,8 @@ static enum verdict migrate_look(struct migrate *m, const json_t *status, json_t
 	} else if (!strcmp(haven_str(news, "type"), "x-progress")) {
 		haven_print_progress(d, &m->last);
 	}
+	if (*haven_str(d, "owner") && m->domid && json_integer_value(json_object_get(d, "domid")) != m->domid)
+		return V_AFRESH;
 	/* RUNNING counts a moment before the source's worker has told its figures. */
 	if (!strcmp(haven_str(d, "owner"), m->to) && !*haven_str(d, "intent"))
 		return *result || ++m->polls_moved > RESULT_POLLS ? V_MOVED : V_WAIT;
@@ -173,7 +176,7 @@ static int migrate_put_back(struct migrate *m, const char *why)
 {
 	json_t *status;
 	const json_t *d;
-	int rc = haven_put_back(m->uuid, m->resource);
+	int rc = haven_put_back(m->uuid, m->resource, m->here);
 
 	if (!rc)
 		guard_release(m);
@@ -191,7 +194,7 @@ static int migrate_put_back(struct migrate *m, const char *why)
 /* A constraint taken away in mid-transition makes Pacemaker plan anew: it goes when nothing is under way. */
 static void migrate_settle(struct migrate *m)
 {
-	if (*m->resource && haven_put_back(m->uuid, m->resource) == HAVEN_OK)
+	if (*m->resource && haven_put_back(m->uuid, m->resource, m->here) == HAVEN_OK)
 		guard_release(m);
 }
 
@@ -243,8 +246,9 @@ static int migrate_watch(struct migrate *m, double begun)
 	else if (v == V_FAILED || v == V_CANCELLED)
 		rc = migrate_put_back(m, m->error);
 	else {
-		(void)haven_put_back(m->uuid, m->resource);
-		rc = haven_fail("%s stopped while it was to be moved%s%s; haven status shows what is now", m->name, *m->error ? ": " : "", m->error);
+		migrate_settle(m);
+		rc = haven_fail("%s was not moved: it ended meanwhile%s%s%s; haven status shows what is now", m->name,
+				v == V_AFRESH ? " and was started afresh" : "", *m->error ? ": " : "", m->error);
 	}
 	json_decref(result);
 	return rc;
@@ -298,7 +302,9 @@ static int migrate_begin(struct migrate *m, const char *name, const char *to)
 		snprintf(m->resource, sizeof(m->resource), "%s", haven_str(d, "resource"));
 		snprintf(m->from, sizeof(m->from), "%s", haven_str(d, "owner"));
 		snprintf(m->to, sizeof(m->to), "%s", to);
+		gethostname(m->here, sizeof(m->here) - 1);
 		m->seen = json_integer_value(json_object_get(json_object_get(d, "news"), "seq"));
+		m->domid = json_integer_value(json_object_get(d, "domid"));
 	}
 	json_decref(status);
 	if (!rc && *m->resource)

@@ -2,12 +2,12 @@
 # the ownership protocol: pure, shared with its tests
 noinst_LIBRARIES += ha-agent/libown.a
 ha_agent_libown_a_SOURCES = ha-agent/ownership.c ha-agent/ownership_rules.c ha-agent/ownership.h ha-agent/own_codec.c \
-	ha-agent/own_codec.h
+	ha-agent/own_codec.h ha-agent/fence_book.c ha-agent/fence_book.h
 ha_agent_libown_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 
 sbin_PROGRAMS += ha-agent/ha-agentd
 ha_agent_ha_agentd_SOURCES = ha-agent/ha-agentd.c ha-agent/agentd.h ha-agent/agentd_ops.c ha-agent/agentd_wait.c \
-	ha-agent/agentd_move.c ha-agent/agentd_after.c ha-agent/agentd_restore.c ha-agent/remote.c ha-agent/remote.h ha-agent/constraint.c ha-agent/constraint.h \
+	ha-agent/agentd_move.c ha-agent/agentd_after.c ha-agent/agentd_restore.c ha-agent/agentd_guard.c ha-agent/remote.c ha-agent/remote.h ha-agent/constraint.c ha-agent/constraint.h \
 	ha-agent/corosync_link.c ha-agent/corosync_link.h ha-agent/fence_watch.c ha-agent/fence_watch.h ha-agent/directory.c \
 	ha-agent/directory.h
 ha_agent_ha_agentd_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(CPG_CFLAGS) $(QUORUM_CFLAGS) $(CMAP_CFLAGS) $(STONITH_CFLAGS) \
@@ -39,3 +39,7 @@ dist_systemdsystemunit_DATA += units/ha-agentd.service
 check_PROGRAMS += tests/unit/test_ownership
 tests_unit_test_ownership_SOURCES = tests/unit/test_ownership.c
 tests_unit_test_ownership_LDADD = ha-agent/libown.a $(JANSSON_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_fence_book
+tests_unit_test_fence_book_SOURCES = tests/unit/test_fence_book.c
+tests_unit_test_fence_book_LDADD = ha-agent/libown.a $(JANSSON_LIBS) $(UNIT_LIBS)

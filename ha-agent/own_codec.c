@@ -199,7 +199,7 @@ int own_msg_decode(const json_t *j, struct own_msg *m)
 		return -EBADMSG;
 	if (m->type == OWN_M_REPORT)
 		rc = own_report_decode(json_object_get(j, "report"), &m->report);
-	else if (!*m->uuid && m->type != OWN_M_LEAVE)
+	else if (!*m->uuid && m->type != OWN_M_LEAVE && m->type != OWN_M_PROBE && m->type != OWN_M_ALIVE)
 		rc = -EBADMSG;
 	if (rc)
 		own_msg_release(m);

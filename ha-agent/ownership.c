@@ -18,7 +18,8 @@ static const char *const copy_names[] = {
 };
 
 static const char *const type_names[OWN_M_TYPES] = {
-	"none", "report", "ack", "nack", "begin", "running", "abort", "claim", "release", "ask", "leave", "want", "config"
+	"none", "report", "ack", "nack", "begin", "running", "abort", "claim", "release", "ask", "leave", "want", "config",
+	"probe", "alive"
 };
 
 const char *own_copy_name(enum own_copy c)
@@ -213,6 +214,17 @@ int own_load_domain(struct own *o, const char *uuid, const struct own_record *re
 	return config && !d->config ? -ENOMEM : 0;
 }
 
+/*
+ * What was known of the copy is out of date. A look that is under way, or the list that a new connection to hypervisord begins
+ * with, may have been taken before.
+ */
+void own_look_again(struct own *o, struct own_dom *d)
+{
+	d->fresh = false;
+	if (d->busy == OWN_DO_REFRESH || !o->hv_up)
+		d->relook = true;
+}
+
 /* Disk first: what could not be written was not heard. config NULL: keep the present one unless the hash moved on. */
 int own_set_record(struct own *o, struct own_dom *d, const struct own_record *rec, const char *config)
 {
@@ -242,7 +254,7 @@ int own_set_record(struct own *o, struct own_dom *d, const struct own_record *re
 	d->rec = *rec;
 	d->config = next.config;
 	d->begun = next.begun;
-	d->fresh = false;
+	own_look_again(o, d);
 	if (o->ops->changed)
 		o->ops->changed(o->arg, d);
 	return 0;
@@ -299,6 +311,49 @@ static void own_forget(struct own *o)
 	o->told_full = false;
 }
 
+static void own_probe(struct own *o, struct own_node *n)
+{
+	struct own_msg m = { .type = OWN_M_PROBE, .whom = n->id };
+
+	n->probe = m.serial = ++o->serial;
+	own_send(o, &m);
+}
+
+/* Who was said to be fenced and left without an answer is; who is still a member is asked again. */
+static bool own_settle_probes(struct own *o)
+{
+	bool changed = false;
+
+	for (int i = 0; i < o->n_nodes; i++) {
+		struct own_node *n = &o->nodes[i];
+
+		if (n->probe && (o->members & (UINT64_C(1) << i))) {
+			own_probe(o, n);
+		} else if (n->probe) {
+			n->probe = 0;
+			n->fenced = n->seen;
+			changed = true;
+		}
+	}
+	return changed;
+}
+
+/* A member has been seen since any fencing that is known of; its word of leaving stands. */
+static bool own_raise_members(struct own *o)
+{
+	bool changed = false;
+
+	for (int i = 0; i < o->n_nodes; i++) {
+		struct own_node *n = &o->nodes[i];
+
+		if (!(o->members & (UINT64_C(1) << i)) || n->fenced < n->seen || n->left >= n->seen)
+			continue;
+		n->seen = n->fenced + 1;
+		changed = true;
+	}
+	return changed;
+}
+
 void own_view(struct own *o, uint64_t view, const uint32_t *members, int n)
 {
 	uint64_t before = o->members;
@@ -321,6 +376,7 @@ void own_view(struct own *o, uint64_t view, const uint32_t *members, int n)
 			raised = true;
 		}
 	}
+	raised |= own_settle_probes(o);
 	if (raised)
 		(void)o->ops->persist_nodes(o->arg, o);
 	own_run(o);
@@ -329,6 +385,8 @@ void own_view(struct own *o, uint64_t view, const uint32_t *members, int n)
 void own_view_lost(struct own *o)
 {
 	own_forget(o);
+	for (int i = 0; i < o->n_nodes; i++)
+		o->nodes[i].probe = 0;		/* its answer could not arrive: nothing follows from the silence */
 	o->view = 0;
 	o->members = 0;
 	o->quorate = false;
@@ -348,6 +406,11 @@ void own_fenced(struct own *o, uint32_t id)
 
 	if (i < 0 || id == o->me)
 		return;
+	if (own_member(o, id)) {
+		own_probe(o, &o->nodes[i]);
+		own_run(o);
+		return;
+	}
 	o->nodes[i].fenced = o->nodes[i].seen;
 	(void)o->ops->persist_nodes(o->arg, o);
 	/* Members hear of it too: a report carries what is known of boots. */
@@ -494,6 +557,8 @@ static void own_on_running(struct own *o, struct own_dom *d, const struct own_ms
 	struct own_record rec = d->rec;
 
 	d->hold |= own_bit(o, m->from);
+	if (m->from == o->me && !own_holds(d))
+		d->told = false;	/* sent again just before it ended: the report that said so was overtaken */
 	if (!(m->epoch > rec.epoch || (m->epoch == rec.epoch && rec.owner == m->from))) {
 		own_refused(o, d, m);
 		d->told = false;	/* the record that stands in its way is reported, so that it goes above it */
@@ -649,6 +714,24 @@ static void own_on_leave(struct own *o, const struct own_msg *m)
 	(void)o->ops->persist_nodes(o->arg, o);
 }
 
+/* --- is it alive ---------------------------------------------------------------------------------------------------- */
+
+static void own_on_probe(struct own *o, const struct own_msg *m)
+{
+	struct own_msg reply = { .type = OWN_M_ALIVE, .whom = m->from, .serial = m->serial };
+
+	if (m->whom == o->me)
+		own_send(o, &reply);
+}
+
+static void own_on_alive(struct own *o, const struct own_msg *m)
+{
+	struct own_node *n = &o->nodes[own_index(o, m->from)];
+
+	if (m->whom == o->me && m->serial == n->probe)
+		n->probe = 0;
+}
+
 /* --- reports ------------------------------------------------------------------------------------------------------- */
 
 static void own_raise(uint64_t *have, uint64_t got, bool *changed)
@@ -674,6 +757,7 @@ static void own_merge_seen(struct own *o, const struct own_msg *m)
 		own_raise(&o->nodes[j].fenced, r->seen[i].fenced, &changed);
 		own_raise(&o->nodes[j].left, r->seen[i].left, &changed);
 	}
+	changed |= own_raise_members(o);
 	if (changed)
 		(void)o->ops->persist_nodes(o->arg, o);
 }
@@ -691,8 +775,8 @@ static void own_merge_record(struct own *o, struct own_dom *d, const struct own_
 	}
 	if (rec->epoch != d->rec.epoch || (rec->owner == d->rec.owner && rec->to == d->rec.to))
 		return;
-	if (d->copy == OWN_RUN || d->copy == OWN_QPAUSE)
-		d->contradicted = true;		/* the running copy announces itself anew, higher */
+	if (own_holds(d) && d->rec.owner == o->me)
+		d->contradicted = true;		/* the copy, once it runs, announces itself anew, higher */
 	else if (out->type == OWN_M_CLAIM && !out->done && out->epoch == rec->epoch)
 		*out = (struct own_out){ .type = OWN_M_NONE };	/* cannot count; withdrawn, and made again above both */
 }
@@ -759,6 +843,10 @@ void own_deliver(struct own *o, const struct own_msg *m)
 		own_on_report(o, m);
 	} else if (m->type == OWN_M_LEAVE) {
 		own_on_leave(o, m);
+	} else if (m->type == OWN_M_PROBE) {
+		own_on_probe(o, m);
+	} else if (m->type == OWN_M_ALIVE) {
+		own_on_alive(o, m);
 	} else if ((size_t)m->type < OWN_M_TYPES && own_on[m->type]) {
 		d = own_find_or_add(o, m->uuid);
 		if (d)
@@ -792,6 +880,8 @@ static void own_set_local(struct own *o, struct own_dom *d, const struct own_loc
 	d->copy_attempt = l ? l->attempt : 0;
 	d->copy_target = l ? l->target : 0;
 	d->copy_domid = l ? l->domid : 0;
+	if (!own_holds(d))
+		d->contradicted = false;
 	if (l && !d->rec.epoch)		/* started behind our back: it gets a record when it is announced */
 		snprintf(d->rec.name, sizeof(d->rec.name), "%s", l->name);
 	if (copy != OWN_NONE && d->copy_attempt >= d->accepted)
@@ -804,9 +894,19 @@ void own_local(struct own *o, const struct own_local *l)
 {
 	struct own_dom *d = own_find_or_add(o, l->uuid);
 
-	if (d)
+	if (d) {
 		own_set_local(o, d, l->copy == OWN_NONE ? NULL : l);
+		own_look_again(o, d);
+	}
 	own_run(o);
+}
+
+void own_refreshed(struct own *o, const struct own_local *l)
+{
+	struct own_dom *d = own_find(o, l->uuid);
+
+	if (d && !d->relook)
+		own_set_local(o, d, l->copy == OWN_NONE ? NULL : l);
 }
 
 /* A grant used before the list was made shows in the list, so what is neither listed nor granted will never be. */
@@ -829,10 +929,16 @@ void own_locals(struct own *o, const struct own_local *l, size_t n)
 		for (size_t i = 0; i < n && !found; i++)
 			if (!strcmp(l[i].uuid, d->uuid))
 				found = &l[i];
-		own_set_local(o, d, found);
-		own_settle_pending(d);
-		d->unsure = false;
-		d->fresh = true;
+		/* the list may be older than what an event said since: one more look; the first list is all there is */
+		bool again = d->relook || d->accepted_over;
+
+		if (!o->known || !again) {
+			own_set_local(o, d, found);
+			own_settle_pending(d);
+		}
+		d->relook = false;
+		d->unsure = again;
+		d->fresh = !again;
 	}
 	o->known = true;
 	o->hv_up = true;

@@ -34,7 +34,7 @@ enum own_copy {
 
 enum own_type {
 	OWN_M_NONE, OWN_M_REPORT, OWN_M_ACK, OWN_M_NACK, OWN_M_BEGIN, OWN_M_RUNNING, OWN_M_ABORT, OWN_M_CLAIM,
-	OWN_M_RELEASE, OWN_M_ASK, OWN_M_LEAVE, OWN_M_WANT, OWN_M_CONFIG, OWN_M_TYPES
+	OWN_M_RELEASE, OWN_M_ASK, OWN_M_LEAVE, OWN_M_WANT, OWN_M_CONFIG, OWN_M_PROBE, OWN_M_ALIVE, OWN_M_TYPES
 };
 
 enum own_action {
@@ -86,9 +86,9 @@ struct own_msg {
 	uint32_t from;			/* by the transport, never by the message */
 	char uuid[OWN_UUID_LEN];
 	uint64_t epoch;			/* of the record; ABORT, ASK: the attempt; LEAVE: the incarnation */
-	uint64_t serial;		/* of the sender's record; ACK, NACK: of the record they answer */
+	uint64_t serial;		/* of the sender's record; ACK, NACK, ALIVE: of what they answer */
 	enum own_type what;		/* ACK, NACK: of which record, from whom */
-	uint32_t whom;			/* ASK: who is to report; 0: everybody */
+	uint32_t whom;			/* ASK: who is to report; 0: everybody. PROBE: who is to answer; ALIVE: whom it answers */
 	struct own_record rec;		/* BEGIN, CLAIM (whole); RUNNING: domid and names for who never heard of it */
 	const char *config;		/* CLAIM, CONFIG; borrowed */
 	int code;			/* NACK: -EEXIST for good, -EAGAIN another domid would do */
@@ -121,6 +121,7 @@ struct own_dom {
 	uint64_t activated;
 	enum own_action busy;		/* an action of ours under way */
 	bool unsure;			/* an action ended without an answer: look before anything else */
+	bool relook;			/* a look is under way that may be of before what is known: its answer is no answer */
 	bool backoff;			/* an action was refused: not again before the next tick */
 	uint64_t creating;		/* CLAIM counted, create under way */
 	bool worker;			/* migrated's move of ours under way */
@@ -166,7 +167,13 @@ struct own_ops {
 	void (*changed)(void *arg, struct own_dom *d);
 };
 
-struct own_node { uint32_t id; bool configured; uint64_t seen, fenced, left; char name[OWN_NAME_LEN]; };
+struct own_node {
+	uint32_t id;
+	bool configured;
+	uint64_t seen, fenced, left;
+	uint64_t probe;			/* serial: it was said to be fenced while it was a member, and has not answered yet */
+	char name[OWN_NAME_LEN];
+};
 
 struct own {
 	uint32_t me;
@@ -205,13 +212,19 @@ void own_view(struct own *o, uint64_t view, const uint32_t *members, int n);
 void own_view_lost(struct own *o);		/* Corosync went away */
 void own_quorum(struct own *o, bool group_quorate, bool node_quorate);
 void own_deliver(struct own *o, const struct own_msg *m);
-void own_fenced(struct own *o, uint32_t node);	/* its present boot was fenced; also the operator's word */
+/*
+ * Its present boot was fenced; also the operator's word. Of a member it is believed when the member leaves without having answered
+ * a question asked after this word: one that answers was not the one that was cut.
+ */
+void own_fenced(struct own *o, uint32_t node);
 
 struct own_local { char uuid[OWN_UUID_LEN]; enum own_copy copy; uint64_t attempt; uint32_t target, domid; char name[OWN_NAME_LEN]; };
 void own_hypervisor(struct own *o, bool up);	/* the connection; own_locals() follows when it is up */
 /* Every copy of this node, as hypervisord lists them; domains not in it have none. */
 void own_locals(struct own *o, const struct own_local *l, size_t n);
-void own_local(struct own *o, const struct own_local *l);	/* one of them changed */
+void own_local(struct own *o, const struct own_local *l);	/* one of them changed: hypervisord's event */
+/* What OWN_DO_REFRESH found, own_action_done() following; events heard meanwhile are younger and make it look once more. */
+void own_refreshed(struct own *o, const struct own_local *l);
 /* rc: of the action. ACTIVATED: number is the attempt, known whether the state folder is whole. */
 void own_action_done(struct own *o, const char *uuid, enum own_action a, int rc, uint64_t number, bool known, const char *text);
 void own_move_done(struct own *o, const char *uuid, uint64_t attempt, int rc, const char *text);
@@ -268,5 +281,6 @@ void own_job_end(struct own *o, struct own_dom *d, int rc, const char *text);
 bool own_free_for(const struct own *o, const struct own_dom *d, int j);
 void own_send_report(struct own *o, struct own_dom *only);
 void own_settle_pending(struct own_dom *d);
+void own_look_again(struct own *o, struct own_dom *d);
 
 #endif

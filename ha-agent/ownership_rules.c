@@ -42,7 +42,7 @@ static bool own_can_act(const struct own *o, const struct own_dom *d)
 static void own_act(struct own *o, struct own_dom *d, enum own_action a, uint64_t number)
 {
 	d->busy = a;
-	d->fresh = false;
+	d->fresh = d->relook = false;
 	o->ops->act(o->arg, d, a, number);
 }
 
@@ -196,7 +196,13 @@ static bool rule_other_counts(struct own *o, struct own_dom *d)
 {
 	struct own_out *out = &d->outs[o->self];
 
-	if ((out->type != OWN_M_RUNNING && out->type != OWN_M_RELEASE) || out->done || !own_counts(o, out))
+	if ((out->type != OWN_M_RUNNING && out->type != OWN_M_RELEASE) || out->done)
+		return false;
+	if (out->type == OWN_M_RELEASE && d->rec.epoch > out->epoch) {
+		own_out_clear(o, d);	/* another record came after it: it is not waited for, it would hold up all that follows */
+		return true;
+	}
+	if (!own_counts(o, out))
 		return false;
 	out->done = true;
 	return true;
@@ -619,10 +625,11 @@ void own_action_done(struct own *o, const char *uuid, enum own_action a, int rc,
 		d->activated = number;
 		d->backoff = rc != 0;
 	} else if (a == OWN_DO_REFRESH) {
-		d->fresh = rc == 0;
-		d->unsure = rc != 0;
-		if (rc == 0)
+		d->fresh = rc == 0 && !d->relook;
+		d->unsure = !d->fresh;
+		if (d->fresh)
 			own_settle_pending(d);
+		d->relook = false;
 	} else {
 		d->unsure = true;	/* destroyed, resumed or paused: the copy itself says so */
 		d->backoff = rc != 0 && rc != -EBUSY && rc != -ENOENT;
@@ -637,7 +644,7 @@ void own_move_done(struct own *o, const char *uuid, uint64_t attempt, int rc, co
 	if (!d || !d->worker || d->job_attempt != attempt)
 		return;
 	d->move_over = true;
-	d->fresh = false;
+	own_look_again(o, d);
 	d->job_rc = rc;
 	snprintf(d->job_text, sizeof(d->job_text), "%s", text ? text : "");
 	own_run(o);
@@ -657,6 +664,7 @@ void own_accept_gone(struct own *o, const char *uuid, uint64_t attempt)
 	} else if (rc == -ENOENT) {
 		d->accepted_over = true;
 		d->unsure = true;
+		own_look_again(o, d);
 	}
 	own_run(o);
 }
@@ -665,8 +673,10 @@ void own_nudge(struct own *o, const char *uuid)
 {
 	struct own_dom *d = own_find(o, uuid);
 
-	if (d)
+	if (d) {
 		d->unsure = true;
+		own_look_again(o, d);
+	}
 	own_run(o);
 }
 
@@ -862,6 +872,7 @@ int own_accept(struct own *o, const char *uuid, uint64_t attempt, uint32_t from,
 	d->accepted = attempt;
 	d->accepted_from = from;
 	d->accepted_over = false;
+	d->act_fresh = false;		/* from here on it may be activated at any time */
 	*ret = d;
 	own_run(o);
 	return 0;

@@ -38,8 +38,9 @@ void op_migrate_open(struct msg_call *c, void *h)
 }
 
 /*
- * The store's part is moved while a job of the domain (save, restore) may wait for just that, so these two run beside the
- * domain's jobs, on a copy of its identity.
+ * The store's part is moved while a job of the domain (save, restore) may wait for just that, so it runs beside the domain's jobs,
+ * on a copy of its identity. Only an incoming copy takes its store as a job of its own: nothing waits for it, and its end must not
+ * overtake it, or what is imported stays behind and is in the next attempt's way.
  */
 static struct job *job_beside(struct dom *d)
 {
@@ -235,9 +236,19 @@ void op_incoming(struct msg_call *c, void *arg)
  * hv-domain has loaded the state: the store's part goes to xenstored, channels and taps are connected, then the copy is
  * ready.  The worker waits in its state-load for "store-done".
  */
+static int store_import(struct dom *d, const int *fds, int nfds, struct err *err)
+{
+	return store_call(json_pack("{s:s, s:i}", "op", "import", "domid", d->domid), fds, nfds, NULL, NULL, NULL, err);
+}
+
+static struct dom *arrived_dom(struct job *j)
+{
+	return j->shadow ? j->shadow : j->dom;
+}
+
 static int store_arrived_steps(struct job *j)
 {
-	struct dom *d = j->shadow;
+	struct dom *d = arrived_dom(j);
 	int fds[MSG_MAX_FDS], nfds = 0, rc;
 	struct err *err = &j->err;
 
@@ -245,7 +256,11 @@ static int store_arrived_steps(struct job *j)
 	if (rc)
 		return rc;
 	rc = nfds < 1 ? err_set(err, -EPROTO, "domain %s: the image holds no store", d->name)
-		      : store_call(json_pack("{s:s, s:i}", "op", "import", "domid", d->domid), fds, 1, NULL, NULL, NULL, err);
+		      : store_import(d, fds, 1, err);
+	if (rc == -EEXIST && d->incoming) {    /* a hypervisord that ended in the middle of this had begun it */
+		store_wipe(d);
+		rc = store_import(d, fds, 1, err);
+	}
 	for (int i = 0; i < nfds; i++)
 		close(fds[i]);
 	if (!rc)
@@ -265,7 +280,7 @@ static void store_arrived_work(struct job *j)
 			  : json_pack("{s:s}", "op", "store-done");
 
 	j->rc = rc;
-	child_call(j->shadow, done, NULL, 0, NULL, NULL, NULL, 10000, NULL);
+	child_call(arrived_dom(j), done, NULL, 0, NULL, NULL, NULL, 10000, NULL);
 }
 
 static void store_take_back_work(struct job *j)
@@ -294,11 +309,15 @@ static void store_arrived_done(struct job *j)
 
 void dom_store_arrived(struct dom *d)
 {
-	struct job *j = job_beside(d);
+	struct job *j = !d->incoming ? job_beside(d) : d->gone_seen ? NULL : job_new(d->hvd, NULL, d);
 
 	if (!j)
 		return;
 	j->work = store_arrived_work;
+	if (d->incoming) {
+		job_start(j);
+		return;
+	}
 	j->done = store_arrived_done;
 	job_start_beside(j);
 }

@@ -2,7 +2,9 @@
 /*
  * msg_server.c - the serving side of msg.h on libqb's loop.
  *
- * A client that does not read is dropped when its socket is full: no reply is ever queued, so a client costs bounded memory.
+ * Replies go out in the order of the requests, whoever answers first: clients tell them apart by nothing else. A reply that has to
+ * wait for an earlier one is kept with its call; a client may have so many calls open and no more. One that does not read is
+ * dropped when its socket is full, so a client costs bounded memory.
  */
 #include "lib/msg.h"
 
@@ -21,6 +23,7 @@
 #include "lib/paths.h"
 
 #define MSG_MAX_CLIENTS 256
+#define MSG_MAX_CALLS 512
 
 struct msg_client {
 	struct msg_server *server;
@@ -29,7 +32,8 @@ struct msg_client {
 	uid_t uid;
 	pid_t pid;
 	bool subscribed, closing;
-	struct msg_call *calls;
+	struct msg_call *calls;        /* not answered, or answered before an earlier one: the newest first */
+	unsigned nr_calls;
 };
 
 struct msg_call {
@@ -39,6 +43,8 @@ struct msg_call {
 	uid_t uid;
 	pid_t pid;
 	int fds[MSG_MAX_FDS], nfds;
+	json_t *reply;                 /* waits for an earlier call's */
+	int reply_fds[MSG_MAX_FDS], nr_reply_fds;
 };
 
 struct msg_server {
@@ -60,12 +66,17 @@ static void call_free(struct msg_call *c)
 
 		while (*p && *p != c)
 			p = &(*p)->next;
-		if (*p)
+		if (*p) {
 			*p = c->next;
+			c->client->nr_calls--;
+		}
 	}
 	for (int i = 0; i < c->nfds; i++)
 		if (c->fds[i] >= 0)
 			close(c->fds[i]);
+	for (int i = 0; i < c->nr_reply_fds; i++)
+		close(c->reply_fds[i]);
+	json_decref(c->reply);
 	json_decref(c->request);
 	free(c);
 }
@@ -85,8 +96,12 @@ static void client_close(struct msg_client *cl)
 	if (*p)
 		*p = cl->next;
 	s->nr_clients--;
-	for (struct msg_call *c = cl->calls; c; c = c->next)
+	for (struct msg_call *c = cl->calls, *next; c; c = next) {
+		next = c->next;
 		c->client = NULL;
+		if (c->reply)
+			call_free(c);          /* answered: nobody else will */
+	}
 	qb_loop_poll_del(s->loop, cl->fd);
 	close(cl->fd);
 	free(cl);
@@ -100,6 +115,44 @@ static void client_send(struct msg_client *cl, const json_t *obj, const int *fds
 	if (rc < 0) {
 		log_debug("%s: client pid %d: %s; dropping it", cl->server->name, (int)cl->pid, strerror(-rc));
 		shutdown(cl->fd, SHUT_RDWR);
+	}
+}
+
+/* Keeps a reply until its turn comes. Takes fields; fds stay the caller's. */
+static void call_keep(struct msg_call *c, json_t *fields, const int *fds, int nfds)
+{
+	c->reply = fields;
+	for (int i = 0; i < nfds; i++) {
+		int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0) {
+			shutdown(c->client->fd, SHUT_RDWR);	/* half a reply is none */
+			break;
+		}
+		c->reply_fds[c->nr_reply_fds++] = fd;
+	}
+}
+
+/* Sends a reply, or keeps it while an earlier call of that client is open; what waited for this one goes after it. */
+static void call_answer(struct msg_call *c, json_t *fields, const int *fds, int nfds)
+{
+	struct msg_client *cl = c->client;
+
+	if (cl && c->next) {
+		call_keep(c, fields, fds, nfds);
+		return;
+	}
+	if (cl)
+		client_send(cl, fields, fds, nfds);
+	json_decref(fields);
+	call_free(c);
+	while (cl && cl->calls) {
+		for (c = cl->calls; c->next; c = c->next)
+			;
+		if (!c->reply)
+			break;
+		client_send(cl, c->reply, c->reply_fds, c->nr_reply_fds);
+		call_free(c);
 	}
 }
 
@@ -151,11 +204,18 @@ static int32_t client_readable(int32_t fd, int32_t revents, void *data)
 		client_close(cl);
 		return 0;
 	}
+	if (cl->nr_calls >= MSG_MAX_CALLS) {
+		log_warn("%s: client pid %d has %u requests open: dropping it", cl->server->name, (int)cl->pid, cl->nr_calls);
+		call_free(c);
+		client_close(cl);
+		return 0;
+	}
 	c->client = cl;
 	c->uid = cl->uid;
 	c->pid = cl->pid;
 	c->next = cl->calls;
 	cl->calls = c;
+	cl->nr_calls++;
 	dispatch(c);
 	return 0;
 }
@@ -353,10 +413,7 @@ void msg_reply_fds(struct msg_call *c, json_t *fields, const int *fds, int nfds)
 	if (!fields)
 		fields = json_object();
 	json_object_set_new(fields, "ok", json_true());
-	if (c->client)
-		client_send(c->client, fields, fds, nfds);
-	json_decref(fields);
-	call_free(c);
+	call_answer(c, fields, fds, nfds);
 }
 
 void msg_reply(struct msg_call *c, json_t *fields)
@@ -371,10 +428,7 @@ void msg_reply_error_fields(struct msg_call *c, int rc, const char *text, json_t
 	json_object_set_new(more, "ok", json_false());
 	json_object_set_new(more, "code", json_string(err_name(rc)));
 	json_object_set_new(more, "error", json_string(text));
-	if (c->client)
-		client_send(c->client, more, NULL, 0);
-	json_decref(more);
-	call_free(c);
+	call_answer(c, more, NULL, 0);
 }
 
 void msg_error(struct msg_call *c, int rc, const char *fmt, ...)

@@ -21,9 +21,11 @@ def cluster():
                        cache=os.environ.get("HAVEN_CACHE"))
 
 
-def keep_logs(c):
-    """The nodes' logs outlive the test bed when a test failed."""
-    dest = os.path.join(c.work, "logs")
+def keep_logs(c, name=None):
+    """The nodes' logs outlive the test bed when a test failed; name: folder for those of one case."""
+    dest = os.path.join(c.work, "logs", *([name] if name else []))
+    os.makedirs(dest, exist_ok=True)
+    os.system(f"cp {c.tb.t}/shared/events {dest}/ 2>/dev/null")
     for n in c.tb.nodes:
         src = os.path.join(c.tb.t, n, "upper/var/log")
         if os.path.isdir(src):
@@ -32,6 +34,11 @@ def keep_logs(c):
                 with open(os.path.join(dest, n, "journal"), "w") as f:
                     f.write(c.sh(n, "journalctl", "--no-pager", "-o", "short-precise", check=False).stdout)
             os.system(f"cp -r {src}/haven {src}/xen {src}/pacemaker {src}/corosync {dest}/{n}/ 2>/dev/null")
+        if name and c.tb.init_pid(n):
+            os.system(f"cp {c.tb.root(n)}/run/haven/*.json {dest}/{n}/ 2>/dev/null")
+            with open(os.path.join(dest, n, "now"), "w") as f:
+                for argv in (["xl", "list", "-l"], ["haven", "status"], ["crm_mon", "-1rf"], ["ps", "axf"]):
+                    f.write(f"$ {' '.join(argv)}\n{c.sh(n, 'timeout', '10', *argv, check=False).stdout}\n")
 
 
 # -- migrated's workers held at a step of a move (hold_at in migrated/) ------------------------------------------------------------

@@ -46,11 +46,24 @@ static void op_fd(struct msg_call *c, void *d)
 }
 
 static void op_keep(struct msg_call *c, void *d) { kept = c; }
+
+/* Answers itself first, then the call that was kept. */
+static void op_release(struct msg_call *c, void *d)
+{
+	struct msg_call *k = kept;
+	int fd = dup(STDIN_FILENO);
+
+	kept = NULL;
+	msg_reply_fds(c, json_pack("{s:s}", "text", "release"), &fd, 1);
+	close(fd);
+	msg_reply(k, json_pack("{s:s}", "text", "kept"));
+}
+
 static void op_quit(struct msg_call *c, void *d) { msg_reply(c, NULL); qb_loop_stop(loop); }
 
 static const struct msg_op ops[] = {
 	{ "echo", MSG_ANY, op_echo }, { "fail", MSG_ROOT, op_fail }, { "long", MSG_ROOT, op_long }, { "fd", MSG_ROOT, op_fd },
-	{ "keep", MSG_ROOT, op_keep }, { "quit", MSG_ROOT, op_quit }, { NULL, MSG_ROOT, NULL },
+	{ "keep", MSG_ROOT, op_keep }, { "release", MSG_ROOT, op_release }, { "quit", MSG_ROOT, op_quit }, { NULL, MSG_ROOT, NULL },
 };
 
 /* An orphan's reply is dropped, and frees it. */
@@ -135,6 +148,45 @@ static void test_descriptors_pass_both_ways(void **state)
 	json_decref(q);
 }
 
+/*
+ * A daemon's refusal at once overtook the answer to an earlier request that took time. Clients match them by their order: ha-agentd
+ * took "ok" to something else for "never activated here".
+ */
+static void test_replies_come_in_order(void **state)
+{
+	static const char *const requests[] = { "{\"op\":\"keep\"}", "{\"op\":\"fail\"}", "{\"op\":\"echo\",\"text\":\"echo\"}",
+						"{\"op\":\"release\"}" };
+	static const char *const texts[] = { "kept", NULL, "echo", "release" };
+	int s, got[MSG_MAX_FDS], n;
+	struct err err;
+
+	s = msg_connect("t.sock", &err);
+	assert_true(s >= 0);
+	for (int i = 0; i < 4; i++)
+		assert_true(send(s, requests[i], strlen(requests[i]), 0) >= 0);
+	for (int i = 0; i < 4; i++) {
+		json_t *r = NULL;
+		const char *text;
+
+		n = 0;
+		assert_true(msg_recv(s, &r, got, &n) > 0);
+		text = json_string_value(json_object_get(r, "text"));
+		if (texts[i])
+			assert_string_equal(text, texts[i]);
+		else
+			assert_string_equal(json_string_value(json_object_get(r, "code")), "ENOSPC");
+		assert_int_equal(n, i == 3);
+		while (n > 0)
+			close(got[--n]);
+		json_decref(r);
+	}
+	/* one that leaves with answers waiting for an earlier one */
+	for (int i = 0; i < 3; i++)
+		assert_true(send(s, requests[i], strlen(requests[i]), 0) >= 0);
+	close(s);
+	test_request_and_reply(state);
+}
+
 /* A client that sends rubbish, or leaves before its answer, loses its own connection; the daemon serves the next one. */
 static void test_rubbish_and_orphans_are_survived(void **state)
 {
@@ -161,7 +213,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_request_and_reply), cmocka_unit_test(test_errors_name_things),
 		cmocka_unit_test(test_progress_comes_before_the_reply), cmocka_unit_test(test_descriptors_pass_both_ways),
-		cmocka_unit_test(test_rubbish_and_orphans_are_survived),
+		cmocka_unit_test(test_replies_come_in_order), cmocka_unit_test(test_rubbish_and_orphans_are_survived),
 	};
 	pthread_t th;
 	struct err err;

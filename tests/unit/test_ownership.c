@@ -197,14 +197,15 @@ static void test_fencing_is_of_a_boot(void **state)
 {
 	static const uint32_t two[] = { 1, 2 }, three[] = { 1, 2, 3 };
 
-	own_fenced(o, 3);
-	own_view(o, VIEW + 1, three, 3);
+	own_fenced(o, 3);				/* a member: nothing follows before it is out */
+	assert_true(did_send(OWN_M_PROBE));
+	assert_false(own_is_fenced(o, 3));
 	own_view(o, VIEW, two, 2);
 	own_quorum(o, true, true);
 	hear_report(1, true, true, NULL);
 	hear_report(2, true, true, NULL);
 	start();
-	assert_true(did_send(OWN_M_CLAIM));		/* it never came back */
+	assert_true(did_send(OWN_M_CLAIM));		/* it never answered */
 
 	own_cancel(o, U, "");
 	own_view(o, VIEW + 1, three, 3);		/* now it did, though nothing was heard of it */
@@ -218,6 +219,60 @@ static void test_fencing_is_of_a_boot(void **state)
 	own_fenced(o, 3);
 	hear_report(1, true, true, NULL);
 	assert_true(did_send(OWN_M_CLAIM));
+}
+
+/*
+ * A node that had just booted took fencings of long ago for new ones: members it had met since counted as fenced, and their
+ * domains could have been claimed as soon as they were merely cut off.
+ */
+static void test_who_answers_was_not_fenced(void **state)
+{
+	static const uint32_t two[] = { 1, 2 };
+	uint64_t serial;
+
+	own_fenced(o, 3);
+	serial = sent[n_sent - 1].serial;
+	hear(3, (struct own_msg){ .type = OWN_M_ALIVE, .whom = 2, .serial = serial });
+	hear(3, (struct own_msg){ .type = OWN_M_ALIVE, .whom = 1, .serial = serial - 1 });
+	assert_int_equal(own_node(o, 3)->probe, serial);
+	hear(3, (struct own_msg){ .type = OWN_M_ALIVE, .whom = 1, .serial = serial });
+	own_view(o, VIEW, two, 2);
+	own_quorum(o, true, true);
+	hear_report(1, true, true, NULL);
+	hear_report(2, true, true, NULL);
+	forget_outputs();
+	start();
+	assert_false(did_send(OWN_M_CLAIM));
+}
+
+/* The question is asked again in a new membership, and forgotten with the last one. */
+static void test_probe_and_memberships(void **state)
+{
+	static const uint32_t two[] = { 1, 2 }, three[] = { 1, 2, 3 };
+
+	own_fenced(o, 3);
+	forget_outputs();
+	own_view(o, VIEW, three, 3);
+	assert_true(did_send(OWN_M_PROBE));
+	own_view_lost(o);
+	own_view(o, VIEW, two, 2);
+	assert_false(own_is_fenced(o, 3));
+	forget_outputs();
+	hear(2, (struct own_msg){ .type = OWN_M_PROBE, .whom = 3, .serial = 9 });
+	assert_false(did_send(OWN_M_ALIVE));
+	hear(2, (struct own_msg){ .type = OWN_M_PROBE, .whom = 1, .serial = 9 });
+	assert_true(did_send(OWN_M_ALIVE));
+	assert_int_equal(sent[n_sent - 1].serial, 9);
+}
+
+/* What others know of fencings says nothing about a node that is a member since. */
+static void test_member_is_not_fenced_by_hearsay(void **state)
+{
+	struct own_seen old = { .node = 3, .seen = 8, .fenced = 8 };
+	struct own_msg m = { .type = OWN_M_REPORT, .report = { .full = true, .known = true, .incarnation = 5, .seen = &old, .n_seen = 1 } };
+
+	hear(2, m);
+	assert_false(own_is_fenced(o, 3));
 }
 
 static void test_message_of_another_membership_is_none(void **state)
@@ -282,7 +337,8 @@ static void test_report_beside_a_claim_holds(void **state)
 	start();
 	hear(1, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = sent[n_sent - 1].serial, .rec = record(1, 1, 0), .config = "{}" });
 	forget_outputs();
-	own_fenced(o, 3);
+	o->told_full = false;		/* a fencing, say, is news */
+	own_run(o);
 	assert_true(did_send(OWN_M_REPORT));
 	assert_true(sent[0].holds);
 }
@@ -315,9 +371,59 @@ static void hand_over(void)
 	run_here();
 	hear(1, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = 50, .rec = record(2, 1, 2) });
 	local(OWN_HANDED, 2, 2);
-	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");	/* it had begun to look whether the intent is idle */
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");	/* it had begun to look whether the intent is idle: of before */
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
 	assert_true(did_send(OWN_M_ASK));
 	forget_outputs();
+}
+
+/*
+ * A look that hypervisord answered before the stream came was heard after the copy had been activated and its worker was gone: the node
+ * said that it held nothing and had activated nothing, the source's copy resumed on that, and two ran.
+ */
+static void test_no_promise_from_an_old_look(void **state)
+{
+	const struct own_dom *d;
+	char text[OWN_TEXT_LEN];
+	struct own_local none = { .copy = OWN_NONE };
+
+	strcpy(none.uuid, U);
+	hear(2, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = 1, .rec = record(1, 2, 0), .config = "{}" });
+	hear(2, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = 2, .rec = record(2, 2, 1) });
+	own_nudge(o, U);			/* a look is under way ... */
+	assert_true(did_act(OWN_DO_REFRESH));
+	own_find(o, U)->unsure = false;
+	assert_int_equal(own_accept(o, U, 2, 2, &d, text), 0);
+	revoke_rc = -ENOENT;
+	own_accept_gone(o, U, 2);		/* ... the stream has come and gone, its events are still to be heard */
+	forget_outputs();
+	own_refreshed(o, &none);
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	for (int i = 0; i < n_sent; i++)
+		assert_false(sent[i].type == OWN_M_REPORT && !sent[i].holds);
+	assert_true(did_act(OWN_DO_REFRESH));	/* it looks again */
+	local(OWN_RUN, 0, 0);
+	assert_true(own_holds(own_find(o, U)));
+}
+
+/* ... and the same with the list that a new connection to hypervisord begins with, and an event that overtakes an answer. */
+static void test_event_is_younger_than_the_answer(void **state)
+{
+	struct own_local none = { .copy = OWN_NONE };
+
+	strcpy(none.uuid, U);
+	run_here();
+	own_nudge(o, U);
+	local(OWN_HANDED, 2, 2);
+	own_refreshed(o, &none);
+	assert_int_equal(own_find(o, U)->copy, OWN_HANDED);
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	assert_true(own_find(o, U)->busy == OWN_DO_REFRESH);
+	own_hypervisor(o, false);
+	local(OWN_PAUSED, 2, 2);
+	own_locals(o, NULL, 0);
+	assert_int_equal(own_find(o, U)->copy, OWN_PAUSED);
 }
 
 static void test_handed_resumes_on_a_promise_alone(void **state)
@@ -357,7 +463,11 @@ static void test_handed_is_dropped_when_it_ran_there(void **state)
 
 static void test_handed_is_dropped_when_the_target_is_fenced(void **state)
 {
+	static const uint32_t rest[] = { 1, 3 };
+
 	hand_over();
+	own_view(o, VIEW, rest, 2);
+	assert_false(did_act(OWN_DO_DESTROY));
 	own_fenced(o, 2);
 	assert_true(did_act(OWN_DO_DESTROY));
 }
@@ -403,6 +513,63 @@ static void test_contradicted_copy_goes_above(void **state)
 	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
 	assert_true(did_send(OWN_M_RUNNING));
 	assert_int_equal(sent[n_sent - 1].epoch, 2);
+}
+
+/* ... and a copy that is still being made when the contradiction is heard, once it runs: the claim counted, a report comes late. */
+static void test_contradicted_before_it_runs(void **state)
+{
+	struct own_entry e = { .rec = record(1, 3, 0) };
+	uint64_t serial;
+
+	assert_int_equal(start(), 0);
+	serial = sent[n_sent - 1].serial;
+	hear(1, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = serial, .rec = record(1, 1, 0), .config = "{}" });
+	for (uint32_t n = 1; n <= 3; n++)
+		hear_ack(n, OWN_M_CLAIM, 1, serial);
+	hear_report(3, false, true, &e);
+	local(OWN_RUN, 0, 0);
+	own_action_done(o, U, OWN_DO_CREATE, 0, 3, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	assert_true(did_send(OWN_M_RUNNING));
+}
+
+/* An announcement that was sent again came after the report that the copy had ended: the node counted as a holder for ever. */
+static void test_late_running_is_taken_back(void **state)
+{
+	struct own_entry e = { .rec = record(1, 3, 0) };
+	uint64_t serial;
+
+	run_here();
+	hear_report(3, false, true, &e);
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	serial = sent[n_sent - 1].serial;
+	local(OWN_NONE, 0, 0);
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	forget_outputs();
+	hear(1, (struct own_msg){ .type = OWN_M_RUNNING, .epoch = 2, .serial = serial, .rec = record(2, 1, 0) });
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	assert_true(did_send(OWN_M_REPORT));
+	for (int i = 0; i < n_sent; i++)
+		assert_false(sent[i].type == OWN_M_REPORT && sent[i].holds);
+}
+
+/* A release that another record came after is not waited for: the node's next announcement did not go out while it was. */
+static void test_overtaken_release_is_given_up(void **state)
+{
+	char text[OWN_TEXT_LEN];
+
+	run_here();
+	own_stop(o, U, text);
+	local(OWN_NONE, 0, 0);
+	own_action_done(o, U, OWN_DO_DESTROY, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	hear_report(1, false, true, &(struct own_entry){ .rec = record(1, 1, 0) });
+	assert_true(did_send(OWN_M_RELEASE));
+	hear_report(2, false, true, &(struct own_entry){ .rec = record(7, 2, 0), .holds = true });
+	assert_int_equal(own_find(o, U)->outs[0].type, OWN_M_NONE);
 }
 
 static void test_quorum_pauses_and_resumes(void **state)
@@ -468,11 +635,15 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_claim_waits_for_every_ack), T(test_no_claim_while_somebody_holds), T(test_no_claim_while_somebody_cannot_tell),
-		T(test_fencing_is_of_a_boot), T(test_message_of_another_membership_is_none), T(test_no_ack_of_what_is_not_on_disk),
+		T(test_fencing_is_of_a_boot), T(test_who_answers_was_not_fenced), T(test_probe_and_memberships),
+		T(test_member_is_not_fenced_by_hearsay), T(test_message_of_another_membership_is_none), T(test_no_ack_of_what_is_not_on_disk),
 		T(test_claim_must_extend_my_record), T(test_restore_keeps_its_domid), T(test_name_is_one_domain_s), T(test_report_beside_a_claim_holds),
-		T(test_stream_only_for_a_begin_of_this_membership), T(test_handed_resumes_on_a_promise_alone),
+		T(test_stream_only_for_a_begin_of_this_membership), T(test_no_promise_from_an_old_look),
+		T(test_event_is_younger_than_the_answer), T(test_handed_resumes_on_a_promise_alone),
 		T(test_handed_is_dropped_when_it_ran_there), T(test_handed_is_dropped_when_the_target_is_fenced),
 		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_contradicted_copy_goes_above),
+		T(test_contradicted_before_it_runs), T(test_late_running_is_taken_back),
+		T(test_overtaken_release_is_given_up),
 		T(test_quorum_pauses_and_resumes), T(test_leave_only_with_empty_hands),
 		cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_codec_refuses),
 	};

@@ -550,15 +550,23 @@ static void hv_step(int i)
 	reply(i, &j, rc, number);
 }
 
+/* An answer waits for those before it, an event for nothing: it may overtake answers that were made up before it happened. */
 static void hear_step(int i)
 {
 	struct node *n = &nodes[i];
-	struct hv_note note = n->notes[0];
+	struct hv_note note;
+	int k = 0;
 
-	memmove(n->notes, n->notes + 1, (size_t)--n->n_notes * sizeof(n->notes[0]));
+	if (rnd(4) == 0)
+		while (k < n->n_notes && n->notes[k].is_reply)
+			k++;
+	if (k == n->n_notes)
+		k = 0;
+	note = n->notes[k];
+	memmove(&n->notes[k], &n->notes[k + 1], (size_t)(--n->n_notes - k) * sizeof(n->notes[0]));
 	if (note.is_reply) {
 		if (note.action == OWN_DO_REFRESH)
-			own_local(n->o, &note.local);
+			own_refreshed(n->o, &note.local);
 		own_action_done(n->o, uuids[note.dom], note.action, note.rc, note.number, true, "refused");
 	} else {
 		own_local(n->o, &note.local);
@@ -758,18 +766,45 @@ static void fence_step(int i, int x)
 {
 	struct node *n = &nodes[i];
 
-	if (i == x || !n->agent || !n->view || n->dirty || !n->o->quorate || own_member(n->o, ids[x]))
+	bool member;
+
+	if (i == x || !n->agent || !n->view || n->dirty || !n->o->quorate)
 		return;
-	if (nodes[x].up && nodes[x].class == n->class)
+	member = own_member(n->o, ids[x]);
+	/* a member is fenced when a stop fails there, say: that counts among the faults */
+	if (member && (faults_left <= 0 || rnd(10)))
 		return;
+	if (!member && nodes[x].up && nodes[x].class == n->class)
+		return;
+	faults_left -= member;
 	if (n->o->nodes[own_index(n->o, ids[x])].fenced >= n->o->nodes[own_index(n->o, ids[x])].seen && !nodes[x].up)
 		return;
 	say("%s fences %s", node_names[i], node_names[x]);
 	if (nodes[x].up)
 		node_down(x);
 	for (int k = 0; k < N; k++)
-		if (nodes[k].agent && nodes[k].class == n->class && nodes[k].view == n->view && !own_member(nodes[k].o, ids[x]))
+		if (nodes[k].agent && nodes[k].class == n->class && nodes[k].view == n->view)
 			own_fenced(nodes[k].o, ids[x]);
+}
+
+/* A fencing of long ago comes up again: whoever answers is not taken for dead. */
+static void old_notice_step(int i, int x)
+{
+	struct node *n = &nodes[i];
+
+	if (i == x || !n->agent || !n->view || n->dirty || nodes[x].dirty || !nodes[x].agent || nodes[x].view != n->view ||
+	    nodes[x].class != n->class)
+		return;
+	say("%s hears of an old fencing of %s", node_names[i], node_names[x]);
+	own_fenced(n->o, ids[x]);
+	for (int k = 0; k < N; k++)
+		while (nodes[k].agent && nodes[k].view == n->view && nodes[k].n_inbox)
+			deliver_one(k);
+	for (int k = 0; k < N; k++)
+		while (nodes[k].agent && nodes[k].view == n->view && nodes[k].n_inbox)
+			deliver_one(k);
+	if (own_is_fenced(n->o, ids[x]))
+		broken("a living member is taken for fenced");
 }
 
 static void start_step(int i, int d)
@@ -930,7 +965,10 @@ static void one_step(void)
 		if (n->agent)
 			request_step(i);
 	} else if (r < 90) {
-		fence_step(i, (int)rnd(N));
+		if (!calm && rnd(40) == 0)
+			old_notice_step(i, (int)rnd(N));
+		else
+			fence_step(i, (int)rnd(N));
 	} else if (r < 92) {
 		if (n->agent)
 			own_tick(n->o);
