@@ -17,6 +17,7 @@
 #define RULE_S (4 * 3600)	/* a constraint that everybody died on ends by itself after this */
 #define LOOK_US 300000
 #define ASK_S 10
+#define QUORUM_S 30
 #define DELETE_TRIES 5
 #define ENDING_TRIES 100	/* of 100 ms each, until a cancelled move's end is known */
 
@@ -329,12 +330,39 @@ static int abandon_here(const char *resource)
 	return abandon(resource, host);
 }
 
+/*
+ * Is it for others to say? A node that was only cut off for a moment is back, and its command runs on; a part of the cluster without
+ * quorum cannot know, and a new membership is without it for a moment.
+ */
+static bool is_for_others(const char *node)
+{
+	time_t end = time(NULL) + QUORUM_S;
+	char host[128] = "";
+	bool ours = false, member = false;
+
+	gethostname(host, sizeof(host) - 1);
+	if (!strcmp(node, host))
+		return false;
+	while (!ours && !member && time(NULL) < end) {
+		json_t *status = haven_status();
+
+		member = status && is_member(status, node);
+		ours = status && !member && haven_true(status, "quorate");
+		json_decref(status);
+		if (!ours && !member)
+			usleep(LOOK_US);
+	}
+	return !ours;
+}
+
 /* Every resource that a constraint made on that node stands for. */
 static int abandon_from(const char *node)
 {
 	char xpath[512], *xml = NULL, *at, *end;
 	int rc = HAVEN_OK;
 
+	if (is_for_others(node))
+		return HAVEN_OK;
 	constraint_xpath(xpath, sizeof(xpath), NULL, node);
 	if (crm_run(&xml, NULL, CLEAR_S, "cibadmin", "--query", "--xpath", xpath, NULL))
 		return HAVEN_OK;	/* none, or no Pacemaker to ask */
@@ -375,5 +403,5 @@ const struct haven_command haven_cmd_cleanup = {
 	"on every node, the one where the move failed last, and looks again where it runs. --failed: only if it holds a failure. Use it rather than crm_resource --cleanup, which after an earlier\n"
 	"move in the other direction makes Pacemaker restart the guest.\n"
 	"--abandon: also ends a move under way and removes this node's location constraint of the resource, in the order that keeps the guest\n"
-	"running (nothing is done when there is none); --abandon-from NODE: of every move begun on NODE. ha-agentd does both when the command or its node died.", run_cleanup
+	"running (nothing is done when there is none); --abandon-from NODE: of every move begun on NODE, when NODE is out of the cluster. ha-agentd does both when the command or its node died.", run_cleanup
 };
