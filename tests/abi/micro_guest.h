@@ -92,6 +92,10 @@ extern volatile uint64_t trap_fixup;
 #define TRY(text, ...) do { trapped.vector = -1; __asm__ volatile("lea 1f(%%rip), %%r11\n\tmov %%r11, trap_fixup(%%rip)\n\t" \
 	text "\n1:\tmovq $0, trap_fixup(%%rip)" __VA_ARGS__); } while (0)
 
+/* The same for a text that moves the stack pointer: it is put back.  Clobbers rbx. */
+#define TRY_STACK(text, ...) do { trapped.vector = -1; __asm__ volatile("mov %%rsp, %%rbx\n\tlea 1f(%%rip), %%r11\n\t" \
+	"mov %%r11, trap_fixup(%%rip)\n\t" text "\n1:\tmov %%rbx, %%rsp\n\tmovq $0, trap_fixup(%%rip)" __VA_ARGS__); } while (0)
+
 extern const uint64_t trap_stubs[32], trap_stub_80, trap_stub_event, trap_stub_syscall, trap_stub_failsafe, trap_stub_syscall32;
 void enter_user(struct trap_regs *r) __attribute__((noreturn));
 void set_trap(unsigned vector, unsigned flags, uint64_t address);

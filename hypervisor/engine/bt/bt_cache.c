@@ -254,8 +254,10 @@ static bool frame_invalidate(struct bt_domain *bt, uint64_t frame, unsigned lo, 
 		}
 		left |= pg->blocks || pg->blocks2;
 	}
-	if (!left)
+	if (!left) {
 		atomic_fetch_and(&bt->frames.flags[frame], (uint8_t)~BT_FRAME_CODE);
+		atomic_fetch_add(bt_code_gone(bt, frame), 1);
+	}
 	return loops;
 }
 
@@ -268,6 +270,8 @@ void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len
 	if (frame == UINT64_MAX)
 		return;
 	domain_mark_dirty(d, mfn);
+	/* the store before the look: whoever claims the frame for code looks the other way round */
+	atomic_thread_fence(memory_order_seq_cst);
 	if (!bt || !(atomic_load(&bt->frames.flags[frame]) & BT_FRAME_CODE))
 		return;
 	pthread_mutex_lock(&bt->lock);

@@ -8,23 +8,33 @@
 #include <stdio.h>
 #include <inttypes.h>
 
-/* The frame is about to hold translations: from here on no vCPU gets, and after this none has, a write tag for it. */
-static void claim_frame(struct bt_vcpu *bv, uint64_t frame)
+/*
+ * The frame is about to hold translations: from here on no vCPU gets, and after this none has, a write tag for it, as
+ * long as the returned count stands: a store of another vCPU may find that the frame holds no code any more, and take
+ * the claim back.
+ */
+static unsigned claim_frame(struct bt_vcpu *bv, uint64_t frame)
 {
 	struct bt_domain *bt = bv->bt;
+	unsigned gone = atomic_load(bt_code_gone(bt, frame));
 	uint8_t old = atomic_fetch_or(&bt->frames.flags[frame], BT_FRAME_CODE);
 
 	if (!(old & BT_FRAME_WTAG))
-		return;
+		return gone;
 	for (int b = 0; b < BT_NR_BANKS; b++)
 		bt_tlb_revoke_writes(&bv->tlb.bank[b], (uint64_t)(uintptr_t)(bt->d->ram + (frame << PAGE_SHIFT_HV)));
 	bt_request(bt->d, bv->v, ~0UL, BT_REQ_WTAGS, 0);
-	atomic_fetch_and(&bt->frames.flags[frame], (uint8_t)~BT_FRAME_WTAG);
+	pthread_mutex_lock(&bt->lock);
+	if (atomic_load(bt_code_gone(bt, frame)) == gone)
+		atomic_fetch_and(&bt->frames.flags[frame], (uint8_t)~BT_FRAME_WTAG);
+	pthread_mutex_unlock(&bt->lock);
+	return gone;
 }
 
-static bool claimed(const struct bt_domain *bt, uint64_t frame)
+/* Does the claim stand?  With the lock. */
+static bool claimed(struct bt_domain *bt, uint64_t frame, unsigned gone)
 {
-	return atomic_load(&bt->frames.flags[frame]) & BT_FRAME_CODE;
+	return (atomic_load(&bt->frames.flags[frame]) & BT_FRAME_CODE) && atomic_load(bt_code_gone(bt, frame)) == gone;
 }
 
 static void trace_block(const struct bt_block *b)
@@ -40,6 +50,7 @@ int bt_make(struct bt_vcpu *bv, uint64_t va)
 	struct domain *d = bt->d;
 	enum bt_bank bank = bt_bank_of(bv->v);
 	uint64_t mfn, frame, frame2 = 0;
+	unsigned gone, gone2 = 0;
 	bool need_next = false;
 
 	for (;;) {
@@ -50,12 +61,12 @@ int bt_make(struct bt_vcpu *bv, uint64_t va)
 		if (mmu_translate(bv->v, va, MMU_EXEC, &mfn))
 			return -1;
 		frame = domain_frame_index(d, mfn);
-		claim_frame(bv, frame);
+		gone = claim_frame(bv, frame);
 		if (need_next) {
 			if (mmu_translate(bv->v, (va | (PAGE_SIZE_HV - 1)) + 1, MMU_EXEC, &mfn))
 				return -1;
 			frame2 = domain_frame_index(d, mfn);
-			claim_frame(bv, frame2);
+			gone2 = claim_frame(bv, frame2);
 			next = d->ram + (frame2 << PAGE_SHIFT_HV);
 		}
 		pthread_mutex_lock(&bt->lock);
@@ -64,7 +75,7 @@ int bt_make(struct bt_vcpu *bv, uint64_t va)
 			bt_world_flush(bv);
 			continue;
 		}
-		if (!claimed(bt, frame) || (need_next && !claimed(bt, frame2))) {
+		if (!claimed(bt, frame, gone) || (need_next && !claimed(bt, frame2, gone2))) {
 			pthread_mutex_unlock(&bt->lock);
 			continue;
 		}

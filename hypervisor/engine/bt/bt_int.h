@@ -161,6 +161,12 @@ struct bt_domain {
 	struct bt_block **block_hash;
 	struct bt_page **frame_pages;       /* per frame */
 
+	/*
+	 * Counts, for the frames of a hash, how often one ceased to hold code.  Changed under the lock.  While it stands
+	 * still a frame claimed for code has stayed so, and nobody has got a write tag for it.
+	 */
+	atomic_uint code_gone[256];
+
 	pthread_mutex_t stop_lock;          /* one full flush, or one split lock, at a time; waited for with bt_serve() only */
 	atomic_bool stopping;               /* vCPUs stay out of translated code */
 	atomic_bool splitting;              /* and out of the emulator */
@@ -173,6 +179,7 @@ struct bt_domain {
 
 #define BT_HASH 65536U
 
+static inline atomic_uint *bt_code_gone(struct bt_domain *bt, uint64_t frame) { return &bt->code_gone[frame & 255]; }
 static inline unsigned bt_no_group_index(uint64_t va) { return (unsigned)(va ^ va >> 12) & 4095; }
 
 static inline struct bt_vcpu *bt_of(struct vcpu *v) { return v->engine_private; }
