@@ -53,15 +53,18 @@ static int frame_write(struct journal *j, int fd, const struct buf *records, siz
 int journal_compact(struct journal *j, struct store *s)
 {
 	struct buf all = BUF_INIT(JOURNAL_FILE_MAX);
-	char path[300];
+	const char *name = strrchr(j->path, '/') + 1;
+	char fresh[300];
 	size_t size = sizeof(magic);
 	int rc, fd = -1;
 
-	snprintf(path, sizeof(path), "%s.new", j->path);
+	snprintf(fresh, sizeof(fresh), "%s.new", name);
 	rc = state_write_all(s, &all);
 	if (rc < 0)
 		goto out;
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	/* The folder is not root's, who begins here: nothing that lies there is opened, nor followed. */
+	(void)unlinkat(j->dir, fresh, 0);
+	fd = openat(j->dir, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0) {
 		rc = -errno;
 		goto out;
@@ -69,7 +72,7 @@ int journal_compact(struct journal *j, struct store *s)
 	rc = write_all(fd, (const uint8_t *)magic, sizeof(magic));
 	if (rc == 0)
 		rc = frame_write(j, fd, &all, &size);
-	if (rc == 0 && rename(path, j->path) < 0)
+	if (rc == 0 && renameat(j->dir, fresh, j->dir, name) < 0)
 		rc = -errno;
 	if (rc < 0)
 		goto out;
@@ -148,8 +151,17 @@ int journal_open(struct journal *j, const char *path, struct store *s, struct er
 {
 	int rc;
 
-	j->fd = -1;
+	char folder[sizeof(j->path)];
+
+	j->fd = j->dir = -1;
 	snprintf(j->path, sizeof(j->path), "%s", path);
+	snprintf(folder, sizeof(folder), "%s", path);
+	if (!strrchr(folder, '/'))
+		return err_set(err, -EINVAL, "%s: the store's journal wants a path with its folder", path);
+	strrchr(folder, '/')[1] = '\0';
+	j->dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (j->dir < 0)
+		return err_set(err, -errno, "%s: cannot open the folder of the store's journal: %s", folder, strerror(errno));
 	rc = file_replay(j, s, err);
 	if (rc < 0)
 		return rc;
@@ -157,9 +169,16 @@ int journal_open(struct journal *j, const char *path, struct store *s, struct er
 	return rc < 0 ? err_set(err, rc, "%s: cannot write the store's journal: %s", path, strerror(-rc)) : 0;
 }
 
+int journal_give(const struct journal *j, uid_t uid)
+{
+	return fchown(j->dir, uid, uid) < 0 || fchown(j->fd, uid, uid) < 0 ? -errno : 0;
+}
+
 void journal_close(struct journal *j)
 {
 	if (j->fd >= 0)
 		close(j->fd);
-	j->fd = -1;
+	if (j->dir >= 0)
+		close(j->dir);
+	j->fd = j->dir = -1;
 }

@@ -6,6 +6,8 @@
 #ifndef HAVEN_XENSTORED_JOURNAL_H
 #define HAVEN_XENSTORED_JOURNAL_H
 
+#include <sys/types.h>
+
 #include "dom0/xenstored/store_core.h"
 #include "lib/err.h"
 
@@ -13,7 +15,7 @@
 #define JOURNAL_COMPACT_MIN (1024u * 1024)
 
 struct journal {
-	int fd;
+	int fd, dir;			/* dir: the folder, so that it is found after the process' rights are gone */
 	char path[256];
 	size_t size, compact_size;	/* octets now, and right after the last compaction */
 };
@@ -27,6 +29,8 @@ int journal_open(struct journal *j, const char *path, struct store *s, struct er
 int journal_commit(struct journal *j, struct store *s);
 /* The whole state into a file of its own, which then is the journal. */
 int journal_compact(struct journal *j, struct store *s);
+/* Folder and file become uid's: whoever drops to it goes on writing them. 0 or -errno. */
+int journal_give(const struct journal *j, uid_t uid);
 void journal_close(struct journal *j);
 
 #endif

@@ -43,6 +43,10 @@ int channel_introduce(struct stored *d, uint32_t domid, int guest_fd, int backen
 void channel_forget(struct stored *d, uint32_t domid);	/* before the domain is released */
 void channel_pump_all(struct stored *d);
 
+/* stored_sandbox.c. The uid owns the journal and nothing else; it needs no entry in passwd. 0, or -errno with err. */
+#define STORED_UID 199003
+int stored_sandbox_enter(struct err *err);
+
 /* store_admin.c */
 extern const struct msg_op admin_ops[];
 

@@ -6,7 +6,8 @@
  *	its ring over a channel.
  * Hears: tools on /run/xenstored/socket (Xen's wire protocol, root), hypervisord on its admin socket (JSON, root), each
  *	domain's hv-domain on the channels hypervisord handed over: hostile octets, checked in store_ops.c and store_channel.c.
- * May do: what the system-call list below says; it opens no file but its journal and starts nothing.
+ * May do: what the system-call list of stored_sandbox.c says, as a uid of its own from when its sockets and its journal are open; it
+ *	opens no file but the journal's next and starts nothing.
  */
 #include "config.h"
 #include "dom0/xenstored/stored.h"
@@ -21,7 +22,6 @@
 
 #include "lib/log.h"
 #include "lib/paths.h"
-#include "lib/sandbox.h"
 
 void stored_settle(struct stored *d)
 {
@@ -46,41 +46,6 @@ static int32_t on_signal(int32_t sig, void *data)
 	return 0;
 }
 
-static int sandbox_apply(struct err *err)
-{
-	static const struct { int nr; const char *why; } rules[] = {
-		{ SCMP_SYS(accept4), "clients of its sockets" },
-		{ SCMP_SYS(getsockopt), "who a client is (SO_PEERCRED)" },
-		{ SCMP_SYS(openat), "the journal's next file; the black box of a crash; the time zone of log lines" },
-		{ SCMP_SYS(rename), "the journal's next file takes its place" },
-		{ SCMP_SYS(renameat), "the same" },
-		{ SCMP_SYS(renameat2), "the same" },
-		{ SCMP_SYS(unlink), "its sockets, at the end" },
-		{ SCMP_SYS(unlinkat), "the black box, at the end" },
-		{ SCMP_SYS(pread64), "an import's memfd" },
-		{ SCMP_SYS(memfd_create), "an export" },
-		{ SCMP_SYS(socket), "syslog" },
-		{ SCMP_SYS(connect), "syslog" },
-		{ SCMP_SYS(stat), "the time zone of log lines" },
-		{ SCMP_SYS(ftruncate), "the black box of a crash" },
-		{ SCMP_SYS(kill), "raise() after the black box" },
-	};
-	struct sandbox_limits limits = { .no_dump = true };
-	struct sandbox sb;
-	size_t i;
-	int rc = sandbox_begin(&sb, "xenstored");
-
-	if (rc == 0)
-		rc = sandbox_allow_basics(&sb);
-	for (i = 0; rc == 0 && i < sizeof(rules) / sizeof(rules[0]); i++)
-		rc = sandbox_allow(&sb, rules[i].nr, rules[i].why);
-	if (rc == 0)
-		rc = sandbox_allow_arg(&sb, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0, "libqb reads RLIMIT_NOFILE; setting none");
-	if (rc < 0)
-		return err_set(err, rc, "the list of system calls could not be made: %s", strerror(-rc));
-	return sandbox_enter(&sb, &limits, err);
-}
-
 static int start(struct stored *d, struct err *err)
 {
 	char dir[200], path[256];
@@ -102,7 +67,9 @@ static int start(struct stored *d, struct err *err)
 		rc = journal_open(&d->journal, path, &d->store, err);
 	if (rc == 0)
 		rc = public_open(d, err);
-	return rc < 0 ? rc : sandbox_apply(err);
+	if (rc == 0 && (rc = journal_give(&d->journal, STORED_UID)) < 0)
+		err_set(err, rc, "%s: cannot give it to uid %d: %s", path, STORED_UID, strerror(-rc));
+	return rc < 0 ? rc : stored_sandbox_enter(err);
 }
 
 #ifdef HAVEN_ASAN
@@ -121,7 +88,7 @@ static int usage(FILE *out, int status)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = { { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 } };
-	static struct stored d = { .journal = { .fd = -1 }, .listen_fd = { -1, -1 } };
+	static struct stored d = { .journal = { .fd = -1, .dir = -1 }, .listen_fd = { -1, -1 } };
 	struct err err = { 0 };
 	int c;
 
