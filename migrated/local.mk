@@ -6,6 +6,7 @@ migrated_migrated_SOURCES = migrated/migrated.c migrated/stream.c migrated/strea
 migrated_migrated_LDADD = $(PKI_LIBS)
 
 migrated_haven_migrate_worker_SOURCES = migrated/migrate_worker.c migrated/migrate_worker.h migrated/migrate_ids.h \
+	migrated/worker_sandbox.c migrated/worker_sandbox.h \
 	migrated/move_source.c migrated/move_target.c migrated/move_check.c migrated/move_check.h migrated/precopy.c migrated/precopy.h \
 	migrated/page_source.c migrated/page_source.h migrated/page_sink.c migrated/page_sink.h migrated/stream_digest.c migrated/stream_digest.h migrated/stream.c migrated/stream.h \
 	migrated/tls_link.c migrated/tls_link.h migrated/tls_context.c migrated/tls_context.h migrated/signer_key.c migrated/signer_key.h
@@ -13,6 +14,11 @@ migrated_haven_migrate_worker_LDADD = $(PKI_LIBS)
 
 migrated_haven_migrate_signer_SOURCES = migrated/migrate_signer.c
 migrated_haven_migrate_signer_LDADD = $(PKI_LIBS)
+
+check_PROGRAMS += tests/unit/test_worker_sandbox
+tests_unit_test_worker_sandbox_SOURCES = tests/unit/test_worker_sandbox.c tests/unit/cage.h migrated/worker_sandbox.c \
+	migrated/worker_sandbox.h
+tests_unit_test_worker_sandbox_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_precopy
 tests_unit_test_precopy_SOURCES = tests/unit/test_precopy.c migrated/precopy.c migrated/precopy.h

@@ -25,7 +25,7 @@
 
 #include "lib/log.h"
 #include "lib/msg.h"
-#include "lib/sandbox.h"
+#include "storage/hv_disk_sandbox.h"
 #include "storage/iscsi_lun.h"
 
 #define DRAIN_MS 5000
@@ -186,48 +186,6 @@ static int disk_config(struct hv_disk *h, const json_t *q, const json_t *d, stru
 	return 0;
 }
 
-static int sandbox_close(uid_t uid, struct err *err)
-{
-	static const struct { int nr; const char *why; } allowed[] = {
-		{ SCMP_SYS(socket), "reconnects to the portal" },
-		{ SCMP_SYS(connect), "the same" },
-		{ SCMP_SYS(getsockopt), "the same" },
-		{ SCMP_SYS(setsockopt), "the same" },
-		{ SCMP_SYS(getpeername), "the same" },
-		{ SCMP_SYS(getsockname), "the same" },
-		{ SCMP_SYS(bind), "getaddrinfo() of an address asks netlink which families there are" },
-		{ SCMP_SYS(accept), "hypervisord connects again after its restart" },
-		{ SCMP_SYS(accept4), "the same" },
-		{ SCMP_SYS(uname), "getaddrinfo()" },
-		{ SCMP_SYS(sysinfo), "malloc arenas" },
-		{ SCMP_SYS(sched_getaffinity), "malloc arenas" },
-		{ SCMP_SYS(getuid), "peer credentials" },
-		{ SCMP_SYS(geteuid), "the same" },
-		{ SCMP_SYS(gettimeofday), "libiscsi's time-outs" },
-		{ SCMP_SYS(time), "the same" },
-		{ SCMP_SYS(timerfd_settime), "its loop" },
-		{ SCMP_SYS(set_robust_list), "threads" },
-	};
-	static const int denied[] = { SCMP_SYS(openat), SCMP_SYS(open), SCMP_SYS(stat), SCMP_SYS(access), SCMP_SYS(ioctl) };
-	struct sandbox_limits lim = { .uid = uid, .gid = uid, .empty_root = true, .no_dump = true };
-	struct sandbox sb;
-	int rc = sandbox_begin(&sb, "hv-disk");
-
-	if (rc == 0)
-		rc = sandbox_allow_basics(&sb);
-	for (size_t i = 0; rc == 0 && i < sizeof(allowed) / sizeof(allowed[0]); i++)
-		rc = sandbox_allow(&sb, allowed[i].nr, allowed[i].why);
-#ifndef HAVEN_ASAN
-	for (size_t i = 0; rc == 0 && i < sizeof(denied) / sizeof(denied[0]); i++)
-		rc = sandbox_deny(&sb, denied[i], EACCES, "libraries look for files and terminals; there are none");
-#else
-	(void)denied;
-#endif
-	if (rc < 0)
-		return err_set(err, rc, "hv-disk: cannot build its sandbox: %s", strerror(-rc));
-	return sandbox_enter(&sb, &lim, err);
-}
-
 static int bounce_map(struct hv_disk *h, size_t disks, struct err *err)
 {
 	size_t size = HV_DISK_REGION * disks;
@@ -260,7 +218,7 @@ static void op_config(struct msg_call *c, void *daemon)
 	for (size_t i = 0; rc == 0 && i < n; i++)
 		rc = disk_config(h, q, json_array_get(disks, i), &err);
 	if (rc == 0)
-		rc = sandbox_close((uid_t)json_integer_value(json_object_get(q, "uid")), &err);
+		rc = hv_disk_sandbox_enter((uid_t)json_integer_value(json_object_get(q, "uid")), &err);
 	if (rc < 0) {
 		msg_error_from(c, &err);
 		return;
