@@ -644,12 +644,12 @@ static void own_on_release(struct own *o, struct own_dom *d, const struct own_ms
 {
 	struct own_record rec = d->rec;
 
-	if (!(m->epoch == rec.epoch + 1 && rec.owner == m->from && !rec.to) && !(m->epoch == rec.epoch && !rec.owner)) {
+	if (!(m->epoch == rec.epoch + 1 && rec.owner == m->from) && !(m->epoch == rec.epoch && !rec.owner)) {
 		own_refused(o, d, m);
 		return;
 	}
 	rec.epoch = m->epoch;
-	rec.owner = 0;
+	rec.owner = rec.to = 0;
 	if (own_set_record(o, d, &rec, NULL))
 		return;
 	own_track(o, d, m);

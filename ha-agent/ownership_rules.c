@@ -248,18 +248,20 @@ static bool rule_announce(struct own *o, struct own_dom *d)
 	return true;
 }
 
-/* The recorded owner holds nothing: the domain stopped. */
+/* The recorded owner holds nothing: the domain stopped. In mid-move, too, once worker and job are over and nobody holds what came. */
 static bool rule_release(struct own *o, struct own_dom *d)
 {
 	struct own_record rec = d->rec;
 
-	if (d->rec.owner != o->me || d->rec.to || own_holds(d) || d->busy || d->unsure || !o->known)
+	if (d->rec.owner != o->me || own_holds(d) || d->busy || d->unsure || !o->known)
+		return false;
+	if (d->rec.to && (d->worker || d->job == OWN_J_MIGRATE))
 		return false;
 	if (!own_idle(o, d) || !own_synced(o) || !o->quorate || d->job == OWN_J_START)
 		return false;
 	if (d->hold)		/* whoever holds a copy has more to say about it */
 		return false;
-	rec.owner = 0;
+	rec.owner = rec.to = 0;
 	own_record_send(o, d, OWN_M_RELEASE, d->rec.epoch + 1, &rec, NULL);
 	return true;
 }
@@ -464,7 +466,7 @@ static bool rule_stop(struct own *o, struct own_dom *d)
 	if (own_holds(d))
 		return false;
 	/* Gone is gone: the release is the record's matter and needs a quorum. */
-	if (d->rec.owner == o->me && !d->rec.to && o->quorate && own_synced(o))
+	if (d->rec.owner == o->me && (!d->rec.to || (!d->worker && !d->hold)) && o->quorate && own_synced(o))
 		return false;
 	own_job_end(o, d, 0, "");
 	return true;

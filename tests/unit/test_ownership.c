@@ -504,6 +504,40 @@ static void test_move_ends_when_the_target_is_lost(void **state)
 	assert_false(did_act(OWN_DO_DESTROY));		/* lost is not fenced */
 }
 
+/* The source's copy dies in mid-move: the action ends when the target has said that it holds nothing, then the record is released. */
+static void test_move_whose_copy_died(void **state)
+{
+	struct own_entry e = { .rec = record(2, 1, 2), .copy = OWN_INCOMING, .holds = true };
+	char text[OWN_TEXT_LEN];
+	uint64_t serial;
+
+	run_here();
+	assert_int_equal(own_migrate(o, U, 2, text), 0);
+	serial = sent[n_sent - 1].serial;
+	hear(1, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = serial, .rec = record(2, 1, 2) });
+	for (uint32_t n = 1; n <= 3; n++)
+		hear_ack(n, OWN_M_BEGIN, 2, serial);
+	hear_report(2, false, true, &e);
+	local(OWN_NONE, 0, 0);
+	own_move_done(o, U, 2, -ECONNRESET, "gone");
+	for (int i = 0; i < 3; i++)
+		own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	hear_report(1, false, true, &(struct own_entry){ .rec = record(2, 1, 2) });
+	assert_false(did_send(OWN_M_RELEASE));
+	e.holds = false;
+	e.copy = OWN_NONE;
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	assert_int_equal(ended, OWN_J_NONE);
+	hear_report(2, false, true, &e);
+	assert_int_equal(ended, OWN_J_MIGRATE);
+	assert_int_equal(ended_rc, -EIO);
+	assert_true(did_send(OWN_M_RELEASE));
+	hear(1, (struct own_msg){ .type = OWN_M_RELEASE, .epoch = 3, .serial = sent[n_sent - 1].serial });
+	assert_int_equal(own_find(o, U)->rec.owner, 0);
+	assert_int_equal(own_find(o, U)->rec.to, 0);
+}
+
 static void test_contradicted_copy_goes_above(void **state)
 {
 	struct own_entry e = { .rec = record(1, 3, 0) };
@@ -641,7 +675,7 @@ int main(void)
 		T(test_stream_only_for_a_begin_of_this_membership), T(test_no_promise_from_an_old_look),
 		T(test_event_is_younger_than_the_answer), T(test_handed_resumes_on_a_promise_alone),
 		T(test_handed_is_dropped_when_it_ran_there), T(test_handed_is_dropped_when_the_target_is_fenced),
-		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_contradicted_copy_goes_above),
+		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_move_whose_copy_died), T(test_contradicted_copy_goes_above),
 		T(test_contradicted_before_it_runs), T(test_late_running_is_taken_back),
 		T(test_overtaken_release_is_given_up),
 		T(test_quorum_pauses_and_resumes), T(test_leave_only_with_empty_hands),

@@ -870,7 +870,15 @@ static void fault_step(void)
 
 	if (faults_left <= 0)
 		return;
-	switch (rnd(6)) {
+	switch (rnd(7)) {
+	case 6:
+		k = (int)rnd(D);
+		if (nodes[i].up && nodes[i].copy[k].state != OWN_NONE) {
+			faults_left--;
+			say("%s: hv-domain of %s dies", node_names[i], names[k]);
+			set_copy(i, k, OWN_NONE);
+		}
+		break;
 	case 0:
 		if (nodes[i].up) {
 			faults_left--;
