@@ -66,6 +66,8 @@ struct agentd {
 	uint64_t members;
 	char cluster[128];
 	bool settling, ending;
+	bool node_quorate;
+	uint64_t quorum_ns;		/* when Corosync last told of quorum lost or won */
 	struct act *acts;		/* asked of hypervisord, not answered */
 	struct wait *waits;
 	struct move *moves;

@@ -295,11 +295,25 @@ static void act_refreshed(int rc, const json_t *reply, int *fds, int nfds, void 
 	act_end(t, rc, 0, false, "");
 }
 
+/* The courtesy pause is worth what it takes from Corosync's word to the guest's standing still. */
+static void act_tell_quorum(const struct act *t)
+{
+	const struct own_dom *d = own_find(t->a->own, t->uuid);
+	double ms = (double)(qb_util_nano_current_get() - t->a->quorum_ns) / 1e6;
+
+	log_info("%s (%s) %s, %.1f ms after corosync told of it", d ? d->rec.name : "?", t->uuid,
+		 t->action == OWN_DO_QPAUSE ? "is paused: quorum is lost" : "runs on: quorum is back", ms);
+}
+
 static void act_replied(int rc, const json_t *reply, int *fds, int nfds, void *arg)
 {
 	struct act *t = arg;
 	const json_t *known = json_object_get(reply, "known");
 
+	if (rc == 0 && (t->action == OWN_DO_QPAUSE || t->action == OWN_DO_QRESUME))
+		act_tell_quorum(t);
+	else if (rc && rc != -ECONNRESET && t->action == OWN_DO_RESUME_HANDED)
+		log_warn("%s: its handed copy could not be let go on: %s", t->uuid, json_string_value(json_object_get(reply, "error")));
 	act_end(t, rc, (uint64_t)json_integer_value(json_object_get(reply, "attempt")), !json_is_false(known),
 		json_string_value(json_object_get(reply, "error")));
 }
@@ -540,6 +554,9 @@ static void agentd_on_quorum(void *arg, bool group, bool node)
 {
 	struct agentd *a = arg;
 
+	if (node != a->node_quorate)
+		a->quorum_ns = qb_util_nano_current_get();
+	a->node_quorate = node;
 	if (group != a->own->quorate)
 		log_info("%s", group ? "quorate" : "not quorate: nothing changes hands here");
 	own_quorum(a->own, group, node);

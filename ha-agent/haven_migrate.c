@@ -172,6 +172,14 @@ static enum verdict migrate_look(struct migrate *m, const json_t *status, json_t
 	return V_WAIT;
 }
 
+/* A target that is gone takes nothing: no further try is waited for once the domain runs where it was. */
+static bool migrate_hopeless(const struct migrate *m, const json_t *status)
+{
+	const json_t *d = haven_find_domain(status, m->uuid), *n = haven_find_node(status, m->to);
+
+	return m->failures && d && !*haven_str(d, "intent") && !strcmp(haven_str(d, "owner"), m->from) && (!n || !haven_true(n, "member"));
+}
+
 static int migrate_put_back(struct migrate *m, const char *why)
 {
 	json_t *status;
@@ -221,6 +229,7 @@ static int migrate_watch(struct migrate *m, double begun)
 {
 	json_t *result = NULL, *status;
 	enum verdict v = V_WAIT;
+	bool hopeless;
 	int rc;
 
 	while (v == V_WAIT || v == V_FAILED) {
@@ -234,8 +243,11 @@ static int migrate_watch(struct migrate *m, double begun)
 		if (!status)
 			continue;	/* ha-agentd is being started again */
 		v = migrate_look(m, status, &result);
+		hopeless = (v == V_WAIT || v == V_FAILED) && migrate_hopeless(m, status);
 		json_decref(status);
-		if (v == V_FAILED && m->failures >= TRIES)
+		if (hopeless)
+			v = V_FAILED;
+		if (hopeless || (v == V_FAILED && m->failures >= TRIES))
 			break;
 		if (v == V_FAILED)
 			printf("the move failed: %s; cleaning up and trying again (%d of %d)\n", m->error, m->failures + 1, TRIES);

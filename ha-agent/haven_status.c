@@ -3,9 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ha-agent/haven.h"
 #include "lib/msg.h"
+
+#define RESOLVE_POLL_US 100000
+#define RESOLVE_POLLS 300
 
 static const char *node_state(const json_t *n)
 {
@@ -16,7 +20,21 @@ static const char *node_state(const json_t *n)
 	return haven_true(n, "hypervisor") ? "member" : "member, hypervisord is down";
 }
 
-static void print_domain(const json_t *d)
+/* A handed copy whose target is away waits for a word that only a fencing or the operator can give. */
+static void print_waiting(const json_t *status, const json_t *d)
+{
+	const json_t *v, *to = haven_find_node(status, haven_str(d, "intent"));
+	const char *where, *name = haven_str(d, "name");
+
+	if (!to || haven_true(to, "member"))
+		return;
+	json_object_foreach((json_t *)(uintptr_t)json_object_get(d, "copies"), where, v)
+		if (!strcmp(json_string_value(v), "handed"))
+			printf("%-20s        waits on %s for %s, which is away: fence it; or, when you know it is off: haven resolve %s here (on %s)\n", "",
+			       where, haven_str(to, "name"), name, where);
+}
+
+static void print_domain(const json_t *status, const json_t *d)
 {
 	const json_t *v, *news = json_object_get(d, "news"), *progress = json_object_get(news, "progress");
 	const char *where, *owner = haven_str(d, "owner");
@@ -29,6 +47,7 @@ static void print_domain(const json_t *d)
 	if (*haven_str(d, "intent") && progress)
 		printf("%-20s        moving to %s: %s %lld %%\n", "", haven_str(d, "intent"), haven_str(progress, "phase"),
 		       (long long)json_number_value(json_object_get(progress, "percent")));
+	print_waiting(status, d);
 }
 
 static void print_status(const json_t *s)
@@ -43,7 +62,7 @@ static void print_status(const json_t *s)
 		printf("%-20s %s\n", haven_str(v, "name"), node_state(v));
 	printf("\n%-20s %5s  %-12s Copies\n", "Domain", "ID", "Owner");
 	json_array_foreach(json_object_get(s, "domains"), i, v)
-		print_domain(v);
+		print_domain(s, v);
 }
 
 static int run_status(int argc, char **argv)
@@ -89,6 +108,25 @@ static int run_check(int argc, char **argv)
 	return able > 0 ? HAVEN_OK : haven_fail("no other node could take %s over now", argv[1]);
 }
 
+/* What was decided is done when the copy here is handed no more. */
+static int resolve_wait(const char *name, const char *keep)
+{
+	for (int left = RESOLVE_POLLS; left > 0; left--) {
+		json_t *s = haven_status();
+		const json_t *d = s ? haven_find_domain(s, name) : NULL;
+		const char *copy = haven_str(json_object_get(d, "copies"), s ? haven_str(s, "node") : "");
+		bool handed = !d || !strcmp(copy, "handed");
+
+		if (!handed)
+			printf("the copy of %s here %s\n", name, *copy ? "runs on" : "is dropped");
+		json_decref(s);
+		if (!handed)
+			return HAVEN_OK;
+		usleep(RESOLVE_POLL_US);
+	}
+	return haven_fail("the copy of %s is to %s, but is still handed: see the log of ha-agentd", name, strcmp(keep, "here") ? "go" : "run on");
+}
+
 static int run_resolve(int argc, char **argv)
 {
 	json_t *req;
@@ -102,6 +140,10 @@ static int run_resolve(int argc, char **argv)
 		req = json_pack("{s:s,s:s,s:s}", "op", "resolve", "name", argv[1], "keep", argv[2]);
 	if (msg_call_once("ha-agentd.sock", req, NULL, 10000, &err))
 		return haven_fail("%s", err.text);
+	if (!strcmp(argv[1], "--node"))
+		printf("%s counts as off from now on: its domains may be started elsewhere\n", argv[2]);
+	else
+		return resolve_wait(argv[1], argv[2]);
 	return HAVEN_OK;
 }
 

@@ -886,7 +886,7 @@ int own_resolve(struct own *o, const char *uuid, bool keep, char *text)
 
 	*text = '\0';
 	if (!d || d->copy != OWN_HANDED)
-		return snprintf(text, OWN_TEXT_LEN, "%s: no copy here waits for a decision", d ? d->rec.name : uuid), -ENOENT;
+		return snprintf(text, OWN_TEXT_LEN, "%s: no copy here waits for a decision; haven status shows the copies", d ? d->rec.name : uuid), -ENOENT;
 	d->verdict_resume = keep;
 	d->verdict_drop = !keep;
 	own_run(o);

@@ -33,8 +33,9 @@ void hv_event(struct hv *h, const char *name, json_t *fields)
 
 void hv_changed(struct hv *h)
 {
-	hv_event(h, "domain-changed", json_pack("{s:s, s:b}", "copy", copy_state_name(h->copy.state),
-						"user_paused", h->copy.user_paused));
+	/* attempt and target with the state: who hears of a handed copy alone would judge it by an older attempt */
+	hv_event(h, "domain-changed", json_pack("{s:s, s:b, s:I, s:s}", "copy", copy_state_name(h->copy.state), "user_paused",
+						h->copy.user_paused, "attempt", (json_int_t)h->copy.attempt, "target", h->copy.target));
 }
 
 void hv_sync_execution(struct hv *h)
