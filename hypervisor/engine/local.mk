@@ -48,6 +48,13 @@ check_PROGRAMS += tests/bt/bt_fuzz
 tests_bt_bt_fuzz_SOURCES = tests/bt/bt_fuzz.c tests/bt/bt_native.c tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
 tests_bt_bt_fuzz_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)
 
+# The opcode space against the cage; everything with --long or HAVEN_LONG=1
+check_PROGRAMS += tests/bt/bt_opcodes
+tests_bt_bt_opcodes_SOURCES = tests/bt/bt_opcodes.c tests/bt/bt_opcodes_list.h tests/bt/bt_native.h tests/bt/bt_guest.h \
+	tests/bt/bt_noabi.c
+tests_bt_bt_opcodes_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=bt_decode
+tests_bt_bt_opcodes_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)
+
 noinst_PROGRAMS += tests/bt/bt_speed
 tests_bt_bt_speed_SOURCES = tests/bt/bt_speed.c tests/bt/bt_kernels.c tests/bt/bt_kernels.h tests/bt/bt_native.c \
 	tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
