@@ -5,8 +5,23 @@ tests_bench_bench_guest_SOURCES = tests/bench/bench.h tests/bench/bench_main.c t
 tests_bench_bench_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
 tests_bench_bench_guest_LDFLAGS = -static
 CLEANFILES += tests/bench/bench-guest
-EXTRA_DIST += tests/bench/bench-engine tests/bench/benchqemu.py
+EXTRA_DIST += tests/bench/bench-engine tests/bench/benchqemu.py tests/bench/bench-migrate
+
+# Live migration against QEMU and the limit of the wire: make bench-migrate [JSON=FILE] [CASES="NAME..."] [RUNS=N] [MIB=N]
+EXTRA_PROGRAMS += tests/bench/bench-move-guest tests/bench/bench-wire
+tests_bench_bench_move_guest_SOURCES = tests/bench/bench_move_guest.c
+tests_bench_bench_move_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS) -pthread
+tests_bench_bench_move_guest_LDFLAGS = -static -pthread
+tests_bench_bench_wire_SOURCES = tests/bench/bench_wire.c
+tests_bench_bench_wire_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS) -pthread
+tests_bench_bench_wire_LDADD = $(OPENSSL_LIBS) -lpthread
+CLEANFILES += tests/bench/bench-move-guest tests/bench/bench-wire
 
 bench-engine: hvrun$(EXEEXT) tests/bench/bench-guest$(EXEEXT)
 	HAVEN_BUILD='$(abs_builddir)' JSON='$(JSON)' RUNS='$(RUNS)' BENCH='$(BENCH)' $(srcdir)/tests/bench/bench-engine
 .PHONY: bench-engine
+
+bench-migrate: all testbed-programs tests/bench/bench-move-guest$(EXEEXT) tests/bench/bench-wire$(EXEEXT)
+	rm -rf bench-install && $(MAKE) -s install DESTDIR='$(abs_builddir)/bench-install' >bench-install.log
+	HAVEN_BUILD='$(abs_builddir)' JSON='$(JSON)' RUNS='$(RUNS)' CASES='$(CASES)' MIB='$(MIB)' $(srcdir)/tests/bench/bench-migrate
+.PHONY: bench-migrate
