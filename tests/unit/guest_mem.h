@@ -58,7 +58,7 @@ static inline struct gm *gm_new(void)
 	g->d.bt = (struct bt_domain *)(void *)&g->frames;
 	g->v->engine_private = &g->tlb;
 	for (int b = 0; b < BT_NR_BANKS; b++)
-		bt_tlb_flush_all(&g->tlb.bank[b]);
+		bt_tlb_init(&g->tlb.bank[b], (enum bt_bank)b, false);
 	g->next_free = GM_L4 + 1;
 	return g;
 }

@@ -269,7 +269,7 @@ static void spans(void **state)
 static bool has_tag(struct gm *g, enum bt_bank bank, uint64_t va, bool write)
 {
 	struct bt_tlb *t = &g->tlb.bank[bank];
-	unsigned i = bt_tlb_index(va);
+	unsigned i = bt_tlb_index(t, va);
 
 	return (write ? t->ntag_w[i] : t->ntag_r[i]) == -(va & ~4095UL);
 }
@@ -304,7 +304,7 @@ static void fill_tags(void **state)
 		assert_false(has_tag(g, BT_USER, VA, false));
 		assert_int_equal(has_tag(g, BT_KERNEL, VA, true), t[i].w);
 		assert_int_equal(is_dirty(g, mfn), t[i].w && t[i].log);
-		assert_int_equal(g->tlb.bank[BT_KERNEL].page[bt_tlb_index(VA)], domain_frame(&g->d, mfn));
+		assert_int_equal(g->tlb.bank[BT_KERNEL].page[bt_tlb_index(&g->tlb.bank[BT_KERNEL], VA)], domain_frame(&g->d, mfn));
 	}
 	bt_tlb_flush_all(&g->tlb.bank[BT_KERNEL]);
 	gm_map(g, VA, mfn, 0);

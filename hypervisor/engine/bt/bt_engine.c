@@ -108,10 +108,9 @@ static int bt_vcpu_init(struct vcpu *v)
 	bv->bt = v->d->bt;
 	bv->self = bv;
 	bv->fn_cold = bt_cold;
-	bv->index_mask = (uint64_t)(BT_TLB_ENTRIES - 1) << PAGE_SHIFT_HV;
 	jump_cache_reset(bv);
 	for (int b = 0; b < BT_NR_BANKS; b++)
-		bt_tlb_flush_all(&bv->tlb.bank[b]);
+		bt_tlb_init(&bv->tlb.bank[b], (enum bt_bank)b, bv->bt->use_pext);
 	v->engine_private = bv;
 	return 0;
 }

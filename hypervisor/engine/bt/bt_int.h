@@ -104,7 +104,6 @@ struct bt_vcpu {
 	uint64_t host[NR_GPR];              /* host registers while a slow path runs */
 	uint64_t rip;
 	uint64_t fs_base, gs_base;
-	uint64_t index_mask;                /* for pext: the address bits that index the TLB */
 	uint64_t host_rsp, resume, target, bounce_addr;
 	struct bt_vcpu *self;
 	int (*fn_cold)(struct bt_vcpu *bv);

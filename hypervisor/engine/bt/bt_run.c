@@ -220,7 +220,7 @@ int bt_cold(struct bt_vcpu *bv)
 		return cold_leave(bv, s, BW_UNGROUP);
 	}
 	va += s->off;
-	idx = bt_tlb_index(va);
+	idx = bt_tlb_index(t, va);
 	if (t->ntag_r[idx] != -(va & ~(PAGE_SIZE_HV - 1)) || s->write) {
 		if (mmu_fill(bv->v, va, s->write ? MMU_WRITE : MMU_READ)) {
 			if (s->stack && bv->v->exc.vector == 13)

@@ -135,7 +135,7 @@ int bt_slow_access(struct bt_vcpu *bv)
 static uint8_t *tlb_host(struct bt_vcpu *bv, uint64_t va, bool write, int *rc)
 {
 	struct bt_tlb *t = &bv->tlb.bank[bt_bank_of(bv->v)];
-	unsigned idx = bt_tlb_index(va);
+	unsigned idx = bt_tlb_index(t, va);
 	uint64_t ntag = -(va & ~(PAGE_SIZE_HV - 1));
 
 	if ((write ? t->ntag_w[idx] : t->ntag_r[idx]) != ntag || ntag == BT_TLB_INVALID) {

@@ -15,17 +15,30 @@
 
 #include "hypervisor/engine/bt/bt.h"
 
-#define BT_TLB_BITS 10
+#define BT_TLB_BITS 15
 #define BT_TLB_ENTRIES (1U << BT_TLB_BITS)
 #define BT_TLB_INVALID 0x8000000000000000ULL
-#define BT_TLB_LOG 256                     /* entries to drop at a change of CR3, before we scan for them */
+#define BT_TLB_LOG 4096                    /* valid entries to drop one by one, before we go through all */
+
+/*
+ * The address bits that index a bank, where pext takes them at no cost.  A kernel keeps its direct map, stacks, struct pages
+ * and text at addresses whose low page bits often agree: bits 43..46 tell those regions of Linux apart (and the hypervisor's
+ * own range from all of them).  User code has two regions, low and high.
+ */
+#define BT_TLB_MASK_KERNEL (0x7ffULL << 12 | 15ULL << 43)
+#define BT_TLB_MASK_USER (0x3fffULL << 12 | 1ULL << 46)
+_Static_assert(__builtin_popcountll(BT_TLB_MASK_KERNEL) == BT_TLB_BITS, "the index covers the table");
+_Static_assert(__builtin_popcountll(BT_TLB_MASK_USER) == BT_TLB_BITS, "the index covers the table");
+
+/* Which entries are valid, so that dropping them costs what filling them did.  nr > BT_TLB_LOG: it overflowed. */
+struct bt_tlb_log { uint32_t nr; uint16_t at[BT_TLB_LOG]; };
 
 struct bt_tlb {
 	uint64_t ntag_r[BT_TLB_ENTRIES];
 	uint64_t ntag_w[BT_TLB_ENTRIES];
 	uint64_t page[BT_TLB_ENTRIES];     /* host address of the frame */
-	uint32_t nr_log;                   /* > BT_TLB_LOG: the log overflowed */
-	uint16_t log[BT_TLB_LOG];
+	uint64_t mask;                     /* for pext; 0: the low bits of the page number */
+	struct bt_tlb_log low, high;       /* what a change of CR3 drops; the kernel's own half */
 };
 
 /* Per-frame facts the translator keeps (bt_domain.frame_flags), changed atomically. */
@@ -45,11 +58,36 @@ static inline struct bt_tlb *bt_tlb_of(struct vcpu *v, enum bt_bank bank)
 	return &((struct bt_vcpu_tlb *)v->engine_private)->bank[bank];
 }
 
-static inline unsigned bt_tlb_index(uint64_t va) { return (va >> PAGE_SHIFT_HV) & (BT_TLB_ENTRIES - 1); }
+static inline unsigned bt_tlb_index(const struct bt_tlb *t, uint64_t va)
+{
+	uint64_t i;
+
+	if (!t->mask)
+		return (va >> PAGE_SHIFT_HV) & (BT_TLB_ENTRIES - 1);
+	__asm__("pextq %2, %1, %0" : "=r"(i) : "r"(va), "rm"(t->mask));
+	return (unsigned)i;
+}
+
+/* Does a change of CR3 leave the address' entry alone? */
+static inline bool bt_tlb_is_high(enum bt_bank bank, uint64_t va) { return bank == BT_KERNEL && va >> 63; }
 
 static inline void bt_tlb_drop(struct bt_tlb *t, unsigned i)
 {
 	t->ntag_r[i] = t->ntag_w[i] = t->page[i] = BT_TLB_INVALID;
+}
+
+/* Entry i is about to map va: log it, unless its old contents are in the same log. */
+static inline void bt_tlb_note(struct bt_tlb *t, enum bt_bank bank, unsigned i, uint64_t va)
+{
+	bool high = bt_tlb_is_high(bank, va);
+	struct bt_tlb_log *log = high ? &t->high : &t->low;
+
+	if (t->ntag_r[i] != BT_TLB_INVALID && bt_tlb_is_high(bank, -t->ntag_r[i]) == high)
+		return;
+	if (log->nr < BT_TLB_LOG)
+		log->at[log->nr++] = (uint16_t)i;
+	else
+		log->nr = BT_TLB_LOG + 1;
 }
 
 /*
@@ -61,7 +99,7 @@ static inline void bt_tlb_fill(struct vcpu *v, enum bt_bank bank, uint64_t va, u
 	struct bt_tlb *t = bt_tlb_of(v, bank);
 	struct domain *d = v->d;
 	uint64_t frame = domain_frame_index(d, mfn), ntag = -(va & ~(PAGE_SIZE_HV - 1));
-	unsigned i = bt_tlb_index(va);
+	unsigned i = bt_tlb_index(t, va);
 
 	if (writable) {
 		/* sequentially consistent, as the translator's setting of CODE and look at WTAG: one of us sees the other */
@@ -69,53 +107,76 @@ static inline void bt_tlb_fill(struct vcpu *v, enum bt_bank bank, uint64_t va, u
 
 		writable = !(old & BT_FRAME_CODE);
 	}
+	bt_tlb_note(t, bank, i, va);
 	t->ntag_r[i] = ntag;
 	t->ntag_w[i] = writable ? ntag : BT_TLB_INVALID;
 	t->page[i] = (uint64_t)(uintptr_t)(d->ram + (frame << PAGE_SHIFT_HV));
-	if (!(va >> 63) || bank == BT_USER) {
-		if (t->nr_log < BT_TLB_LOG)
-			t->log[t->nr_log++] = (uint16_t)i;
-		else
-			t->nr_log = BT_TLB_LOG + 1;
-	}
 	if (writable)
 		domain_mark_dirty(d, mfn);
 }
 
-/* Forget one page, every page. */
+/* Forget one page. */
 static inline void bt_tlb_flush_page(struct bt_tlb *t, uint64_t va)
 {
-	unsigned i = bt_tlb_index(va);
+	unsigned i = bt_tlb_index(t, va);
 
 	if (t->ntag_r[i] == -(va & ~(PAGE_SIZE_HV - 1)))
 		bt_tlb_drop(t, i);
 }
 
-static inline void bt_tlb_flush_all(struct bt_tlb *t)
-{
-	for (unsigned i = 0; i < BT_TLB_ENTRIES; i++)
-		bt_tlb_drop(t, i);
-	t->nr_log = 0;
-}
-
 /* What a change of CR3 drops: of the kernel's bank the lower half, of the user's everything. */
 static inline void bt_tlb_flush_cr3(struct bt_tlb *t, enum bt_bank bank)
 {
-	if (t->nr_log <= BT_TLB_LOG) {
-		for (unsigned n = 0; n < t->nr_log; n++)
-			if (bank == BT_USER || (-t->ntag_r[t->log[n]]) >> 63 == 0)
-				bt_tlb_drop(t, t->log[n]);
+	if (t->low.nr <= BT_TLB_LOG) {
+		for (unsigned n = 0; n < t->low.nr; n++)
+			if (!bt_tlb_is_high(bank, -t->ntag_r[t->low.at[n]]))
+				bt_tlb_drop(t, t->low.at[n]);
 	} else {
 		for (unsigned i = 0; i < BT_TLB_ENTRIES; i++)
-			if (bank == BT_USER || (-t->ntag_r[i]) >> 63 == 0)
+			if (!bt_tlb_is_high(bank, -t->ntag_r[i]))
 				bt_tlb_drop(t, i);
 	}
-	t->nr_log = 0;
+	t->low.nr = 0;
+}
+
+/* Forget every page. */
+static inline void bt_tlb_flush_all(struct bt_tlb *t)
+{
+	if (t->low.nr <= BT_TLB_LOG && t->high.nr <= BT_TLB_LOG) {
+		for (unsigned n = 0; n < t->low.nr; n++)
+			bt_tlb_drop(t, t->low.at[n]);
+		for (unsigned n = 0; n < t->high.nr; n++)
+			bt_tlb_drop(t, t->high.at[n]);
+	} else {
+		for (unsigned i = 0; i < BT_TLB_ENTRIES; i++)
+			bt_tlb_drop(t, i);
+	}
+	t->low.nr = t->high.nr = 0;
+}
+
+/* Before the first use.  pext: the processor has a fast one. */
+static inline void bt_tlb_init(struct bt_tlb *t, enum bt_bank bank, bool pext)
+{
+	t->mask = !pext ? 0 : bank == BT_KERNEL ? BT_TLB_MASK_KERNEL : BT_TLB_MASK_USER;
+	t->low.nr = t->high.nr = BT_TLB_LOG + 1;
+	bt_tlb_flush_all(t);
 }
 
 /* Take back write tags: all, or those of one frame. */
+static inline void bt_tlb_revoke_log(struct bt_tlb *t, const struct bt_tlb_log *log, uint64_t host_page)
+{
+	for (unsigned n = 0; n < log->nr; n++)
+		if (!host_page || t->page[log->at[n]] == host_page)
+			t->ntag_w[log->at[n]] = BT_TLB_INVALID;
+}
+
 static inline void bt_tlb_revoke_writes(struct bt_tlb *t, uint64_t host_page)
 {
+	if (t->low.nr <= BT_TLB_LOG && t->high.nr <= BT_TLB_LOG) {
+		bt_tlb_revoke_log(t, &t->low, host_page);
+		bt_tlb_revoke_log(t, &t->high, host_page);
+		return;
+	}
 	for (unsigned i = 0; i < BT_TLB_ENTRIES; i++)
 		if (!host_page || t->page[i] == host_page)
 			t->ntag_w[i] = BT_TLB_INVALID;

@@ -7,7 +7,7 @@
  *
  *	lea   ea, A                      [add %gs:segment base, A]
  *   retry:
- *	pext  %gs:index_mask, A, I       (or mov, shr, and)
+ *	pext  %gs:mask, A, I             (or mov, shr, and)
  *	add   %gs:ntag{r,w}(,I,8), A
  *	cmp   $4096-size, A ; ja cold    miss, or crossing the page's end
  *	mov   %gs:page(,I,8), I
@@ -321,14 +321,14 @@ static struct bt_site *emit_check_locked(struct xl *x, unsigned a, unsigned i, u
 	x->bt->site[site].locked = locked;
 
 	if (x->bt->use_pext) {
-		e8(e, 0x65);                              /* pext %gs:index_mask, a, i: VEX.LZ.F3.0F38.W1 F5 */
+		e8(e, 0x65);                              /* pext %gs:mask, a, i: VEX.LZ.F3.0F38.W1 F5 */
 		e8(e, 0xc4);
 		e8(e, (i & 8 ? 0 : 0x80) | 0x40 | 0x20 | 0x02);
 		e8(e, 0x80 | ((~a & 15) << 3) | 0x02);
 		e8(e, 0xf5);
 		e8(e, 0x04 | (i & 7) << 3);
 		e8(e, 0x25);
-		e32(e, GS_OFF(index_mask));
+		e32(e, tlb_off(x, offsetof(struct bt_tlb, mask)));
 	} else {
 		e_rr(e, 0, OP_STORE, a, i);
 		e_rex(e, 0, 0, 0, i);
@@ -358,7 +358,7 @@ static struct bt_site *emit_check_const(struct xl *x, unsigned a, uint64_t va, u
 {
 	struct emit *e = &x->e;
 	uint64_t ntag = -(va & ~(PAGE_SIZE_HV - 1));
-	uint32_t idx = bt_tlb_index(va) * 8, site;
+	uint32_t idx = bt_tlb_index(bt_tlb_of(x->v, (enum bt_bank)x->bank), va) * 8, site;
 	uint32_t tag = tlb_off(x, write ? offsetof(struct bt_tlb, ntag_w) : offsetof(struct bt_tlb, ntag_r)) + idx;
 
 	site = site_new(x, a, BT_NO_REG, size, write);
