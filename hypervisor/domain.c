@@ -145,6 +145,7 @@ int domain_attach(struct domain *d, const struct engine_ops *engine, size_t code
 	if (rc)
 		return err_set(err, rc, "domain %u: engine %s does not start", d->domid, engine->name);
 	d->engine = engine;
+	d->serve = pv_serve_fast;
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
 		abi_vcpu_init(d->vcpu[i]);
 		rc = engine->vcpu_init(d->vcpu[i]);

@@ -94,6 +94,13 @@ struct domain {
 	int shutdown_code;           /* latched by SCHEDOP_shutdown_code, DOMAIN_RUNNING: none */
 
 	/*
+	 * What an engine may ask of the layer above from inside run(), v->regs being complete: serve this EXIT_HYPERCALL,
+	 * EXIT_SYSCALL or EXIT_EXCEPTION (enum engine_exit).  0: go on in the guest; else run() returns EXIT_KICK.  NULL: run()
+	 * returns the exit.  See engine_ops.full_context.
+	 */
+	int (*serve)(struct vcpu *v, int why);
+
+	/*
 	 * What abi/ asks of the process around it.  Callbacks may be called from any vCPU thread, with d->lock held where
 	 * noted; they must not block.
 	 */

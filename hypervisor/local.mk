@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 # what links a whole domain: engine, ABI, vCPU threads (the order is the linker's)
-HYPERVISOR_LIBS = hypervisor/build/libhvbuild.a hypervisor/build/libkernel.a hypervisor/libvcpu.a hypervisor/abi/libabi.a \
+HYPERVISOR_LIBS = hypervisor/build/libhvbuild.a hypervisor/build/libkernel.a hypervisor/libvcpu.a $(ABI_LIBS) \
 	$(ENGINE_LIBS) $(ENGINE_LIBS) hypervisor/libvcpu.a \
-	hypervisor/abi/libabi.a hypervisor/libvcpu.a hypervisor/abi/libabi.a $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) -lm
+	$(ABI_LIBS) hypervisor/libvcpu.a $(ABI_LIBS) $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) -lm
 
 noinst_PROGRAMS += hvrun
 hvrun_SOURCES = hypervisor/hvrun.c

@@ -22,26 +22,6 @@ static bool vcpu_asleep(struct vcpu *v)
 	return atomic_load(&v->run_state) != VCPU_RUNNABLE;
 }
 
-/* 0, or -1: the vCPU does not go on. */
-static int vcpu_serve(struct vcpu *v, enum engine_exit why)
-{
-	switch (why) {
-	case EXIT_HYPERCALL:
-		return pv_hypercall(v);
-	case EXIT_SYSCALL:
-	case EXIT_SYSCALL32:
-	case EXIT_SYSENTER:
-		return pv_syscall(v, why);
-	case EXIT_EXCEPTION:
-		return pv_exception(v);
-	case EXIT_KICK:
-		return 0;
-	case EXIT_HALT:
-		break;
-	}
-	return domain_crash(v, "vCPU %u: the engine cannot go on at rip %#lx", v->id, v->regs.rip);
-}
-
 static void vcpu_run_guest(struct vcpu *v)
 {
 	const struct engine_ops *engine = v->d->engine;
@@ -50,11 +30,11 @@ static void vcpu_run_guest(struct vcpu *v)
 	runstate_change(v, RUNSTATE_running);
 	time_update_vcpu(v);
 	vcpu_timer_arm(v, time_next_deadline_ns(v));
+	if (pv_deliver_events(v))
+		return;
 	do {
-		if (pv_deliver_events(v))
-			break;
 		why = engine->run(v);
-		if (vcpu_serve(v, why))
+		if (pv_serve(v, why))
 			break;
 	} while (why != EXIT_KICK && !atomic_load_explicit(&v->kick, memory_order_relaxed));
 }

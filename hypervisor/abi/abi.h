@@ -18,6 +18,13 @@ int abi_domain_init(struct domain *d);
 void abi_domain_destroy(struct domain *d);
 void abi_vcpu_init(struct vcpu *v);                   /* power-on state: down, info in shared_info */
 
+/*
+ * Serve what run() returned, and deliver events that this made deliverable.  0, or -1: the vCPU does not go on.  pv_serve_fast
+ * is the same as an engine may call it with vector registers live (domain.serve).
+ */
+int pv_serve(struct vcpu *v, enum engine_exit why);
+int pv_serve_fast(struct vcpu *v, int why);
+
 /* PV CPU: entry to the guest's handlers.  All run on v's thread.  0, or -1: the guest cannot take it (domain crashes). */
 int pv_hypercall(struct vcpu *v);                     /* EXIT_HYPERCALL */
 int pv_syscall(struct vcpu *v, enum engine_exit how); /* EXIT_SYSCALL, EXIT_SYSCALL32, EXIT_SYSENTER */

@@ -40,6 +40,13 @@ hypercall_fn do_sched_op, do_sched_op_compat;                                   
 hypercall_fn do_vcpu_op, do_set_timer_op;                                                            /* vcpu_op.c */
 hypercall_fn do_xen_version, do_console_io, do_physdev_op, do_vm_assist;                             /* misc_op.c */
 
+/* From here on vector registers may be used and locks waited for: engine.h. */
+static inline void abi_full_context(struct vcpu *v)
+{
+	if (v->d->engine && v->d->engine->full_context)
+		v->d->engine->full_context(v);
+}
+
 /* Another vCPU, pause or the timer wants this one: long operations stop at the next step and continue later. */
 static inline bool hypercall_preempt(struct vcpu *v)
 {

@@ -5,6 +5,12 @@
  */
 #include "hypervisor/abi/abi_private.h"
 
+/* Not libc's: guest vector registers may be live. */
+static void bytes_copy(void *dst, const void *src, size_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+}
+
 int guest_read(struct vcpu *v, void *dst, uint64_t va, size_t n)
 {
 	size_t done = 0;
@@ -53,7 +59,7 @@ int guest_kernel_read(struct vcpu *v, void *dst, uint64_t va, size_t n)
 
 		if (!p)
 			return -EFAULT;
-		memcpy(out, p, len);
+		bytes_copy(out, p, len);
 		out += len;
 		va += len;
 		n -= len;
@@ -72,7 +78,7 @@ int guest_kernel_write(struct vcpu *v, uint64_t va, const void *src, size_t n)
 
 		if (!p)
 			return -EFAULT;
-		memcpy(p, in, len);
+		bytes_copy(p, in, len);
 		frame_touched(v->d, mfn);
 		in += len;
 		va += len;

@@ -19,31 +19,35 @@ static int64_t do_privileged(struct vcpu *v, struct hypercall *c) { return -EPER
 /* There is no virtual PMU: Linux takes this for a polite no. */
 static int64_t do_xenpmu_op(struct vcpu *v, struct hypercall *c) { return -EOPNOTSUPP; }
 
-static const struct { hypercall_fn *fn; const char *name; } hypercalls[] = {
+/*
+ * fast: the handler and all it reaches is built -mgeneral-regs-only, calls no libc memory function and waits for nothing but
+ * a TLB shoot-down.  The others run in the full context (engine.h).
+ */
+static const struct { hypercall_fn *fn; const char *name; bool fast; } hypercalls[] = {
 	[__HYPERVISOR_set_trap_table] = { do_set_trap_table, "set_trap_table" },
-	[__HYPERVISOR_mmu_update] = { do_mmu_update, "mmu_update" },
+	[__HYPERVISOR_mmu_update] = { do_mmu_update, "mmu_update", true },
 	[__HYPERVISOR_set_gdt] = { do_set_gdt, "set_gdt" },
-	[__HYPERVISOR_stack_switch] = { do_stack_switch, "stack_switch" },
+	[__HYPERVISOR_stack_switch] = { do_stack_switch, "stack_switch", true },
 	[__HYPERVISOR_set_callbacks] = { do_set_callbacks, "set_callbacks" },
-	[__HYPERVISOR_fpu_taskswitch] = { do_fpu_taskswitch, "fpu_taskswitch" },
+	[__HYPERVISOR_fpu_taskswitch] = { do_fpu_taskswitch, "fpu_taskswitch", true },
 	[__HYPERVISOR_sched_op_compat] = { do_sched_op_compat, "sched_op_compat" },
 	[__HYPERVISOR_platform_op] = { do_privileged, "platform_op" },
-	[__HYPERVISOR_set_debugreg] = { do_set_debugreg, "set_debugreg" },
-	[__HYPERVISOR_get_debugreg] = { do_get_debugreg, "get_debugreg" },
-	[__HYPERVISOR_update_descriptor] = { do_update_descriptor, "update_descriptor" },
+	[__HYPERVISOR_set_debugreg] = { do_set_debugreg, "set_debugreg", true },
+	[__HYPERVISOR_get_debugreg] = { do_get_debugreg, "get_debugreg", true },
+	[__HYPERVISOR_update_descriptor] = { do_update_descriptor, "update_descriptor", true },
 	[__HYPERVISOR_memory_op] = { do_memory_op, "memory_op" },
-	[__HYPERVISOR_multicall] = { do_multicall, "multicall" },
-	[__HYPERVISOR_update_va_mapping] = { do_update_va_mapping, "update_va_mapping" },
+	[__HYPERVISOR_multicall] = { do_multicall, "multicall", true },
+	[__HYPERVISOR_update_va_mapping] = { do_update_va_mapping, "update_va_mapping", true },
 	[__HYPERVISOR_set_timer_op] = { do_set_timer_op, "set_timer_op" },
 	[__HYPERVISOR_xen_version] = { do_xen_version, "xen_version" },
 	[__HYPERVISOR_console_io] = { do_console_io, "console_io" },
 	[__HYPERVISOR_grant_table_op] = { do_grant_table_op, "grant_table_op" },
 	[__HYPERVISOR_vm_assist] = { do_vm_assist, "vm_assist" },
 	[__HYPERVISOR_update_va_mapping_otherdomain] = { do_update_va_mapping_otherdomain, "update_va_mapping_otherdomain" },
-	[__HYPERVISOR_iret] = { do_iret, "iret" },
+	[__HYPERVISOR_iret] = { do_iret, "iret", true },
 	[__HYPERVISOR_vcpu_op] = { do_vcpu_op, "vcpu_op" },
-	[__HYPERVISOR_set_segment_base] = { do_set_segment_base, "set_segment_base" },
-	[__HYPERVISOR_mmuext_op] = { do_mmuext_op, "mmuext_op" },
+	[__HYPERVISOR_set_segment_base] = { do_set_segment_base, "set_segment_base", true },
+	[__HYPERVISOR_mmuext_op] = { do_mmuext_op, "mmuext_op", true },
 	[__HYPERVISOR_nmi_op] = { do_nmi_op, "nmi_op" },
 	[__HYPERVISOR_sched_op] = { do_sched_op, "sched_op" },
 	[__HYPERVISOR_callback_op] = { do_callback_op, "callback_op" },
@@ -63,6 +67,16 @@ static hypercall_fn *hypercall_lookup(uint64_t nr)
 	return nr < NR_HYPERCALLS ? hypercalls[nr].fn : NULL;
 }
 
+/* The handler, in the context it needs; NULL: there is none. */
+static hypercall_fn *hypercall_enter(struct vcpu *v, uint64_t nr)
+{
+	hypercall_fn *fn = hypercall_lookup(nr);
+
+	if (fn && !hypercalls[nr].fast)
+		abi_full_context(v);
+	return fn;
+}
+
 const char *hypercall_name(uint64_t nr)
 {
 	return hypercall_lookup(nr) ? hypercalls[nr].name : "unknown";
@@ -70,7 +84,7 @@ const char *hypercall_name(uint64_t nr)
 
 static int64_t multicall_one(struct vcpu *v, const struct multicall_entry *e, struct hypercall *c)
 {
-	hypercall_fn *fn = hypercall_lookup(e->op);
+	hypercall_fn *fn = hypercall_enter(v, e->op);
 
 	/* Neither nests nor leaves the kernel from inside a list. */
 	if (!fn)
@@ -130,7 +144,7 @@ int pv_hypercall(struct vcpu *v)
 {
 	static const uint8_t arg_reg[6] = { REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9 };
 	struct cpu_regs *regs = &v->regs;
-	hypercall_fn *fn = hypercall_lookup(regs->gpr[REG_RAX]);
+	hypercall_fn *fn = hypercall_enter(v, regs->gpr[REG_RAX]);
 	struct hypercall c = { 0 };
 	int64_t result;
 

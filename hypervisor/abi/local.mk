@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-noinst_LIBRARIES += hypervisor/abi/libabi.a
+noinst_LIBRARIES += hypervisor/abi/libabi.a hypervisor/abi/libabifast.a
 hypervisor_abi_libabi_a_SOURCES = \
 	hypervisor/abi/abi.h hypervisor/abi/abi_private.h hypervisor/abi/evtchn.h hypervisor/abi/gnttab.h \
 	hypervisor/abi/abi_domain.c hypervisor/abi/abi_image.c hypervisor/abi/evtchn.c hypervisor/abi/evtchn_fifo.c hypervisor/abi/evtchn_op.c \
-	hypervisor/abi/frames.c hypervisor/abi/gnttab.c hypervisor/abi/gnttab_map.c hypervisor/abi/guest_mem.c hypervisor/abi/guest_time.c \
-	hypervisor/abi/hypercall.c hypervisor/abi/memory_op.c hypervisor/abi/misc_op.c hypervisor/abi/mmu_op.c \
-	hypervisor/abi/sched_op.c hypervisor/abi/segments.c hypervisor/abi/traps.c hypervisor/abi/vcpu_op.c
+	hypervisor/abi/gnttab.c hypervisor/abi/gnttab_map.c hypervisor/abi/guest_time.c \
+	hypervisor/abi/memory_op.c hypervisor/abi/misc_op.c \
+	hypervisor/abi/sched_op.c hypervisor/abi/vcpu_op.c
+
+# What an engine calls while guest vector registers are live (serve.c): general registers only, no libc memory functions.
+hypervisor_abi_libabifast_a_SOURCES = \
+	hypervisor/abi/serve.c hypervisor/abi/frames.c hypervisor/abi/guest_mem.c hypervisor/abi/hypercall.c \
+	hypervisor/abi/mmu_op.c hypervisor/abi/segments.c hypervisor/abi/traps.c
+hypervisor_abi_libabifast_a_CFLAGS = $(AM_CFLAGS) -mgeneral-regs-only -fno-tree-loop-distribute-patterns
+# each needs the other
+ABI_LIBS = hypervisor/abi/libabi.a hypervisor/abi/libabifast.a hypervisor/abi/libabi.a
 
 noinst_LIBRARIES += hypervisor/libvcpu.a
 hypervisor_libvcpu_a_SOURCES = \
@@ -13,7 +21,7 @@ hypervisor_libvcpu_a_SOURCES = \
 	hypervisor/vcpu_thread.h
 
 ABI_FAKE = tests/unit/abi_fake.c tests/unit/abi_fake.h
-ABI_TEST_LIBS = hypervisor/abi/libabi.a lib/libhaven.a $(UNIT_LIBS)
+ABI_TEST_LIBS = $(ABI_LIBS) lib/libhaven.a $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_evtchn tests/unit/test_gnttab tests/unit/test_frames tests/unit/test_mmu_op \
 	tests/unit/test_guest_time tests/unit/test_abi_image
 tests_unit_test_evtchn_SOURCES = tests/unit/test_evtchn.c $(ABI_FAKE)

@@ -369,6 +369,7 @@ static int ext_clear_page(struct vcpu *v, const struct mmuext_op *op)
 
 	if (!page)
 		return -EINVAL;
+	abi_full_context(v);
 	memset(page, 0, PAGE_SIZE_HV);
 	frame_touched(v->d, op->arg1.mfn);
 	return 0;
@@ -381,6 +382,7 @@ static int ext_copy_page(struct vcpu *v, const struct mmuext_op *op)
 
 	if (!dst || !src)
 		return -EINVAL;
+	abi_full_context(v);
 	memmove(dst, src, PAGE_SIZE_HV);
 	frame_touched(v->d, op->arg1.mfn);
 	return 0;

@@ -51,6 +51,7 @@ int domain_crash(struct vcpu *v, const char *fmt, ...)
 	char msg[256];
 	va_list ap;
 
+	abi_full_context(v);
 	if (v->d->log) {
 		va_start(ap, fmt);
 		vsnprintf(msg, sizeof(msg), fmt, ap);

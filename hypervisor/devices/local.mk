@@ -10,7 +10,7 @@ hypervisor_devices_libdevices_a_SOURCES = hypervisor/devices/io_loop.c hyperviso
 
 check_PROGRAMS += tests/unit/test_devices
 tests_unit_test_devices_SOURCES = tests/unit/test_devices.c hypervisor/domain.c
-tests_unit_test_devices_LDADD = hypervisor/devices/libdevices.a hypervisor/abi/libabi.a hypervisor/libvcpu.a $(HAVEN_LIBS) $(UNIT_LIBS)
+tests_unit_test_devices_LDADD = hypervisor/devices/libdevices.a $(ABI_LIBS) hypervisor/libvcpu.a $(HAVEN_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_netpkt
 tests_unit_test_netpkt_SOURCES = tests/unit/test_netpkt.c
@@ -18,4 +18,4 @@ tests_unit_test_netpkt_LDADD = hypervisor/devices/libdevices.a $(UNIT_LIBS)
 
 check_PROGRAMS += tests/fuzz/fuzz_devices
 tests_fuzz_fuzz_devices_SOURCES = tests/fuzz/fuzz_devices.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h hypervisor/domain.c
-tests_fuzz_fuzz_devices_LDADD = hypervisor/devices/libdevices.a hypervisor/abi/libabi.a hypervisor/libvcpu.a $(HAVEN_LIBS)
+tests_fuzz_fuzz_devices_LDADD = hypervisor/devices/libdevices.a $(ABI_LIBS) hypervisor/libvcpu.a $(HAVEN_LIBS)

@@ -43,6 +43,13 @@ struct engine_ops {
 	void (*kick)(struct vcpu *v);
 
 	/*
+	 * While run() serves an exit by itself (domain.serve) the guest's vector registers are live in the host's and other
+	 * vCPUs count on this one to answer their requests.  Before anything that may use vector registers (libc, files not
+	 * built -mgeneral-regs-only) or wait for a lock that is held across a shoot-down: this.  Does nothing elsewhere.
+	 */
+	void (*full_context)(struct vcpu *v);
+
+	/*
 	 * Translation look-aside state.  "local" forms: on v's own thread, outside translated code.  shootdown: flushes
 	 * the vCPUs in mask (bit per vCPU id) and returns when none of them can use an old entry; the caller's own bit is
 	 * served directly; while it waits the caller serves requests made of itself.

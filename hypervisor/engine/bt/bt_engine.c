@@ -159,42 +159,6 @@ static void bt_kick(struct vcpu *v)
 		bt_attention(bt_of(v));
 }
 
-/* Puts a request to the vCPUs in mask, self excepted, and waits until none of them can act without having served it. */
-void bt_request(struct domain *d, struct vcpu *self, uint64_t mask, uint32_t req, uint64_t va)
-{
-	struct bt_vcpu *me = self ? bt_of(self) : NULL;
-	uint64_t waiting = 0;
-
-	for (unsigned i = 0; i < d->nr_vcpus; i++) {
-		struct vcpu *v = d->vcpu[i];
-		uint32_t r = req;
-
-		if (v == self || !v || !(mask & 1UL << i) || !bt_of(v))
-			continue;
-		if (r == BT_REQ_INVLPG) {
-			if (atomic_load(&bt_of(v)->req) & BT_REQ_INVLPG)
-				r = BT_REQ_FLUSH;
-			else
-				atomic_store(&bt_of(v)->req_va, va);
-		}
-		atomic_fetch_or(&bt_of(v)->req, r);
-		if (atomic_load(&v->in_guest)) {
-			bt_attention(bt_of(v));
-			waiting |= 1UL << i;
-		}
-	}
-	while (waiting) {
-		for (unsigned i = 0; i < d->nr_vcpus; i++)
-			if ((waiting & 1UL << i) &&
-			    (!atomic_load(&bt_of(d->vcpu[i])->req) || !atomic_load(&d->vcpu[i]->in_guest)))
-				waiting &= ~(1UL << i);
-		if (me)
-			bt_serve(me);
-		if (waiting)
-			sched_yield();
-	}
-}
-
 /* Who holds the lock may wait for someone who waits for us to serve a request. */
 static void stop_lock_take(struct bt_vcpu *bv)
 {
@@ -266,34 +230,6 @@ void bt_world_flush(struct bt_vcpu *bv)
 	pthread_mutex_unlock(&bt->stop_lock);
 }
 
-static void bt_tlb_shootdown(struct vcpu *self, uint64_t mask, uint64_t va, bool all)
-{
-	if (mask & 1UL << self->id) {
-		if (all)
-			bt_flush_local(self);
-		else
-			bt_invlpg_local(self, va);
-	}
-	bt_request(self->d, self, mask, all ? BT_REQ_FLUSH : BT_REQ_INVLPG, va);
-}
-
-static void bt_cr3_changed(struct vcpu *v, bool kernel)
-{
-	struct bt_vcpu *bv = bt_of(v);
-	enum bt_bank bank = kernel ? BT_KERNEL : BT_USER;
-
-	bv->stat[BS_CR3]++;
-	bt_tlb_flush_cr3(&bv->tlb.bank[bank], bank);
-	pthread_mutex_lock(&bv->bt->lock);
-	bt_pages_forget(bv, kernel ? 1 : 2);
-	pthread_mutex_unlock(&bv->bt->lock);
-}
-
-static void bt_mode_changed(struct vcpu *v)
-{
-	/* the mode is baked into translations and run() picks them by it */
-}
-
 static void bt_engine_frame_written(struct domain *d, uint64_t mfn) { bt_frame_written(d, mfn, 0, PAGE_SIZE_HV); }
 
 static int bt_dirty_log(struct domain *d, enum dirty_op op)
@@ -332,6 +268,7 @@ const struct engine_ops engine_bt = {
 	.vcpu_enter_thread = bt_vcpu_enter_thread,
 	.run = bt_run,
 	.kick = bt_kick,
+	.full_context = bt_full_context,
 	.tlb_flush_local = bt_flush_local,
 	.tlb_invlpg_local = bt_invlpg_local,
 	.tlb_shootdown = bt_tlb_shootdown,

@@ -240,8 +240,14 @@ int bt_signals_install(void);
 int bt_signals_thread(struct bt_vcpu *bv);
 void bt_attention(struct bt_vcpu *bv);
 
-/* bt_engine.c */
+/* bt_shoot.c (fast) */
+void bt_full_context(struct vcpu *v);
+void bt_tlb_shootdown(struct vcpu *self, uint64_t mask, uint64_t va, bool all);
+void bt_cr3_changed(struct vcpu *v, bool kernel);
+void bt_mode_changed(struct vcpu *v);
 void bt_request(struct domain *d, struct vcpu *self, uint64_t mask, uint32_t req, uint64_t va);
+
+/* bt_engine.c */
 void bt_world_flush(struct bt_vcpu *bv);
 
 #endif

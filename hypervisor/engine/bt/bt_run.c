@@ -445,6 +445,19 @@ static int handle_exit(struct bt_vcpu *bv)
 	return EXIT_HALT;
 }
 
+/* Lets the layer above serve an exit without leaving run(): vector registers stay where they are.  As handle_exit(). */
+static int serve(struct bt_vcpu *bv, int why)
+{
+	struct vcpu *v = bv->v;
+	int rc;
+
+	regs_out(bv);
+	rc = v->d->serve(v, why);
+	regs_in(bv);
+	atomic_store(&v->in_guest, true);        /* it may have gone to the full context; requests are looked at from here */
+	return rc ? EXIT_KICK : EMU_DONE;
+}
+
 enum engine_exit bt_run(struct vcpu *v)
 {
 	struct bt_vcpu *bv = bt_of(v);
@@ -499,6 +512,8 @@ enum engine_exit bt_run(struct vcpu *v)
 			bt->enter_jc[bt_bank_of(v)](bv);
 		}
 		rc = handle_exit(bv);
+		if (rc >= EXIT_HYPERCALL && rc <= EXIT_EXCEPTION && v->d->serve)
+			rc = serve(bv, rc);
 	}
 	regs_out(bv);
 	bt_vec_save(bv);

@@ -7,11 +7,32 @@
  */
 #include <errno.h>
 
+#include "hypervisor/engine/bt/bt_tlb.h"
 #include "hypervisor/engine/bt/mmu.h"
 
 static void bytes_copy(void *dst, const void *src, size_t n)
 {
 	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+}
+
+/*
+ * The host page of va through the soft TLB, or NULL: walk.  Only where other vCPUs wait for this one to answer their
+ * shoot-downs (in_guest); a page that a write tag is given for is marked dirty and holds no code.
+ */
+static uint8_t *tlb_page(struct vcpu *v, uint64_t va, bool write)
+{
+	uint64_t ntag = -(va & ~(PAGE_SIZE_HV - 1));
+	struct bt_tlb *t;
+	unsigned i;
+
+	if (!atomic_load_explicit(&v->in_guest, memory_order_relaxed) || !mmu_canonical(va))
+		return NULL;
+	t = bt_tlb_of(v, bt_bank_of(v));
+	i = bt_tlb_index(t, va);
+	if ((write ? t->ntag_w[i] : t->ntag_r[i]) != ntag &&
+	    (mmu_fill(v, va, write ? MMU_WRITE : MMU_READ) || (write ? t->ntag_w[i] : t->ntag_r[i]) != ntag))
+		return NULL;
+	return (uint8_t *)(uintptr_t)t->page[i];
 }
 
 int mmu_copy_from(struct vcpu *v, void *dst, uint64_t va, size_t n, size_t *done)
@@ -22,13 +43,17 @@ int mmu_copy_from(struct vcpu *v, void *dst, uint64_t va, size_t n, size_t *done
 	while (at < n) {
 		uint64_t off = (va + at) & (PAGE_SIZE_HV - 1);
 		size_t piece = PAGE_SIZE_HV - off < n - at ? PAGE_SIZE_HV - off : n - at;
+		uint8_t *page = tlb_page(v, va + at, false);
 		struct mmu_xlat x;
 
-		if (mmu_walk(v, va + at, MMU_READ, 0, &x)) {
-			rc = -EFAULT;
-			break;
+		if (!page) {
+			if (mmu_walk(v, va + at, MMU_READ, 0, &x)) {
+				rc = -EFAULT;
+				break;
+			}
+			page = x.page;
 		}
-		bytes_copy((uint8_t *)dst + at, x.page + off, piece);
+		bytes_copy((uint8_t *)dst + at, page + off, piece);
 		at += piece;
 	}
 	if (done)
@@ -44,14 +69,19 @@ int mmu_copy_to(struct vcpu *v, uint64_t va, const void *src, size_t n, size_t *
 	while (at < n) {
 		uint64_t off = (va + at) & (PAGE_SIZE_HV - 1);
 		size_t piece = PAGE_SIZE_HV - off < n - at ? PAGE_SIZE_HV - off : n - at;
+		uint8_t *page = tlb_page(v, va + at, true);
 		struct mmu_xlat x;
 
-		if (mmu_walk(v, va + at, MMU_WRITE, 0, &x)) {
-			rc = -EFAULT;
-			break;
+		if (page) {
+			bytes_copy(page + off, (const uint8_t *)src + at, piece);
+		} else {
+			if (mmu_walk(v, va + at, MMU_WRITE, 0, &x)) {
+				rc = -EFAULT;
+				break;
+			}
+			bytes_copy(x.page + off, (const uint8_t *)src + at, piece);
+			bt_frame_written(v->d, x.mfn, (unsigned)off, (unsigned)piece);
 		}
-		bytes_copy(x.page + off, (const uint8_t *)src + at, piece);
-		bt_frame_written(v->d, x.mfn, (unsigned)off, (unsigned)piece);
 		at += piece;
 	}
 	if (done)
