@@ -333,6 +333,47 @@ static bool is_control(const ZydisDecodedInstruction *zi)
 	}
 }
 
+/* mov %seg, register: the selector is the vCPU's, the CPU's own segment registers are the host's. */
+static bool is_read_segment(struct bt_insn *in, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
+{
+	if (zi->mnemonic != ZYDIS_MNEMONIC_MOV || op[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+	    op[1].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+	    ZydisRegisterGetClass(op[1].reg.value) != ZYDIS_REGCLASS_SEGMENT || gpr_number(op[0].reg.value) < 0)
+		return false;
+	in->reg = (uint8_t)gpr_number(op[0].reg.value);
+	in->imm = (uint64_t)ZydisRegisterGetId(op[1].reg.value);
+	in->opsize = (uint8_t)(op[0].size / 8);
+	in->wr = (uint16_t)(1U << in->reg);
+	in->wr_full = in->opsize >= 4 ? in->wr : 0;
+	in->rd = in->opsize >= 4 ? 0 : in->wr;
+	return in->imm < 6;
+}
+
+/* pop %rsp adds nothing to what it loads: mov (%rsp), %rsp, one byte long. */
+static void see_pop_rsp(struct bt_insn *in)
+{
+	static const uint8_t mov[4] = { 0x48, 0x8b, 0x24, 0x24 };
+
+	if (in->len != 1 || in->bytes[0] != 0x5c)
+		return;
+	memcpy(in->bytes, mov, sizeof(mov));
+	in->cls = BC_MEM;
+	in->rex = mov[0];
+	in->pfx_len = 0;
+	in->op_off = 1;
+	in->modrm_off = 2;
+	in->tail_off = sizeof(mov);
+	in->base = 4;
+	in->index = BT_NO_REG;
+	in->scale = 1;
+	in->disp = 0;
+	in->opsize = 8;
+	in->mem_size = 8;
+	in->mem_rd = true;
+	in->ea_regs = in->wr = in->wr_full = 1U << 4;
+	in->rd = 0;
+}
+
 static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
 {
 	bool mem = false, agen = false;
@@ -360,6 +401,8 @@ static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction 
 	    zi->meta.category == ZYDIS_CATEGORY_WIDENOP)
 		return BC_SKIP;
 	note_flags(in, zi, op);
+	if (is_read_segment(in, zi, op))
+		return BC_READ_SEG;
 	if (is_control(zi))
 		return classify_control(in, zi, op);
 	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
@@ -437,6 +480,7 @@ int bt_decode(struct bt_insn *in, uint64_t va, const uint8_t *bytes, size_t n)
 	in->locked = zi.attributes & ZYDIS_ATTRIB_HAS_LOCK || (zi.mnemonic == ZYDIS_MNEMONIC_XCHG && zi.raw.modrm.offset && zi.raw.modrm.mod != 3);
 	note_encoding(in, &zi);
 	in->cls = (uint8_t)classify(in, &zi, op);
+	see_pop_rsp(in);
 	if (in->cls == BC_EMULATE)
 		in->fl_use = true;
 	return 0;

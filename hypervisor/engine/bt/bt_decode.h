@@ -16,6 +16,7 @@ enum bt_class {
 	BC_MEM,             /* one explicit memory operand through ModRM */
 	BC_BIT,             /* bt, bts, btr, btc memory,register: the register extends the address */
 	BC_RDTSC,
+	BC_READ_SEG,        /* mov of a segment register, imm, to a general one */
 	BC_LEA_RIP,         /* lea of a rip-relative address: a constant */
 	BC_JMP, BC_JCC, BC_CALL,            /* relative */
 	BC_LOOP,            /* jrcxz, loop, loopcc */

@@ -46,6 +46,18 @@ static inline void e_gs(struct emit *e, int w, unsigned opc, unsigned reg, uint3
 	e32(e, off);
 }
 
+/* movzwl %gs:off, reg */
+static inline void e_gs_movzw(struct emit *e, unsigned reg, uint32_t off)
+{
+	e8(e, 0x65);
+	e_rex(e, 0, reg, 0, 0);
+	e8(e, 0x0f);
+	e8(e, 0xb7);
+	e8(e, 0x04 | (reg & 7) << 3);
+	e8(e, 0x25);
+	e32(e, off);
+}
+
 /* op reg, %gs:off(,index,8) */
 static inline void e_gs_idx(struct emit *e, int w, unsigned opc, unsigned reg, unsigned index, uint32_t off)
 {

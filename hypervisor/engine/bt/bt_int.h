@@ -104,6 +104,7 @@ struct bt_vcpu {
 	uint64_t host[NR_GPR];              /* host registers while a slow path runs */
 	uint64_t rip;
 	uint64_t fs_base, gs_base;
+	uint16_t sel[NR_SEG];
 	uint64_t host_rsp, resume, target, bounce_addr;
 	struct bt_vcpu *self;
 	int (*fn_cold)(struct bt_vcpu *bv);
@@ -222,6 +223,9 @@ int bt_step(struct bt_vcpu *bv);
 void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg);
 void bt_pages_forget(struct bt_vcpu *bv, int log);
 void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b);
+
+/* bt_quick.c (fast): what would go to the emulator but needs neither its decoder nor the full context.  As bt_string(). */
+int bt_quick(struct bt_vcpu *bv, const uint8_t *code, size_t n);
 
 /* bt_slow.c (fast): accesses that cross pages or may not have a write tag; rep movs and stos */
 int bt_slow_access(struct bt_vcpu *bv);

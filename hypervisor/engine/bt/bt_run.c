@@ -46,6 +46,8 @@ static void regs_in(struct bt_vcpu *bv)
 	bv->fl = bt_rflags_to_fl(r->rflags);
 	bv->fs_base = r->fs_base;
 	bv->gs_base = r->gs_base;
+	for (unsigned i = 0; i < NR_SEG; i++)
+		bv->sel[i] = r->sel[i];
 }
 
 static void regs_out(struct bt_vcpu *bv)
@@ -414,7 +416,7 @@ static int handle_exit(struct bt_vcpu *bv)
 	x = bt->exit[id];
 	gen = bt->flushes;
 	bv->rip = x.target;
-	if (x.kind == BX_STRING) {
+	if (x.kind == BX_STRING || x.kind == BX_EMULATE) {
 		uint64_t off = x.target & (PAGE_SIZE_HV - 1);
 		const uint8_t *p = bt->d->ram + (x.from->page->frame << PAGE_SHIFT_HV) + off;
 
@@ -429,8 +431,11 @@ static int handle_exit(struct bt_vcpu *bv)
 	case BX_SELF:
 		bv->stat[BS_SELF]++;
 		return find(bv, BT_NO_EXIT, 0) ? EXIT_EXCEPTION : EMU_DONE;
-	case BX_EMULATE:
-		return bt_step(bv);
+	case BX_EMULATE: {
+		int rc = bt->trace_emulate ? -2 : bt_quick(bv, code, n);
+
+		return rc == -2 ? bt_step(bv) : rc;
+	}
 	case BX_STRING: {
 		bv->stat[BS_STRING]++;
 		int rc = bt_string(bv, code, n);

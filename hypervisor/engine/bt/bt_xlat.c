@@ -877,7 +877,7 @@ static bool flags_wanted(struct xl *x, uint64_t target)
 		if (in.fl_kill)
 			return false;
 		switch (in.cls) {
-		case BC_SKIP: case BC_RDTSC: case BC_BIT: case BC_VERBATIM: case BC_MEM: case BC_LEA_RIP:
+		case BC_SKIP: case BC_RDTSC: case BC_READ_SEG: case BC_BIT: case BC_VERBATIM: case BC_MEM: case BC_LEA_RIP:
 		 case BC_PUSH_REG: case BC_PUSH_IMM:
 		case BC_PUSH_MEM: case BC_POP_REG: case BC_LEAVE:
 			target += in.len;
@@ -1072,6 +1072,21 @@ static void indirect_target(struct xl *x)
 	e_ai(&x->e, 1, OP_LOAD, REG_RAX, REG_RAX, REG_RCX);
 }
 
+static void xl_read_seg(struct xl *x)
+{
+	const struct bt_insn *in = &x->in[x->i];
+	uint32_t off = GS_OFF(sel) + (uint32_t)in->imm * 2;
+
+	need(x, in->rd);
+	if (in->opsize == 2) {
+		e8(&x->e, 0x66);
+		e_gs(&x->e, 0, OP_LOAD, in->reg, off);
+	} else {
+		e_gs_movzw(&x->e, in->reg, off);
+	}
+	wrote(x, in->wr);
+}
+
 /* One instruction.  true: it ends the block. */
 static bool xl_insn(struct xl *x)
 {
@@ -1097,6 +1112,9 @@ static bool xl_insn(struct xl *x)
 		x->clean &= ~(unsigned)in->wr;
 		if (in->fl_write)
 			flags_written(x);
+		return false;
+	case BC_READ_SEG:
+		xl_read_seg(x);
 		return false;
 	case BC_LEA_RIP:
 		e_mov_imm(&x->e, (unsigned)__builtin_ctz(in->wr), in->opsize == 8 ? (uint64_t)in->disp : (uint32_t)in->disp);
@@ -1157,7 +1175,7 @@ static bool xl_insn(struct xl *x)
 static bool ends_block(const struct bt_insn *in)
 {
 	switch (in->cls) {
-	case BC_SKIP: case BC_RDTSC: case BC_BIT: case BC_VERBATIM: case BC_LEA_RIP: case BC_MEM:
+	case BC_SKIP: case BC_RDTSC: case BC_READ_SEG: case BC_BIT: case BC_VERBATIM: case BC_LEA_RIP: case BC_MEM:
 	 case BC_PUSH_REG: case BC_PUSH_IMM: case BC_PUSH_MEM:
 	case BC_POP_REG: case BC_LEAVE: case BC_JCC:
 		return false;
