@@ -44,6 +44,8 @@ struct evtchn_state;   /* abi/evtchn.c */
 struct grant_state;    /* abi/grant.c */
 struct bt_domain;      /* engine/bt */
 
+#define DOMAIN_WATCHDOGS 2             /* as many as Xen has */
+
 struct domain {
 	uint16_t domid;
 	uint8_t uuid[16];
@@ -54,6 +56,7 @@ struct domain {
 	uint64_t max_pages;         /* RAM frames the number space holds (maxmem) */
 	uint64_t nr_special;        /* pages beyond RAM */
 	_Atomic uint64_t tot_pages; /* RAM frames the guest holds (memory less balloon) */
+	_Atomic uint64_t limit_pages; /* it may not grow beyond (mem-set, mem-max); 0: max_pages */
 	uint64_t *populated;        /* bitmap of max_pages: the guest holds the frame */
 	_Atomic uint64_t *dirty;    /* bitmap of max_pages+nr_special, set while logging; RAM first, then special */
 	atomic_bool dirty_logging;
@@ -89,6 +92,9 @@ struct domain {
 	uint64_t vm_assist;
 	uint64_t store_mfn, console_mfn;
 	uint32_t store_port, console_port;
+
+	/* SCHEDOP_watchdog: host CLOCK_MONOTONIC at which the domain ends, 0: off; and what it was last set to. */
+	struct { _Atomic uint64_t deadline_ns; _Atomic uint32_t timeout_s; } watchdog[DOMAIN_WATCHDOGS];
 
 	_Atomic int shutdown_reason; /* DOMAIN_RUNNING or SHUTDOWN_* */
 	int shutdown_code;           /* latched by SCHEDOP_shutdown_code, DOMAIN_RUNNING: none */

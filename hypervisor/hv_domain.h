@@ -68,6 +68,15 @@ void hv_unquiesce(struct hv *h);
 /* hv_domain_control.c */
 int hv_control_start(struct hv *h, int listen_fd);
 
+/* hv_domain_change.c: what is changed of a guest that is there (docs/specs/messages.md) */
+void hv_change_op_remove_disk(struct msg_call *c, void *h);
+void hv_change_op_remove_vif(struct msg_call *c, void *h);
+void hv_change_op_mem_limit(struct msg_call *c, void *h);
+void hv_change_op_trigger(struct msg_call *c, void *h);
+void hv_change_op_rename(struct msg_call *c, void *h);
+void hv_change_op_dump_core(struct msg_call *c, void *h);
+void hv_change_op_let_go(struct msg_call *c, void *h);
+
 /* hv_domain_sandbox.c */
 int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err);
 

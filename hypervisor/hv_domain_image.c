@@ -158,6 +158,10 @@ int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd)
 	buf_write(w, IMAGE_DOMAIN, &b, abi_domain_save(h->d, &b));
 	cpuid_policy_pack(cpuid_policy_used(), policy);
 	image_write(w, (uint32_t)IMAGE_CPUID, NULL, 0, policy, sizeof policy);
+	b = (struct buf) BUF_INIT(STATE_MAX);
+	for (unsigned i = 0; i < DOMAIN_WATCHDOGS; i++)
+		buf_u32(&b, atomic_load(&h->d->watchdog[i].deadline_ns) ? atomic_load(&h->d->watchdog[i].timeout_s) : 0);
+	buf_write(w, (uint32_t)IMAGE_WATCHDOG, &b, 0);
 	for (unsigned i = 0; i < h->d->nr_vcpus && !w->rc; i++) {
 		b = (struct buf) BUF_INIT(STATE_MAX);
 		buf_u32(&b, i);
@@ -358,6 +362,21 @@ static int policy_read(const uint8_t *body, size_t n, struct err *err)
 	return 0;
 }
 
+/* Their time begins when the guest goes on. */
+static int watchdogs_read(struct domain *d, const uint8_t *body, size_t n, struct err *err)
+{
+	struct reader r;
+
+	reader_init(&r, body, n);
+	for (unsigned i = 0; i < DOMAIN_WATCHDOGS; i++) {
+		uint32_t timeout_s = reader_u32(&r);
+
+		atomic_store(&d->watchdog[i].timeout_s, timeout_s);
+		atomic_store(&d->watchdog[i].deadline_ns, timeout_s != 0);
+	}
+	return reader_ok(&r) && !r.left ? 0 : err_set(err, -EINVAL, "the image is damaged: watchdogs");
+}
+
 int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_t n, int *ret_store_fd, struct err *err)
 {
 	struct devices_io x = { .p = body, .n = n };
@@ -365,6 +384,8 @@ int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_
 
 	if (type == (uint32_t)IMAGE_CPUID)
 		return policy_read(body, n, err);
+	if (type == (uint32_t)IMAGE_WATCHDOG)
+		return watchdogs_read(h->d, body, n, err);
 	switch (type) {
 	case IMAGE_CONFIG:
 		return 0;                      /* hypervisord's: it made the domain from it */

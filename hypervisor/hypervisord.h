@@ -114,6 +114,9 @@ void dom_remove(struct dom *d);                /* forgets it, with its files und
 int dom_record_write(const struct dom *d);     /* RUN/domain/DOMID.json */
 void doms_find(struct hvd *h);                 /* at start: those of an earlier hypervisord */
 json_t *dom_object(const struct dom *d);       /* what the table alone knows */
+void dom_config_set(struct dom *d, json_t *config);   /* main thread; steals: in force, written down, told */
+int dom_name_check(struct hvd *h, const char *name, struct err *err);   /* a name, and free */
+unsigned vif_number(const json_t *vif, size_t place); /* its devid: what a detach of another left it, or its place in the list */
 int dom_path(char *buf, size_t n, unsigned domid, const char *suffix);
 const char *config_str(const json_t *config, const char *key, const char *dflt);
 int64_t config_int(const json_t *config, const char *key, int64_t dflt);
@@ -152,6 +155,11 @@ int disk_supervise(struct dom *d, struct err *err);        /* hv-disk again, for
 int disks_release(struct dom *d, struct err *err);         /* drained, reservations released; files stay hv-domain's */
 int disks_reopen(struct dom *d, struct err *err);          /* after a release: all disks and taps again, for use */
 void disk_supervision_init(struct hvd *h);
+/* Of a domain that runs; config is its configuration as it is to become.  The store's nodes are the caller's. */
+int device_disk_attach(struct dom *d, const json_t *config, json_t *disk, struct err *err);
+int device_vif_attach(struct dom *d, json_t *vif, unsigned devid, struct err *err);
+int device_disk_detach(struct dom *d, const json_t *config, const json_t *disk, bool force, struct err *err);
+int device_vif_detach(struct dom *d, unsigned devid, bool force, struct err *err);
 void disk_gone(struct dom *d);                             /* main thread: hv-disk ended */
 
 /* --- store and console (hypervisord_store.c); blocking, jobs only ------------------------------------------------------ */
@@ -161,6 +169,11 @@ int store_channels(struct dom *d, struct err *err);        /* fresh channels onl
 void store_wipe(struct dom *d);                            /* leftovers under its number, before it begins */
 void store_release(struct dom *d);                         /* nodes and connection go; errors are logged */
 int store_write(const char *path, const char *value, struct err *err);
+char *store_read(const char *path);                        /* malloc'd; NULL: no such node, or xenstored is away */
+int store_remove(const char *path);
+int store_disk_add(struct dom *d, const json_t *disk, struct err *err);
+int store_vif_add(struct dom *d, const json_t *vif, unsigned devid, struct err *err);
+int store_vm_renamed(struct dom *d, const char *uuid, const char *name, struct err *err);
 int console_attach(struct dom *d, struct err *err);
 void console_detach(struct dom *d);
 int store_node0(const char *hostname, struct err *err);    /* Domain-0's own nodes */
@@ -168,6 +181,19 @@ int store_call(json_t *req, const int *fds, int nfds, json_t **ret_reply, int *r
 json_t *store_nodes(const struct dom *d, const json_t *status);   /* the batch; pure */
 
 void hvd_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* the log, and xl dmesg */
+
+/* --- run-time changes (hypervisord_change.c) --------------------------------------------------------------------------- */
+
+void op_change(struct msg_call *c, void *h);               /* every request of its table */
+/* Blocking, jobs only: limits, pinning and share of the configuration, on a copy just made.  Failures are logged: it runs without. */
+void change_limit_apply(struct dom *d);
+void change_cpu_apply(struct dom *d);
+int cgroup_set(struct dom *d, int64_t weight, int64_t cap, struct err *err);   /* hypervisord_cgroup.c */
+
+/* --- the guest's own end (hypervisord_end.c) ----------------------------------------------------------------------------- */
+
+void guest_ended(struct dom *d, int reason);               /* main thread; SHUTDOWN_* of <xen/sched.h> */
+int dom_core_keep(struct dom *d, struct err *err);         /* blocking: its core, into /var/lib/xen/dump/NAME */
 
 /* --- operations -------------------------------------------------------------------------------------------------------- */
 
@@ -192,6 +218,8 @@ void op_quorum_resume(struct msg_call *c, void *h);
 struct dom *request_dom(struct hvd *h, struct msg_call *c);
 /* Ends a domain by a job of its own and says so with `reason`; restart: begins it again afterwards. */
 void dom_end(struct dom *d, const char *reason, bool restart);
+void dom_end_dumped(struct dom *d, const char *reason, bool restart);   /* its core is written first */
+void dom_restart(struct hvd *h, json_t *config);   /* as a domain of its own, with the next number */
 void dom_end_for(struct job *waiting, const char *reason);   /* whoever waits for that job waits for the end */
 struct dom *dom_admit(struct hvd *h, const json_t *config, int64_t domid, int64_t claim, int64_t grant, const char *copy,
 		      struct err *err);
@@ -203,6 +231,7 @@ void dom_release_wanted(struct dom *d);        /* hv-domain gives its disks up *
 void dom_store_arrived(struct dom *d);         /* hv-domain holds a store image to import */
 uint64_t node_memory_total_kib(void);
 uint64_t node_memory_free_kib(void);
+int node_memory_grow_check(struct hvd *h, const struct dom *d, uint64_t more_kib, struct err *err);
 int node_memory_check(struct hvd *h, const json_t *config, struct err *err);
 int activated_write(const char *uuid, uint64_t attempt);
 /* A number of this host's own for each start without a claim: what a save of it is held against. */

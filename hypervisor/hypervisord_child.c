@@ -160,29 +160,6 @@ static void copy_heard(struct dom *d, const json_t *o)
 		snprintf(d->target, sizeof d->target, "%s", config_str(o, "target", ""));
 }
 
-/* What the guest's own end leads to: SHUTDOWN_poweroff 0, reboot 1, suspend 2, crash 3 (<xen/sched.h>). */
-static void guest_ended(struct dom *d, int reason)
-{
-	static const struct { const char *key, *dflt, *reason; } ends[] = {
-		{ "on_poweroff", "destroy", "poweroff" }, { "on_reboot", "restart", "reboot" },
-		{ "on_poweroff", "destroy", "poweroff" }, { "on_crash", "destroy", "crash" },
-	};
-	const char *action;
-
-	if (reason < 0 || d->gone_seen)
-		return;
-	d->shutdown_reason = reason;
-	if (reason > 3)
-		reason = 3;
-	action = config_str(d->config, ends[reason].key, ends[reason].dflt);
-	hvd_log("domain %s (%u): %s, so %s", d->name, d->domid, ends[reason].reason, action);
-	if (!strcmp(action, "preserve")) {
-		dom_event(d, "domain-changed");
-		return;
-	}
-	dom_end(d, ends[reason].reason, strstr(action, "restart") != NULL);   /* coredump-restart, rename-restart, too */
-}
-
 static void status_heard(int rc, const json_t *reply, int *fds, int nfds, void *arg)
 {
 	struct dom *d = arg;

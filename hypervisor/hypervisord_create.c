@@ -135,6 +135,27 @@ static void dom_end_start(struct job *j, const char *reason, void (*work)(struct
 	job_start(j);
 }
 
+static void dom_end_dumped_work(struct job *j)
+{
+	struct err err = { 0 };
+
+	if (dom_core_keep(j->dom, &err))
+		hvd_log("domain %s (%u): no core: %s", j->dom->name, j->dom->domid, err.text);
+	dom_end_work(j);
+}
+
+void dom_end_dumped(struct dom *d, const char *reason, bool restart)
+{
+	struct job *j = job_new(d->hvd, NULL, d);
+
+	if (!j)
+		return;
+	j->flag = restart;
+	dom_end_start(j, reason, dom_end_dumped_work, dom_end_done);
+}
+
+void dom_restart(struct hvd *h, json_t *config) { restart_begin(h, config, 0, 0, NULL); }
+
 void dom_end(struct dom *d, const char *reason, bool restart)
 {
 	struct job *j = job_new(d->hvd, NULL, d);
@@ -268,6 +289,10 @@ static int create_steps(struct job *j)
 		rc = dom_record_write(d);
 	if (!rc)
 		rc = d->claim ? activated_write(d->uuid, (uint64_t)d->claim) : started_write(d->uuid);
+	if (!rc) {
+		change_limit_apply(d);
+		change_cpu_apply(d);
+	}
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:b}", "op", "run", "paused", d->user_paused), NULL, 0, NULL, NULL, NULL, 20000, err);
 	return rc;

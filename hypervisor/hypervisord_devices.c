@@ -21,6 +21,8 @@
 #include "lib/spawn.h"
 
 #define HELPER_TIMEOUT_MS 15000
+#define REMOVE_POLL_MS 50
+#define REMOVE_TRIES 200
 #define ISCSI_TIMEOUT_MS 30000
 
 static bool disk_is_iscsi(const json_t *disk)
@@ -95,16 +97,18 @@ static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool 
 
 /* --- iSCSI: one hv-disk a domain --------------------------------------------------------------------------------------- */
 
-static json_t *iscsi_disks(const struct dom *d)
+static json_t *iscsi_disks_of(const json_t *config)
 {
 	json_t *list = json_array(), *v;
 	size_t i;
 
-	json_array_foreach(json_object_get(d->config, "disk"), i, v)
+	json_array_foreach(json_object_get(config, "disk"), i, v)
 		if (disk_is_iscsi(v))
 			json_array_append(list, v);
 	return list;
 }
+
+static json_t *iscsi_disks(const struct dom *d) { return iscsi_disks_of(d->config); }
 
 static int disk_call(struct dom *d, json_t *req, json_t **ret_reply, int timeout_ms, struct err *err)
 {
@@ -251,9 +255,8 @@ int disks_activate(struct dom *d, bool preempt, struct err *err)
 	return rc;
 }
 
-int disk_supervise(struct dom *d, struct err *err)
+static int disk_end(struct dom *d)
 {
-	json_t *disks = iscsi_disks(d);
 	int rc = 0;
 
 	if (d->disk_pidfd >= 0) {
@@ -262,12 +265,28 @@ int disk_supervise(struct dom *d, struct err *err)
 		d->disk_pidfd = -1;
 		d->disk_pid = 0;
 	}
+	return rc;
+}
+
+/* hv-disk for these disks in place of the one there is; hv-domain sends what was unanswered once more. */
+static int disk_begin_again(struct dom *d, json_t *disks, json_t **ret_sizes, struct err *err)
+{
+	int rc = disk_end(d);
+
 	if (!rc)
 		rc = disk_start(d, (unsigned)json_array_size(disks), err);
 	if (!rc)
-		rc = disk_configure(d, disks, NULL, err);
+		rc = disk_configure(d, disks, ret_sizes, err);
 	if (!rc && !d->incoming)
 		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", false), NULL, ISCSI_TIMEOUT_MS, err);
+	return rc;
+}
+
+int disk_supervise(struct dom *d, struct err *err)
+{
+	json_t *disks = iscsi_disks(d);
+	int rc = disk_begin_again(d, disks, NULL, err);
+
 	json_decref(disks);
 	return rc;
 }
@@ -376,9 +395,101 @@ int vifs_open(struct dom *d, bool add, struct err *err)
 		if (!rc && add && d->incoming)
 			rc = helper_call("haven-network", json_pack("{s:s, s:O}", "op", "check", "vif", v), NULL, NULL, err);
 		if (!rc)
-			rc = vif_open(d, v, (unsigned)i, add, err);
+			rc = vif_open(d, v, vif_number(v, i), add, err);
 	}
 	return rc;
+}
+
+/* --- of a domain that runs ----------------------------------------------------------------------------------------------- */
+
+int device_vif_attach(struct dom *d, json_t *vif, unsigned devid, struct err *err)
+{
+	return vif_open(d, vif, devid, true, err);
+}
+
+/*
+ * All iSCSI disks of a domain share one hv-disk and one bounce memory, so that another disk means another hv-disk.  When the new
+ * disk cannot be had, the old ones are served again.
+ */
+static int iscsi_attach(struct dom *d, const json_t *config, json_t *disk, struct err *err)
+{
+	json_t *disks = iscsi_disks_of(config), *sizes = NULL;
+	size_t n = json_array_size(disks);
+	struct err again;
+	int rc;
+
+	d->has_iscsi = true;
+	rc = n > HV_DISK_MAX ? err_set(err, -EINVAL, "domain %s: %zu iSCSI disks, but a domain has at most %u", d->name, n, HV_DISK_MAX)
+			     : disk_begin_again(d, disks, &sizes, err);
+	if (!rc)
+		rc = disk_add(d, disk, json_array_get(json_object_get(sizes, "disks"), n - 1), -1, (unsigned)n - 1, err);
+	if (rc && n > 1 && disk_supervise(d, &again))
+		log_err("domain %s (%u): its iSCSI disks wait: %s", d->name, d->domid, again.text);
+	if (rc && n == 1) {
+		disk_end(d);
+		d->has_iscsi = false;
+	}
+	json_decref(sizes);
+	json_decref(disks);
+	return rc;
+}
+
+int device_disk_attach(struct dom *d, const json_t *config, json_t *disk, struct err *err)
+{
+	return disk_is_iscsi(disk) ? iscsi_attach(d, config, disk, err) : disk_open_local(d, disk, DISK_USE, true, err);
+}
+
+/* While its requests are in flight hv-domain keeps it; they come to an end, or the time does. */
+static int child_remove(struct dom *d, json_t *req, struct err *err)
+{
+	int rc = -EAGAIN;
+
+	for (int i = 0; rc == -EAGAIN && i < REMOVE_TRIES; i++) {
+		if (i)
+			usleep(REMOVE_POLL_MS * 1000);
+		rc = child_call(d, json_incref(req), NULL, 0, NULL, NULL, NULL, 10000, err);
+	}
+	json_decref(req);
+	return rc;
+}
+
+/* Reservations are let go of in order; then the disk leaves hv-domain while no hv-disk is there, and the others are served again. */
+static int iscsi_detach(struct dom *d, const json_t *config, json_t *remove, struct err *err)
+{
+	json_t *disks = iscsi_disks_of(config);
+	struct err ignored;
+	int rc;
+
+	if (disks_release(d, &ignored))
+		log_warn("domain %s (%u): hv-disk: %s", d->name, d->domid, ignored.text);
+	rc = disk_end(d);
+	if (!rc)
+		rc = child_remove(d, json_incref(remove), err);
+	if (rc)
+		disk_supervise(d, &ignored);
+	else if (json_array_size(disks))
+		rc = disk_begin_again(d, disks, NULL, err);
+	else
+		d->has_iscsi = false;
+	json_decref(disks);
+	return rc;
+}
+
+int device_disk_detach(struct dom *d, const json_t *config, const json_t *disk, bool force, struct err *err)
+{
+	json_t *req = json_pack("{s:s, s:s, s:b}", "op", "remove-disk", "vdev", config_str(disk, "vdev", ""), "force", force);
+	int rc;
+
+	if (!disk_is_iscsi(disk))
+		return child_remove(d, req, err);
+	rc = iscsi_detach(d, config, req, err);
+	json_decref(req);
+	return rc;
+}
+
+int device_vif_detach(struct dom *d, unsigned devid, bool force, struct err *err)
+{
+	return child_remove(d, json_pack("{s:s, s:i, s:b}", "op", "remove-vif", "devid", (int)devid, "force", force), err);
 }
 
 /* hv-disk first lets the reservation go, in its own time; taps go with their last descriptor. */

@@ -170,6 +170,8 @@ static int incoming_steps(struct job *j)
 	if (!rc)
 		rc = dom_record_write(d);
 	if (!rc)
+		change_limit_apply(d);
+	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:I}", "op", "incoming-open", "attempt", (json_int_t)d->attempt), NULL, 0, &j->reply,
 				j->fds, &j->nfds, 10000, &j->err);
 	return rc;
@@ -362,6 +364,8 @@ static void activate_work(struct job *j)
 		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL, NULL,
 				   20000, &j->err);
 	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (!j->rc)
+		change_cpu_apply(d);
 	if (!j->rc)
 		j->reply = json_pack("{s:I}", "run_ns", (json_int_t)now.tv_sec * 1000000000 + now.tv_nsec);
 }

@@ -72,6 +72,17 @@ int node_memory_check(struct hvd *h, const json_t *config, struct err *err)
 		       OVERHEAD_KIB >> 10, (unsigned long long)have >> 10);
 }
 
+int node_memory_grow_check(struct hvd *h, const struct dom *d, uint64_t more_kib, struct err *err)
+{
+	uint64_t have = node_memory_free_kib(), promised = promised_kib(h) + NODE_KEEPS_KIB;
+
+	have = have > promised ? have - promised : 0;
+	if (more_kib <= have)
+		return 0;
+	return err_set(err, -ENOMEM, "domain %s needs %llu MiB more, but this node has %llu MiB left; ask for less or move a domain away",
+		       d->name, (unsigned long long)more_kib >> 10, (unsigned long long)have >> 10);
+}
+
 /* What a guest of this node may use, by name: moves are checked against it, so it names nothing that guests never see. */
 static json_t *cpu_features(void)
 {

@@ -68,12 +68,24 @@ static void list_fit(json_t *reply)
 	}
 }
 
+/* A page: as many as fit, with everything; "more" says that the next page begins after the last one's domid. */
+static bool page_is_full(struct job *j, json_t *list, size_t i, size_t *bytes)
+{
+	*bytes += json_dumpb(json_array_get(list, i), NULL, 0, JSON_COMPACT) + 1;
+	if (!j->flag || i == 0 || *bytes < MSG_MAX_BYTES - 1024)
+		return false;
+	while (json_array_size(list) > i)
+		json_array_remove(list, json_array_size(list) - 1);
+	json_object_set_new(j->reply, "more", json_true());
+	return true;
+}
+
 static void list_work(struct job *j)
 {
-	json_t *o;
-	size_t i;
+	json_t *list = json_object_get(j->reply, "domains"), *o;
+	size_t i, bytes = 0;
 
-	json_array_foreach(json_object_get(j->reply, "domains"), i, o) {
+	json_array_foreach(list, i, o) {
 		struct dom ask = { .domid = (uint16_t)config_int(o, "domid", 0) };
 		json_t *status = NULL;
 
@@ -81,6 +93,8 @@ static void list_work(struct job *j)
 		    !child_call(&ask, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, STATUS_TIMEOUT_MS, NULL))
 			status_merge(o, status, (pid_t)config_int(o, "hvdomain_pid", 0));
 		json_decref(status);
+		if (page_is_full(j, list, i, &bytes))
+			break;
 	}
 	list_fit(j->reply);
 }
@@ -108,8 +122,9 @@ void op_list(struct msg_call *c, void *arg)
 	if (!j)
 		return;
 	list = json_array();
+	j->flag = json_is_integer(json_object_get(j->req, "after"));
 	for (struct dom *d = h->doms; d && n < HVD_MAX_DOMAINS; d = d->next)
-		if (!only || d == only)
+		if ((!only || d == only) && d->domid > config_int(j->req, "after", 0))
 			all[n++] = d;
 	qsort(all, n, sizeof all[0], by_domid);
 	for (size_t i = 0; i < n; i++)
@@ -221,16 +236,6 @@ static void control_write(struct msg_call *c, struct hvd *h, const char *node, c
 static void op_shutdown(struct msg_call *c, void *h) { control_write(c, h, "shutdown", "poweroff"); }
 static void op_reboot(struct msg_call *c, void *h) { control_write(c, h, "shutdown", "reboot"); }
 
-static void op_sysrq(struct msg_call *c, void *h)
-{
-	const char *key = msg_call_str_opt(c, "key", "");
-
-	if (strlen(key) != 1)
-		msg_error(c, -EINVAL, "sysrq: key must be one character");
-	else
-		control_write(c, h, "sysrq", key);
-}
-
 static void console_path_work(struct job *j)
 {
 	json_t *q = json_pack("{s:s, s:I}", "op", "path", "domid", (json_int_t)j->number);
@@ -317,7 +322,19 @@ const struct msg_op hvd_ops[] = {
 	{ "reboot", MSG_ROOT, op_reboot },
 	{ "pause", MSG_ROOT, op_pause },
 	{ "unpause", MSG_ROOT, op_unpause },
-	{ "sysrq", MSG_ROOT, op_sysrq },
+	{ "sysrq", MSG_ROOT, op_change },
+	{ "mem-set", MSG_ROOT, op_change },
+	{ "mem-max", MSG_ROOT, op_change },
+	{ "vcpu-set", MSG_ROOT, op_change },
+	{ "vcpu-pin", MSG_ROOT, op_change },
+	{ "sched-set", MSG_ROOT, op_change },
+	{ "disk-attach", MSG_ROOT, op_change },
+	{ "disk-detach", MSG_ROOT, op_change },
+	{ "vif-attach", MSG_ROOT, op_change },
+	{ "vif-detach", MSG_ROOT, op_change },
+	{ "rename", MSG_ROOT, op_change },
+	{ "trigger", MSG_ROOT, op_change },
+	{ "dump-core", MSG_ROOT, op_change },
 	{ "dmesg", MSG_ROOT, op_dmesg },
 	{ "console-path", MSG_ROOT, op_console_path },
 	{ "save", MSG_ROOT, op_save },

@@ -143,6 +143,10 @@ static int restore_steps(struct job *j)
 		rc = child_call(d, json_pack("{s:s}", "op", "load-state"), &j->in_fd, 1, NULL, NULL, NULL, SAVE_TIMEOUT_MS, err);
 	if (!rc)
 		rc = d->claim ? activated_write(d->uuid, (uint64_t)d->claim) : started_write(d->uuid);
+	if (!rc) {
+		change_limit_apply(d);
+		change_cpu_apply(d);
+	}
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:b}", "op", "run", "paused", d->user_paused), NULL, 0, NULL, NULL, NULL, 20000, err);
 	return rc;

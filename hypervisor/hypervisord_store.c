@@ -87,8 +87,10 @@ static void nodes_domain(struct nodes *n, const struct dom *d)
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/control/platform-feature-multiprocessor-suspend", id), "1");
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/control/platform-feature-xs_reset_watches", id), "1");
 	for (int64_t i = 0; i < config_int(d->config, "vcpus", 1); i++) {
+		bool online = i < config_int(d->config, "online_vcpus", INT64_MAX);
+
 		node(n, PERMS_GUEST_READS, AT("/local/domain/%u/cpu/%d", id, (int)i), "%s", "");
-		node(n, PERMS_GUEST_READS, AT("/local/domain/%u/cpu/%d/availability", id, (int)i), "online");
+		node(n, PERMS_GUEST_READS, AT("/local/domain/%u/cpu/%d/availability", id, (int)i), online ? "online" : "offline");
 	}
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/memory/static-max", id), "%lld",
 	     (long long)config_int(d->config, "maxmem_kib", config_int(d->config, "memory_kib", 0)));
@@ -251,7 +253,7 @@ json_t *store_nodes(const struct dom *d, const json_t *status)
 	json_array_foreach(json_object_get(d->config, "disk"), i, v)
 		nodes_vbd(&n, d, v);
 	json_array_foreach(json_object_get(d->config, "vif"), i, v)
-		nodes_vif(&n, d, v, (unsigned)i);
+		nodes_vif(&n, d, v, vif_number(v, i));
 	return n.batch;
 }
 
@@ -335,6 +337,67 @@ static int batch_send(json_t *batch, struct err *err)
 			json_array_append(part, json_array_get(batch, i));
 		rc = store_call(json_pack("{s:s, s:o}", "op", "batch", "batch", part), NULL, 0, NULL, NULL, NULL, err);
 	}
+	return rc;
+}
+
+char *store_read(const char *path)
+{
+	json_t *reply = NULL;
+	char *value = NULL;
+
+	if (!store_call(json_pack("{s:s, s:s}", "op", "read", "path", path), NULL, 0, &reply, NULL, NULL, NULL) &&
+	    config_str(reply, "value", NULL))
+		value = strdup(config_str(reply, "value", NULL));
+	json_decref(reply);
+	return value;
+}
+
+int store_remove(const char *path)
+{
+	return store_call(json_pack("{s:s, s:s}", "op", "rm", "path", path), NULL, 0, NULL, NULL, NULL, NULL);
+}
+
+/* A device of a domain that runs: one transaction, so that the guest sees all of it or nothing. */
+int store_disk_add(struct dom *d, const json_t *disk, struct err *err)
+{
+	struct nodes n = { json_array(), d->domid };
+	int rc;
+
+	nodes_vbd(&n, d, disk);
+	rc = batch_send(n.batch, err);
+	json_decref(n.batch);
+	return rc;
+}
+
+int store_vif_add(struct dom *d, const json_t *vif, unsigned devid, struct err *err)
+{
+	struct nodes n = { json_array(), d->domid };
+	int rc;
+
+	nodes_vif(&n, d, vif, devid);
+	rc = batch_send(n.batch, err);
+	json_decref(n.batch);
+	return rc;
+}
+
+/* Name and, when it is another one, uuid: /vm/UUID of its own, and the domain's nodes that tell of them. */
+int store_vm_renamed(struct dom *d, const char *uuid, const char *name, struct err *err)
+{
+	struct dom as = *d;
+	struct nodes n = { json_array(), d->domid };
+	char path[256];
+	int rc;
+
+	snprintf(as.name, sizeof as.name, "%s", name);
+	snprintf(as.uuid, sizeof as.uuid, "%s", uuid);
+	if (strcasecmp(uuid, d->uuid))
+		nodes_vm(&n, &as);
+	else
+		node(&n, PERMS_GUEST_READS, AT("/vm/%s/name", uuid), "%s", name);
+	node(&n, PERMS_GUEST_READS, AT("/local/domain/%u/vm", d->domid), "/vm/%s", uuid);
+	node(&n, PERMS_GUEST_READS, AT("/local/domain/%u/name", d->domid), "%s", name);
+	rc = batch_send(n.batch, err);
+	json_decref(n.batch);
 	return rc;
 }
 

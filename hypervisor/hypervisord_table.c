@@ -87,21 +87,31 @@ static unsigned domid_free(struct hvd *h)
 	return 0;
 }
 
-static int identity_check(struct hvd *h, const char *name, const char *uuid, int64_t domid, struct err *err)
+int dom_name_check(struct hvd *h, const char *name, struct err *err)
 {
 	struct dom *d;
-	uuid_t u;
 
 	if (!*name || strlen(name) >= sizeof d->name)
 		return err_set(err, -EINVAL, "a domain needs a name of 1 to %zu characters; set name=", sizeof d->name - 1);
 	for (const char *p = name; *p; p++)
 		if ((unsigned char)*p < 0x21 || *p == '/' || (unsigned char)*p == 0x7f)
 			return err_set(err, -EINVAL, "a domain's name takes no spaces, slashes or control characters; change name=");
-	if (uuid_parse(uuid, u))
-		return err_set(err, -EINVAL, "%s: uuid=%s is no UUID", name, uuid);
 	d = dom_by_name(h, name);
 	if (d)
 		return err_set(err, -EEXIST, "domain %s exists already on this node (domid %u); choose another name=", name, d->domid);
+	return 0;
+}
+
+static int identity_check(struct hvd *h, const char *name, const char *uuid, int64_t domid, struct err *err)
+{
+	struct dom *d;
+	uuid_t u;
+	int rc = dom_name_check(h, name, err);
+
+	if (rc)
+		return rc;
+	if (uuid_parse(uuid, u))
+		return err_set(err, -EINVAL, "%s: uuid=%s is no UUID", name, uuid);
 	d = dom_by_uuid(h, uuid);
 	if (d)
 		return err_set(err, -EEXIST, "uuid %s is domain %s's already (domid %u); leave uuid= out or choose another", uuid, d->name,
@@ -241,6 +251,20 @@ void doms_find(struct hvd *h)
 			dom_find(h, e->d_name);
 	}
 	closedir(dir);
+}
+
+unsigned vif_number(const json_t *vif, size_t place) { return (unsigned)config_int(vif, "devid", (int64_t)place); }
+
+void dom_config_set(struct dom *d, json_t *config)
+{
+	json_decref(d->config);
+	d->config = config;
+	config_hash(config, d->config_hash);
+	snprintf(d->name, sizeof d->name, "%s", config_str(config, "name", d->name));
+	snprintf(d->uuid, sizeof d->uuid, "%s", config_str(config, "uuid", d->uuid));
+	if (dom_record_write(d))
+		log_err("domain %s (%u): its changed record cannot be written under %s", d->name, d->domid, path_run());
+	dom_event(d, "domain-changed");
 }
 
 json_t *dom_object(const struct dom *d)

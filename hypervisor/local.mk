@@ -12,6 +12,7 @@ hvrun_LDADD = $(HYPERVISOR_LIBS) $(HAVEN_LIBS)
 havenlibexec_PROGRAMS += haven-hv-domain
 haven_hv_domain_SOURCES = hypervisor/hv_domain_main.c hypervisor/hv_domain.h hypervisor/hv_domain_copy.c \
 	hypervisor/hv_domain_copy.h hypervisor/hv_domain_control.c hypervisor/hv_domain_image.c hypervisor/hv_domain_image.h \
+	hypervisor/hv_domain_change.c hypervisor/core_dump.c hypervisor/core_dump.h \
 	hypervisor/hv_domain_move.c hypervisor/hv_domain_run.c hypervisor/hv_domain_sandbox.c hypervisor/hv_domain_threads.c
 haven_hv_domain_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS) $(UUID_CFLAGS)
 haven_hv_domain_LDADD = hypervisor/devices/libdevices.a $(HYPERVISOR_LIBS) hypervisor/image/libimage.a $(HAVEN_LIBS) $(OPENSSL_LIBS) \
@@ -19,7 +20,8 @@ haven_hv_domain_LDADD = hypervisor/devices/libdevices.a $(HYPERVISOR_LIBS) hyper
 
 sbin_PROGRAMS += hypervisord
 hypervisord_SOURCES = hypervisor/hypervisord_main.c hypervisor/hypervisord.h hypervisor/hypervisord_child.c \
-	hypervisor/hypervisord_create.c hypervisor/hypervisord_devices.c hypervisor/hypervisord_job.c \
+	hypervisor/hypervisord_create.c hypervisor/hypervisord_change.c hypervisor/hypervisord_cgroup.c \
+	hypervisor/hypervisord_devices.c hypervisor/hypervisord_end.c hypervisor/hypervisord_job.c \
 	hypervisor/hypervisord_move.c hypervisor/hypervisord_node.c hypervisor/hypervisord_ops.c hypervisor/hypervisord_save.c \
 	hypervisor/hypervisord_store.c hypervisor/hypervisord_table.c
 hypervisord_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(UUID_CFLAGS)
@@ -39,4 +41,4 @@ dist_man_MANS += docs/man/hypervisord.8 docs/man/haven-hv-domain.8 docs/man/have
 check_PROGRAMS += tests/unit/test_hv_sandbox
 tests_unit_test_hv_sandbox_SOURCES = tests/unit/test_hv_sandbox.c hypervisor/hv_domain_sandbox.c
 tests_unit_test_hv_sandbox_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
-EXTRA_DIST += tests/hypervisor/test-requests
+EXTRA_DIST += tests/hypervisor/test-requests tests/hypervisor/test-run-time

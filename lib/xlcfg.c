@@ -14,6 +14,7 @@
 
 #include "lib/atomic_file.h"
 #include "lib/conf.h"
+#include "lib/cpulist.h"
 #include "lib/xlcfg_keys.h"
 #include "lib/xlcfg_syntax.h"
 
@@ -25,7 +26,8 @@
 
 struct settings {
 	const struct xlcfg_setting *name, *uuid, *type, *builder, *kernel, *ramdisk, *root, *extra, *cmdline, *memory, *maxmem,
-		*vcpus, *maxvcpus, *disk, *vif, *on_poweroff, *on_reboot, *on_crash, *io_timeout;
+		*vcpus, *maxvcpus, *cpus, *cpu_weight, *cap, *disk, *vif, *on_poweroff, *on_reboot, *on_crash, *on_watchdog,
+		*io_timeout;
 };
 
 struct build {
@@ -46,7 +48,8 @@ static const struct {
 	ROW(kernel, XLCFG_STRING), ROW(ramdisk, XLCFG_STRING), ROW(root, XLCFG_STRING), ROW(extra, XLCFG_STRING),
 	ROW(cmdline, XLCFG_STRING), ROW(memory, XLCFG_NUMBER), ROW(maxmem, XLCFG_NUMBER), ROW(vcpus, XLCFG_NUMBER),
 	ROW(maxvcpus, XLCFG_NUMBER), ROW(disk, XLCFG_LIST), ROW(vif, XLCFG_LIST), ROW(on_poweroff, XLCFG_STRING),
-	ROW(on_reboot, XLCFG_STRING), ROW(on_crash, XLCFG_STRING), ROW(io_timeout, XLCFG_NUMBER),
+	ROW(on_reboot, XLCFG_STRING), ROW(on_crash, XLCFG_STRING), ROW(on_watchdog, XLCFG_STRING),
+	ROW(io_timeout, XLCFG_NUMBER), ROW(cpus, XLCFG_STRING), ROW(cpu_weight, XLCFG_NUMBER), ROW(cap, XLCFG_NUMBER),
 #undef ROW
 };
 
@@ -244,6 +247,7 @@ static int build_memory(struct build *b)
 	return rc;
 }
 
+/* xl.cfg(5): maxvcpus is how many there are, vcpus how many of them are online at first. */
 static int build_vcpus(struct build *b)
 {
 	unsigned long vcpus = 1, maxvcpus;
@@ -251,40 +255,78 @@ static int build_vcpus(struct build *b)
 
 	if (b->set.vcpus)
 		rc = number_get(b, b->set.vcpus, 1, VCPUS_MAX, &vcpus);
-	if (rc == 0 && b->set.maxvcpus) {
+	maxvcpus = vcpus;
+	if (rc == 0 && b->set.maxvcpus)
 		rc = number_get(b, b->set.maxvcpus, 1, VCPUS_MAX, &maxvcpus);
-		if (rc == 0 && maxvcpus != vcpus)
-			rc = complain(b, b->set.maxvcpus, -ENOTSUP,
-				      "differs from vcpus, and Haven does not plug vCPUs; make both the same");
-	}
-	return rc < 0 ? rc : config_set(b, "vcpus", json_integer((json_int_t)vcpus));
+	if (rc == 0 && maxvcpus < vcpus)
+		rc = complain(b, b->set.maxvcpus, -EINVAL, "is less than vcpus");
+	if (rc == 0 && maxvcpus > vcpus)
+		rc = config_set(b, "online_vcpus", json_integer((json_int_t)vcpus));
+	return rc < 0 ? rc : config_set(b, "vcpus", json_integer((json_int_t)maxvcpus));
+}
+
+/* Which physical CPUs a node has is known where the domain starts; here the form is checked. */
+static int build_cpus(struct build *b)
+{
+	json_int_t vcpus = json_integer_value(json_object_get(b->config, "vcpus"));
+	const struct xlcfg_setting *s = b->set.cpus;
+	json_t *list;
+	cpu_set_t set;
+
+	if (!s || !s->value.text[0] || strcmp(s->value.text, "all") == 0)
+		return 0;
+	if (cpulist_parse(s->value.text, CPU_SETSIZE, &set) || strlen(s->value.text) >= CPULIST_TEXT_MAX)
+		return complain(b, s, -EINVAL, "is no list of CPUs such as 0-3,^2 or all");
+	list = json_array();
+	for (json_int_t i = 0; i < vcpus; i++)
+		json_array_append_new(list, json_string(s->value.text));
+	return config_set(b, "affinity", list);
+}
+
+/* What asks for the middle and for no cap asks for nothing. */
+static int build_share(struct build *b)
+{
+	unsigned long weight = 256, cap = 0;
+	int rc = 0;
+
+	if (b->set.cpu_weight)
+		rc = number_get(b, b->set.cpu_weight, 1, 65535, &weight);
+	if (rc == 0 && b->set.cap)
+		rc = number_get(b, b->set.cap, 0, 100 * VCPUS_MAX, &cap);
+	if (rc == 0 && weight != 256)
+		rc = config_set(b, "weight", json_integer((json_int_t)weight));
+	if (rc == 0 && cap)
+		rc = config_set(b, "cap", json_integer((json_int_t)cap));
+	return rc;
 }
 
 static int build_action(struct build *b, const struct xlcfg_setting *s, const char *key, const char *fallback)
 {
-	static const char *const supported[] = { "destroy", "restart", "preserve" };
-	static const char *const of_xen[] = { "rename-restart", "coredump-destroy", "coredump-restart", "soft-reset" };
+	static const char *const supported[] = { "destroy", "restart", "preserve", "rename-restart", "coredump-destroy",
+						 "coredump-restart" };
 	size_t i;
 
 	if (!s || !s->value.text[0])
-		return config_set(b, key, json_string(fallback));
+		return fallback ? config_set(b, key, json_string(fallback)) : 0;
 	for (i = 0; i < sizeof(supported) / sizeof(supported[0]); i++)
 		if (strcmp(s->value.text, supported[i]) == 0)
 			return config_set(b, key, json_string(supported[i]));
-	for (i = 0; i < sizeof(of_xen) / sizeof(of_xen[0]); i++)
-		if (strcmp(s->value.text, of_xen[i]) == 0)
-			return complain(b, s, -ENOTSUP, "is not supported by Haven; use destroy, restart or preserve");
-	return complain(b, s, -EINVAL, "is no action; use destroy, restart or preserve");
+	if (strcmp(s->value.text, "soft-reset") == 0)
+		return complain(b, s, -ENOTSUP, "is not supported by Haven; use restart");
+	return complain(b, s, -EINVAL,
+			"is no action; use destroy, restart, preserve, rename-restart, coredump-destroy or coredump-restart");
 }
 
 static int build_actions(struct build *b)
 {
-	int rc = build_action(b, b->set.on_poweroff, "on_poweroff", "destroy");
+	const struct { const struct xlcfg_setting *set; const char *key, *fallback; } actions[] = {
+		{ b->set.on_poweroff, "on_poweroff", "destroy" }, { b->set.on_reboot, "on_reboot", "restart" },
+		{ b->set.on_crash, "on_crash", "destroy" }, { b->set.on_watchdog, "on_watchdog", NULL },
+	};
+	int rc = 0;
 
-	if (rc == 0)
-		rc = build_action(b, b->set.on_reboot, "on_reboot", "restart");
-	if (rc == 0)
-		rc = build_action(b, b->set.on_crash, "on_crash", "destroy");
+	for (size_t i = 0; rc == 0 && i < sizeof(actions) / sizeof(actions[0]); i++)
+		rc = build_action(b, actions[i].set, actions[i].key, actions[i].fallback);
 	return rc;
 }
 
@@ -363,8 +405,8 @@ static int build_vifs(struct build *b)
 }
 
 static int (*const steps[])(struct build *) = {
-	build_name, build_uuid, build_type, build_kernel, build_cmdline, build_memory, build_vcpus, build_disks, build_vifs,
-	build_actions, build_io_timeout,
+	build_name, build_uuid, build_type, build_kernel, build_cmdline, build_memory, build_vcpus, build_cpus, build_share,
+	build_disks, build_vifs, build_actions, build_io_timeout,
 };
 
 static int config_build(struct build *b)
@@ -416,6 +458,31 @@ int xlcfg_parse_text(const char *name, const char *text, size_t len, const char 
 	json_decref(b.config);
 	xlcfg_file_done(&file);
 	return rc;
+}
+
+static int device_parse(const char *what, const char *spec, const char *uuid, unsigned index, json_t **ret, struct xlcfg_report *report)
+{
+	struct xlcfg_file file = { .name = what, .report = report };
+	struct xlcfg_value value = { .kind = XLCFG_STRING, .line = 1, .column = 1 };
+	int rc;
+
+	memset(report, 0, sizeof(*report));
+	value.text = strdup(spec);
+	if (!value.text)
+		return -ENOMEM;
+	rc = uuid ? xlcfg_vif_parse(&file, &value, uuid, index, ret) : xlcfg_disk_parse(&file, &value, ret);
+	free(value.text);
+	return rc;
+}
+
+int xlcfg_parse_disk(const char *spec, json_t **ret_disk, struct xlcfg_report *report)
+{
+	return device_parse("block-attach", spec, NULL, 0, ret_disk, report);
+}
+
+int xlcfg_parse_vif(const char *spec, const char *uuid, unsigned index, json_t **ret_vif, struct xlcfg_report *report)
+{
+	return device_parse("network-attach", spec, uuid, index, ret_vif, report);
 }
 
 int xlcfg_parse_file(const char *path, json_t **ret_config, struct xlcfg_report *report)

@@ -42,6 +42,13 @@ int xlcfg_parse_file(const char *path, json_t **ret_config, struct xlcfg_report 
 int xlcfg_parse_text(const char *name, const char *text, size_t len, const char *cluster, json_t **ret_config,
 		     struct xlcfg_report *report);
 
+/*
+ * One disk or network interface as its specification string says (xl-disk-configuration(5), xl-network-configuration(5)).  uuid is
+ * the domain's, index the interface's number to be: an interface that names no mac gets one of them.
+ */
+int xlcfg_parse_disk(const char *spec, json_t **ret_disk, struct xlcfg_report *report);
+int xlcfg_parse_vif(const char *spec, const char *uuid, unsigned index, json_t **ret_vif, struct xlcfg_report *report);
+
 /* Releases what a report holds. Harmless on a zeroed or already released one. */
 void xlcfg_report_done(struct xlcfg_report *report);
 

@@ -10,8 +10,8 @@
 #define HVM "it belongs to HVM and PVH guests; Haven runs PV guests"
 #define PASSTHROUGH "a guest with a host's device could not move"
 #define STUBDOM "there are no stub domains here"
-#define SCHED "the host's scheduler shares out the CPUs; use systemd's CPUWeight on the domain's scope"
-#define PIN "set the affinity on the domain's scope with systemd's AllowedCPUs"
+#define SCHED "the host's scheduler shares out the CPUs; there are cpu_weight and cap"
+#define PIN "there is cpus, and xl vcpu-pin"
 #define GRAPHICS "PV guests here have a text console"
 
 static const struct xlcfg_refusal refusals[] = {
@@ -21,9 +21,9 @@ static const struct xlcfg_refusal refusals[] = {
 	{ "backend", NULL, NULL }, { "bios", NULL, HVM }, { "bios_path_override", NULL, HVM }, { "blkdev_start", "xvda", NULL },
 	{ "boot", NULL, HVM }, { "bootloader", NULL, "name the kernel with kernel= and ramdisk=" },
 	{ "bootloader_args", NULL, "name the kernel with kernel= and ramdisk=" },
-	{ "cap", "0", SCHED }, { "channel", NULL, NULL }, { "claim_mode", "1", NULL }, { "console", NULL, NULL },
-	{ "cpu_weight", "256", SCHED }, { "cpuid", "host", "the cluster's CPU baseline decides what the guest sees" },
-	{ "cpus", "all", PIN }, { "cpus_soft", "all", PIN }, { "device_model_args", NULL, HVM },
+	{ "channel", NULL, NULL }, { "claim_mode", "1", NULL }, { "console", NULL, NULL },
+	{ "cpuid", "host", "the cluster's CPU baseline decides what the guest sees" },
+	{ "cpus_soft", "all", PIN }, { "device_model_args", NULL, HVM },
 	{ "device_model_args_hvm", NULL, HVM }, { "device_model_args_pv", NULL, NULL },
 	{ "device_model_override", NULL, HVM }, { "device_model_stubdomain_override", "0", STUBDOM },
 	{ "device_model_stubdomain_seclabel", NULL, STUBDOM }, { "device_model_user", NULL, HVM },
@@ -38,7 +38,7 @@ static const struct xlcfg_refusal refusals[] = {
 	{ "max_grant_frames", "64", NULL }, { "max_grant_version", "2", NULL }, { "max_maptrack_frames", "1024", NULL },
 	{ "mca_caps", NULL, HVM }, { "mmio_hole", NULL, HVM }, { "ms_vm_genid", "none", HVM }, { "msr_relaxed", "0", NULL },
 	{ "nestedhvm", "0", HVM }, { "nodes", NULL, PIN }, { "nographic", "1", GRAPHICS }, { "nomigrate", "0", NULL },
-	{ "nx", "1", NULL }, { "on_soft_reset", "soft-reset", NULL }, { "on_watchdog", "destroy", NULL }, { "oos", "1", HVM },
+	{ "nx", "1", NULL }, { "on_soft_reset", "soft-reset", NULL }, { "oos", "1", HVM },
 	{ "opengl", "0", GRAPHICS }, { "p9", NULL, NULL }, { "pae", "1", HVM }, { "passthrough", "disabled", PASSTHROUGH },
 	{ "pci", NULL, PASSTHROUGH }, { "pci_msitranslate", "1", PASSTHROUGH }, { "pci_permissive", "0", PASSTHROUGH },
 	{ "pci_power_mgmt", "0", PASSTHROUGH }, { "pci_seize", "0", PASSTHROUGH }, { "period", NULL, SCHED },

@@ -182,14 +182,32 @@ static int ask_leave(struct target *t, json_t **ret_grant, struct err *err)
 			   (json_int_t)t->attempt, "from", w->link.peer), NULL, 0, ret_grant, NULL, NULL, LOCAL_MS, err);
 }
 
+static const char *config_str(const json_t *config, const char *key)
+{
+	const char *s = json_string_value(json_object_get(config, key));
+
+	return s ? s : "";
+}
+
+/*
+ * The cluster's record is what the guest was started with; the source knows what it has become since (attached disks, memory).  The
+ * peer is the node the record let in, and what it says is taken for that very domain alone.
+ */
+static json_t *config_of(const struct target *t, const json_t *grant)
+{
+	json_t *recorded = json_object_get(grant, "config"), *present = json_object_get(t->hello, "config");
+	bool same = strcasecmp(config_str(recorded, "uuid"), config_str(present, "uuid")) == 0 &&
+		    strcmp(config_str(recorded, "name"), config_str(present, "name")) == 0;
+
+	return json_is_object(recorded) && !same ? recorded : present;
+}
+
 static int make_copy(struct target *t, const json_t *grant, struct err *err)
 {
 	struct worker *w = t->w;
-	json_t *config = json_object_get(grant, "config"), *claim = json_object_get(grant, "claim"), *req;
+	json_t *config = config_of(t, grant), *claim = json_object_get(grant, "claim"), *req;
 	int fds[MSG_MAX_FDS], nfds = 0, rc;
 
-	if (!json_is_object(config))
-		config = json_object_get(t->hello, "config");
 	if (json_is_integer(json_object_get(grant, "domid")))
 		t->domid = json_integer_value(json_object_get(grant, "domid"));
 	req = json_pack("{s:s, s:O, s:I, s:I, s:s}", "op", "incoming", "config", config, "domid", (json_int_t)t->domid, "attempt",

@@ -43,6 +43,9 @@ int xl_managed(const char *uuid, char **ret, struct err *err);
  */
 bool xl_refuse_managed(const char *name, bool force, const char *verb, const char *instead);
 
+/* On a domain that Pacemaker manages: a line on stderr that says how long a change of the running domain lasts. */
+void xl_note_managed(const char *name);
+
 /* Store (read-only, over xenstored's public socket): value, malloc'd, or NULL. Directory: NULL-ended array, or NULL. */
 char *xl_store_read(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char **xl_store_directory(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -70,6 +73,19 @@ int cmd_save(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
 int cmd_migrate(int argc, char **argv);
 int cmd_dmesg(int argc, char **argv);
+int cmd_mem_set(int argc, char **argv);
+int cmd_mem_max(int argc, char **argv);
+int cmd_vcpu_set(int argc, char **argv);
+int cmd_vcpu_pin(int argc, char **argv);
+int cmd_sched_credit2(int argc, char **argv);
+int cmd_block_attach(int argc, char **argv);
+int cmd_block_detach(int argc, char **argv);
+int cmd_network_attach(int argc, char **argv);
+int cmd_network_detach(int argc, char **argv);
+int cmd_sysrq(int argc, char **argv);
+int cmd_trigger(int argc, char **argv);
+int cmd_rename(int argc, char **argv);
+int cmd_dump_core(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 
 #endif

@@ -39,14 +39,28 @@ static bool parse_domid(const char *who, long long *ret)
 	return true;
 }
 
+/* A packet holds some forty domains: page by page, from the domid behind the last one. */
 int xl_list_all(json_t **ret_domains, struct err *err)
 {
-	json_t *reply = NULL;
-	int rc = xl_hypervisord(json_pack("{s:s}", "op", "list"), &reply, err);
+	json_t *all = json_array(), *reply, *page, *d;
+	json_int_t after = 0;
+	bool more = true;
+	size_t i;
+	int rc = 0;
 
+	while (rc == 0 && more) {
+		reply = NULL;
+		rc = xl_hypervisord(json_pack("{s:s, s:I}", "op", "list", "after", after), &reply, err);
+		page = json_object_get(reply, "domains");
+		json_array_foreach(page, i, d)
+			after = xl_int(d, "domid");
+		json_array_extend(all, page);
+		more = json_is_true(json_object_get(reply, "more")) && json_array_size(page);
+		json_decref(reply);
+	}
 	if (rc == 0)
-		*ret_domains = json_incref(json_object_get(reply, "domains"));
-	json_decref(reply);
+		*ret_domains = json_incref(all);
+	json_decref(all);
 	return rc;
 }
 
@@ -138,4 +152,14 @@ bool xl_refuse_managed(const char *name, bool force, const char *verb, const cha
 	xl_fail("%s %s: Pacemaker manages it (resource %s) and would undo this; use: %s   (--force overrides)", verb, name, resource, command);
 	free(resource);
 	return true;
+}
+
+void xl_note_managed(const char *name)
+{
+	char *resource = NULL;
+
+	if (managed_by("name", name, &resource, NULL) == 0 && resource)
+		fprintf(stderr, "xl: %s: Pacemaker manages it (resource %s): this stays through moves and the guest's own reboots, until the "
+			"resource starts afresh from its xl.cfg; change that, too\n", name, resource);
+	free(resource);
 }

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* xl_console.c - a domain's console: the pty that xenconsoled named in the store, until Ctrl-]. */
+/*
+ * xl_console.c - a domain's console: the pty that xenconsoled has for it, until Ctrl-].
+ *
+ * xenconsoled may restart: the domain then gets another pty, and this goes on there.  Which one is asked of xenconsoled (through
+ * hypervisord): the store still names the old one for a moment, and that number may be another terminal's by then.
+ */
 #include "dom0/xl/xl.h"
 
 #include <fcntl.h>
@@ -13,6 +18,10 @@
 #define ESCAPE 0x1d
 #define QUIET_MS 2000           /* after the end of a piped input: this long without output ends it */
 #define APPEAR_MS 5000
+#define AGAIN_MS 15000          /* for xenconsoled to come back */
+#define AGAIN_POLL_MS 100
+
+enum relay_end { RELAY_DONE, RELAY_FAILED, RELAY_LOST };
 
 static struct termios saved;
 static bool raw;
@@ -49,10 +58,10 @@ static bool write_all(int fd, const char *p, size_t n)
 	return true;
 }
 
-/* Copies both ways until Ctrl-], the pty's end, or quiet after the end of a piped input. */
-static int relay(int pty)
+/* Copies both ways until Ctrl-], the pty's end, or quiet after the end of a piped input, which *eof remembers. */
+static enum relay_end relay(int pty, bool *eof)
 {
-	struct pollfd p[2] = { { pty, POLLIN, 0 }, { STDIN_FILENO, POLLIN, 0 } };
+	struct pollfd p[2] = { { pty, POLLIN, 0 }, { *eof ? -1 : STDIN_FILENO, POLLIN, 0 } };
 	char buf[4096];
 
 	for (;;) {
@@ -60,13 +69,13 @@ static int relay(int pty)
 		ssize_t n;
 
 		if (r == 0)
-			return XL_OK;
+			return RELAY_DONE;
 		if (p[0].revents) {
 			n = read(pty, buf, sizeof(buf));
 			if (n <= 0)
-				return XL_OK;        /* the domain, or xenconsoled, has gone */
+				return RELAY_LOST;   /* the domain, or xenconsoled, has gone */
 			if (!write_all(STDOUT_FILENO, buf, (size_t)n))
-				return XL_FAILED;
+				return RELAY_FAILED;
 		}
 		if (p[1].fd >= 0 && p[1].revents) {
 			char *esc;
@@ -74,11 +83,14 @@ static int relay(int pty)
 			n = read(STDIN_FILENO, buf, sizeof(buf));
 			if (n <= 0) {
 				p[1].fd = -1;
+				*eof = true;
 				continue;
 			}
 			esc = raw ? memchr(buf, ESCAPE, (size_t)n) : NULL;
-			if (!write_all(pty, buf, esc ? (size_t)(esc - buf) : (size_t)n) || esc)
-				return XL_OK;
+			if (!write_all(pty, buf, esc ? (size_t)(esc - buf) : (size_t)n))
+				return RELAY_LOST;
+			if (esc)
+				return RELAY_DONE;
 		}
 	}
 }
@@ -97,6 +109,50 @@ static char *wait_for_tty(long long domid)
 	return NULL;
 }
 
+static int pty_open(const char *tty)
+{
+	return open(tty, O_RDWR | O_NOCTTY | O_CLOEXEC);
+}
+
+/* The domain's pty of a xenconsoled that came back; -ENOENT: the domain is gone; -ETIMEDOUT: xenconsoled stays away. */
+static int pty_again(long long domid)
+{
+	struct err err;
+
+	for (int ms = 0; ms < AGAIN_MS; ms += AGAIN_POLL_MS) {
+		json_t *reply = NULL;
+		int fd = -1, rc = xl_hypervisord(json_pack("{s:s, s:I}", "op", "console-path", "domid", (json_int_t)domid), &reply, &err);
+		bool gone = rc == -ENOENT && xl_hypervisord(json_pack("{s:s, s:I}", "op", "list", "domid", (json_int_t)domid), NULL, &err) == -ENOENT;
+
+		if (rc == 0)
+			fd = pty_open(xl_str(reply, "path"));
+		json_decref(reply);
+		if (fd >= 0 || gone)
+			return gone ? -ENOENT : fd;
+		usleep(AGAIN_POLL_MS * 1000);
+	}
+	return -ETIMEDOUT;
+}
+
+static int relay_on(int pty, long long domid)
+{
+	enum relay_end end;
+	bool eof = false;
+
+	while ((end = relay(pty, &eof)) == RELAY_LOST) {
+		close(pty);
+		pty = pty_again(domid);
+		if (pty == -ENOENT)
+			return XL_OK;
+		if (pty < 0) {
+			restore_terminal();
+			return xl_fail("the console of domain %lld has gone, and xenconsoled does not come back; does it run?", domid);
+		}
+	}
+	close(pty);
+	return end == RELAY_DONE ? XL_OK : XL_FAILED;
+}
+
 int xl_console_attach(long long domid)
 {
 	char *tty = wait_for_tty(domid);
@@ -104,7 +160,7 @@ int xl_console_attach(long long domid)
 
 	if (!tty)
 		return xl_fail("domain %lld has no console in the store; do xenstored and xenconsoled run?", domid);
-	pty = open(tty, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	pty = pty_open(tty);
 	if (pty < 0) {
 		rc = xl_fail("%s: cannot open the console: %s; does xenconsoled run?", tty, strerror(errno));
 		free(tty);
@@ -113,9 +169,8 @@ int xl_console_attach(long long domid)
 	free(tty);
 	if (isatty(STDIN_FILENO))
 		make_raw();
-	rc = relay(pty);
+	rc = relay_on(pty, domid);
 	restore_terminal();
-	close(pty);
 	return rc;
 }
 

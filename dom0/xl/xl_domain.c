@@ -135,10 +135,10 @@ static int simple_op(const char *op, long long domid)
 /* Shut down, and kept as it is because its configuration says so. */
 static bool domain_is_kept(const json_t *d)
 {
-	static const char *const actions[] = { "on_poweroff", "on_reboot", NULL, "on_crash" };	/* by SHUTDOWN_* of xen/sched.h */
+	static const char *const actions[] = { "on_poweroff", "on_reboot", NULL, "on_crash", "on_watchdog" };	/* by SHUTDOWN_* of xen/sched.h */
 	long long reason = json_object_get(d, "shutdown_reason") ? xl_int(d, "shutdown_reason") : -1;
 
-	return reason >= 0 && reason < 4 && actions[reason] &&
+	return reason >= 0 && reason < (long long)(sizeof(actions) / sizeof(actions[0])) && actions[reason] &&
 		strcmp(xl_str(json_object_get(d, "config"), actions[reason]), "preserve") == 0;
 }
 

@@ -26,14 +26,25 @@ void xl_format_vcpu_header(FILE *out)
 	fprintf(out, "Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n");
 }
 
-void xl_format_vcpu(FILE *out, const char *name, long long domid, long long vcpu, long long cpu, const char *state, double seconds)
+void xl_format_vcpu(FILE *out, const char *name, long long domid, long long vcpu, long long cpu, const char *state, double seconds,
+		    const char *hard)
 {
 	fprintf(out, "%-32s %5lld %5lld", name, domid, vcpu);
 	if (cpu < 0)
 		fprintf(out, "%5s", "-");
 	else
 		fprintf(out, "%5lld", cpu);
-	fprintf(out, "   %s %9.1f  all / all\n", state, seconds);
+	fprintf(out, "   %s %9.1f  %s / all\n", state, seconds, hard);
+}
+
+void xl_format_credit2_header(FILE *out)
+{
+	fprintf(out, "%-33s %4s %6s %4s\n", "Name", "ID", "Weight", "Cap");
+}
+
+void xl_format_credit2(FILE *out, const char *name, long long domid, long long weight, long long cap)
+{
+	fprintf(out, "%-33s %4lld %6lld %4lld\n", name, domid, weight, cap);
 }
 
 void xl_format_uptime_header(FILE *out)
@@ -41,13 +52,23 @@ void xl_format_uptime_header(FILE *out)
 	fprintf(out, "Name                                ID Uptime\n");
 }
 
-void xl_format_uptime(FILE *out, const char *name, long long domid, long long seconds)
+static void days_print(FILE *out, long long days)
 {
-	long long days = seconds / 86400;
-
-	fprintf(out, "%-32s %5lld ", name, domid);
 	if (days)
 		fprintf(out, "%lld day%s, ", days, days == 1 ? "" : "s");
+}
+
+void xl_format_uptime_short(FILE *out, const char *clock, const char *name, long long domid, long long seconds)
+{
+	fprintf(out, " %s up ", clock);
+	days_print(out, seconds / 86400);
+	fprintf(out, "%2lld:%02lld, %s (%lld)\n", seconds / 3600 % 24, seconds / 60 % 60, name, domid);
+}
+
+void xl_format_uptime(FILE *out, const char *name, long long domid, long long seconds)
+{
+	fprintf(out, "%-32s %5lld ", name, domid);
+	days_print(out, seconds / 86400);
 	fprintf(out, "%2lld:%02lld:%02lld\n", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
 }
 
@@ -91,14 +112,17 @@ static void text_set(json_t *to, const char *to_key, const json_t *from, const c
 static json_t *build_info(const json_t *config)
 {
 	json_int_t vcpus = json_integer_value(json_object_get(config, "vcpus")), i;
+	const json_t *few = json_object_get(config, "online_vcpus"), *weight = json_object_get(config, "weight");
+	json_int_t online = few ? json_integer_value(few) : vcpus;
 	json_t *b = json_pack("{s:I}", "max_vcpus", vcpus), *avail = json_array();
 
-	for (i = 0; i < vcpus && i < 4096; i++)
+	for (i = 0; i < online && i < 4096; i++)
 		json_array_append_new(avail, json_integer(i));
 	json_object_set_new(b, "avail_vcpus", avail);
 	json_object_set_new(b, "max_memkb", json_integer(json_integer_value(json_object_get(config, "maxmem_kib"))));
 	json_object_set_new(b, "target_memkb", json_integer(json_integer_value(json_object_get(config, "memory_kib"))));
-	json_object_set_new(b, "sched_params", json_object());
+	json_object_set_new(b, "sched_params", json_pack("{s:s, s:I, s:I}", "sched", "credit2", "weight",
+			    weight ? json_integer_value(weight) : (json_int_t)256, "cap", json_integer_value(json_object_get(config, "cap"))));
 	json_object_set_new(b, "claim_mode", json_string("True"));
 	text_set(b, "kernel", config, "kernel");
 	text_set(b, "cmdline", config, "cmdline");
@@ -128,7 +152,8 @@ static json_t *disk_info(const json_t *disk)
 
 static json_t *nic_info(const json_t *vif, size_t devid)
 {
-	json_t *n = json_pack("{s:I}", "devid", (json_int_t)devid);
+	const json_t *own = json_object_get(vif, "devid");
+	json_t *n = json_pack("{s:I}", "devid", own ? json_integer_value(own) : (json_int_t)devid);
 
 	text_set(n, "mac", vif, "mac");
 	text_set(n, "bridge", vif, "bridge");
@@ -158,6 +183,7 @@ json_t *xl_format_config(const json_t *config)
 	text_set(c, "on_poweroff", config, "on_poweroff");
 	text_set(c, "on_reboot", config, "on_reboot");
 	text_set(c, "on_crash", config, "on_crash");
+	text_set(c, "on_watchdog", config, "on_watchdog");
 	if (json_integer_value(json_object_get(config, "io_timeout_s")))
 		json_object_set(c, "io_timeout", json_object_get(config, "io_timeout_s"));
 	return c;

@@ -20,11 +20,16 @@ void xl_format_list_header(FILE *out, bool verbose);
 void xl_format_list(FILE *out, const struct xl_row *row, bool verbose);
 
 void xl_format_vcpu_header(FILE *out);
-/* `cpu` negative: it is on none; `state` "r--", "-b-" or "--p". */
-void xl_format_vcpu(FILE *out, const char *name, long long domid, long long vcpu, long long cpu, const char *state, double seconds);
+/* `cpu` negative: it is on none; `state` "r--", "-b-" or "--p"; `hard`: the CPUs it is pinned to, or "all". */
+void xl_format_vcpu(FILE *out, const char *name, long long domid, long long vcpu, long long cpu, const char *state, double seconds,
+		    const char *hard);
+
+void xl_format_credit2_header(FILE *out);
+void xl_format_credit2(FILE *out, const char *name, long long domid, long long weight, long long cap);
 
 void xl_format_uptime_header(FILE *out);
 void xl_format_uptime(FILE *out, const char *name, long long domid, long long seconds);
+void xl_format_uptime_short(FILE *out, const char *clock, const char *name, long long domid, long long seconds);
 
 void xl_format_block_header(FILE *out);
 void xl_format_block(FILE *out, const char *vdev, const char *state, const char *evtchn, const char *ring, const char *backend);

@@ -100,7 +100,7 @@ static void print_domain(const json_t *d, bool verbose)
 {
 	const struct xl_row row = {
 		.name = xl_str(d, "name"), .state = xl_str(d, "state"), .uuid = xl_str(d, "uuid"), .domid = xl_int(d, "domid"),
-		.mib = xl_int(d, "memory_kib") / 1024, .vcpus = xl_int(d, "vcpus"),
+		.mib = xl_int(d, "memory_kib") / 1024, .vcpus = xl_int(d, "online_vcpus"),
 		.reason = json_object_get(d, "shutdown_reason") ? xl_int(d, "shutdown_reason") : -1,
 		.seconds = (double)xl_int(d, "cpu_ns") / 1e9,
 	};
@@ -155,6 +155,13 @@ int cmd_list(int argc, char **argv)
 	return XL_OK;
 }
 
+static const char *hard_affinity(const json_t *d, size_t vcpu)
+{
+	const char *list = json_string_value(json_array_get(json_object_get(json_object_get(d, "config"), "affinity"), vcpu));
+
+	return list ? list : "all";
+}
+
 int cmd_vcpu_list(int argc, char **argv)
 {
 	json_t *domains = NULL, *d, *v;
@@ -167,12 +174,12 @@ int cmd_vcpu_list(int argc, char **argv)
 		long n = sysconf(_SC_NPROCESSORS_ONLN);
 
 		for (long cpu = 0; cpu < n; cpu++)
-			xl_format_vcpu(stdout, "Domain-0", 0, cpu, cpu, "r--", dom0_seconds() / (double)n);
+			xl_format_vcpu(stdout, "Domain-0", 0, cpu, cpu, "r--", dom0_seconds() / (double)n, "all");
 	}
 	json_array_foreach(domains, i, d)
 		json_array_foreach(json_object_get(d, "vcpu"), j, v)
 			xl_format_vcpu(stdout, xl_str(d, "name"), xl_int(d, "domid"), xl_int(v, "id"), xl_int(v, "cpu"),
-				       xl_str(v, "state"), (double)xl_int(v, "cpu_ns") / 1e9);
+				       xl_str(v, "state"), (double)xl_int(v, "cpu_ns") / 1e9, hard_affinity(d, j));
 	json_decref(domains);
 	return XL_OK;
 }
@@ -243,20 +250,35 @@ int cmd_network_list(int argc, char **argv)
 	return list_devices(argc, argv, "vif", xl_format_network_header, print_vif);
 }
 
+static void print_uptime(const char *name, long long domid, long long seconds, const char *clock)
+{
+	if (clock)
+		xl_format_uptime_short(stdout, clock, name, domid, seconds);
+	else
+		xl_format_uptime(stdout, name, domid, seconds);
+}
+
 int cmd_uptime(int argc, char **argv)
 {
+	bool as_line = argc > 1 && strcmp(argv[1], "-s") == 0;
+	int n = argc - 1 - as_line;
+	char **who = argv + 1 + as_line, clock[16];
+	time_t now = time(NULL);
 	json_t *domains = NULL, *d;
 	struct timespec up;
+	struct tm tm;
 	size_t i;
 
-	if (wanted_domains(argc - 1, argv + 1, &domains) != XL_OK)
+	if (wanted_domains(n, who, &domains) != XL_OK)
 		return XL_FAILED;
+	strftime(clock, sizeof(clock), "%H:%M:%S", localtime_r(&now, &tm));
 	clock_gettime(CLOCK_BOOTTIME, &up);
-	xl_format_uptime_header(stdout);
-	if (wants_dom0(argc - 1, argv + 1))
-		xl_format_uptime(stdout, "Domain-0", 0, up.tv_sec);
+	if (!as_line)
+		xl_format_uptime_header(stdout);
+	if (wants_dom0(n, who))
+		print_uptime("Domain-0", 0, up.tv_sec, as_line ? clock : NULL);
 	json_array_foreach(domains, i, d)
-		xl_format_uptime(stdout, xl_str(d, "name"), xl_int(d, "domid"), (long long)time(NULL) - xl_int(d, "started"));
+		print_uptime(xl_str(d, "name"), xl_int(d, "domid"), (long long)now - xl_int(d, "started"), as_line ? clock : NULL);
 	json_decref(domains);
 	return XL_OK;
 }

@@ -32,6 +32,8 @@ int pv_exception(struct vcpu *v);                     /* deliver v->exc */
 int pv_deliver_events(struct vcpu *v);                /* upcall if pending and not masked, NMI */
 bool pv_events_deliverable(const struct vcpu *v);
 
+void vcpu_send_nmi(struct vcpu *v);                   /* any thread; one pending at most, as on hardware */
+
 /* Segment loads for the emulator: sets sel and base, or fills v->exc (#GP/#NP/#SS) and returns -1. */
 int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel);
 void pv_swapgs(struct vcpu *v);
@@ -62,6 +64,14 @@ void time_update_wallclock(struct domain *d);
 void time_poll_timers(struct vcpu *v);                /* raises VIRQ_TIMER when singleshot/periodic is due */
 uint64_t time_next_deadline_ns(const struct vcpu *v); /* host monotonic, UINT64_MAX: none */
 void runstate_change(struct vcpu *v, int runstate);
+
+/*
+ * SCHEDOP_watchdog.  A domain that stood still (a pause, a restore, a move) is given its whole time again: watchdog_rearm, before
+ * its vCPUs go on.  poll ends the domain (SHUTDOWN_watchdog) when one has run out; any vCPU's thread.
+ */
+void watchdog_poll(struct domain *d);
+uint64_t watchdog_deadline_ns(const struct domain *d);      /* host monotonic, UINT64_MAX: none */
+void watchdog_rearm(struct domain *d);
 
 /*
  * vcpu_thread.c implements; tests stub.  wake: v has something to look at (any thread, d->lock held or not): it leaves

@@ -407,6 +407,7 @@ void abi_domain_settle(struct domain *d)
 		grant_sweep(d);
 	d->grant->unsettled = false;
 	pthread_mutex_unlock(&d->lock);
+	watchdog_rearm(d);
 }
 
 /* ---- vCPU ---- */

@@ -148,6 +148,7 @@ void time_poll_timers(struct vcpu *v)
 	uint64_t now;
 	bool due = false;
 
+	watchdog_poll(v->d);
 	if (!v->singleshot_ns && !v->periodic_ns && !(atomic_load(&v->run_state) == VCPU_POLLING && v->poll_until_ns))
 		return;
 	now = system_time_ns(v->d);
@@ -179,12 +180,13 @@ uint64_t time_next_deadline_ns(const struct vcpu *v)
 	if (atomic_load(&v->run_state) == VCPU_POLLING && v->poll_until_ns && v->poll_until_ns < next)
 		next = v->poll_until_ns;
 	if (next == UINT64_MAX)
-		return UINT64_MAX;
+		return watchdog_deadline_ns(v->d);
 	now = abi_now_ns();
 	sys = system_time_ns(v->d);
 	if (next <= sys)
 		return now;
-	return next - sys > UINT64_MAX - 1 - now ? UINT64_MAX - 1 : now + (next - sys);
+	next = next - sys > UINT64_MAX - 1 - now ? UINT64_MAX - 1 : now + (next - sys);
+	return next < watchdog_deadline_ns(v->d) ? next : watchdog_deadline_ns(v->d);
 }
 
 /* ---- runstate ---- */

@@ -151,13 +151,21 @@ static void extents_scrub(struct vcpu *v, const struct xen_memory_reservation *r
 	x->nr_given = 0;
 }
 
+/* May the guest hold n frames more?  One vCPU changes the reservation at a time, so the answer stands until it has them. */
+static bool within_limit(const struct domain *d, uint64_t n)
+{
+	uint64_t limit = atomic_load(&d->limit_pages), have = atomic_load(&d->tot_pages);
+
+	return !limit || (have <= limit && n <= limit - have);
+}
+
 static int extent_populate(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, struct extents *x)
 {
 	uint64_t gpfn, mfn, n = 1UL << r->extent_order;
 
 	if (guest_read(v, &gpfn, slot_va, sizeof(gpfn)))
 		return -EFAULT;
-	mfn = frames_take(v->d, gpfn, r->extent_order, &x->hint);
+	mfn = within_limit(v->d, n) ? frames_take(v->d, gpfn, r->extent_order, &x->hint) : UINT64_MAX;
 	if (mfn == UINT64_MAX)
 		return -ENOMEM;
 	for (uint64_t i = 0; i < n; i++)
@@ -167,7 +175,8 @@ static int extent_populate(struct vcpu *v, const struct xen_memory_reservation *
 
 static int extent_increase(struct vcpu *v, const struct xen_memory_reservation *r, uint64_t slot_va, struct extents *x)
 {
-	uint64_t mfn = frames_take(v->d, UINT64_MAX, r->extent_order, &x->hint);
+	uint64_t mfn = within_limit(v->d, 1UL << r->extent_order) ? frames_take(v->d, UINT64_MAX, r->extent_order, &x->hint)
+								  : UINT64_MAX;
 
 	if (mfn == UINT64_MAX)
 		return -ENOMEM;

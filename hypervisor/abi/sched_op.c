@@ -62,6 +62,78 @@ int domain_crash(struct vcpu *v, const char *fmt, ...)
 	return -1;
 }
 
+/* ---- watchdog ---- */
+
+uint64_t watchdog_deadline_ns(const struct domain *d)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (unsigned i = 0; i < DOMAIN_WATCHDOGS; i++) {
+		uint64_t at = atomic_load_explicit(&d->watchdog[i].deadline_ns, memory_order_relaxed);
+
+		if (at && at < next)
+			next = at;
+	}
+	return next;
+}
+
+void watchdog_poll(struct domain *d)
+{
+	uint64_t next = watchdog_deadline_ns(d);
+
+	if (next == UINT64_MAX || abi_now_ns() < next || atomic_load(&d->shutdown_reason) != DOMAIN_RUNNING)
+		return;
+	abi_log(d, "its watchdog ran out");
+	domain_shutdown(d, SHUTDOWN_watchdog);
+}
+
+static void watchdog_set(struct domain *d, unsigned i, uint32_t timeout_s)
+{
+	atomic_store(&d->watchdog[i].timeout_s, timeout_s);
+	atomic_store(&d->watchdog[i].deadline_ns, abi_now_ns() + timeout_s * 1000000000UL);
+}
+
+void watchdog_rearm(struct domain *d)
+{
+	for (unsigned i = 0; i < DOMAIN_WATCHDOGS; i++)
+		if (atomic_load(&d->watchdog[i].deadline_ns))
+			watchdog_set(d, i, atomic_load(&d->watchdog[i].timeout_s));
+}
+
+/* d->lock held.  id 0: a new one, whose id is the result; else time-out 0 ends it, another starts its time afresh (sched.h). */
+static int64_t watchdog_op(struct domain *d, const struct sched_watchdog *w)
+{
+	if (w->id > DOMAIN_WATCHDOGS || (w->id && !atomic_load(&d->watchdog[w->id - 1].deadline_ns)))
+		return -EINVAL;
+	for (unsigned i = 0; !w->id; i++) {
+		if (i == DOMAIN_WATCHDOGS)
+			return -ENOSPC;
+		if (atomic_load(&d->watchdog[i].deadline_ns))
+			continue;
+		watchdog_set(d, i, w->timeout);
+		return i + 1;
+	}
+	if (w->timeout)
+		watchdog_set(d, w->id - 1, w->timeout);
+	else
+		atomic_store(&d->watchdog[w->id - 1].deadline_ns, 0);
+	return 0;
+}
+
+static int64_t sched_watchdog(struct vcpu *v, uint64_t va)
+{
+	struct sched_watchdog w;
+	int64_t rc;
+
+	if (guest_read(v, &w, va, sizeof(w)))
+		return -EFAULT;
+	pthread_mutex_lock(&v->d->lock);
+	rc = watchdog_op(v->d, &w);
+	pthread_mutex_unlock(&v->d->lock);
+	look_around(v);                        /* its thread looks at the new deadline */
+	return rc;
+}
+
 /* ---- block and poll ---- */
 
 static int64_t sched_block(struct vcpu *v)
@@ -155,6 +227,8 @@ int64_t do_sched_op(struct vcpu *v, struct hypercall *c)
 		return sched_shutdown_va(v, c->arg[1], false);
 	case SCHEDOP_shutdown_code:
 		return sched_shutdown_va(v, c->arg[1], true);
+	case SCHEDOP_watchdog:
+		return sched_watchdog(v, c->arg[1]);
 	case SCHEDOP_remote_shutdown:
 	case SCHEDOP_pin_override:
 		return -EPERM;

@@ -281,10 +281,15 @@ static int64_t op_stop_singleshot(struct vcpu *self, struct vcpu *v, uint64_t va
 	return 0;
 }
 
-static int64_t op_send_nmi(struct vcpu *self, struct vcpu *v, uint64_t va)
+void vcpu_send_nmi(struct vcpu *v)
 {
 	if (!(atomic_fetch_or(&v->nmi_pending, NMI_PENDING) & NMI_PENDING))
 		vcpu_wake(v);
+}
+
+static int64_t op_send_nmi(struct vcpu *self, struct vcpu *v, uint64_t va)
+{
+	vcpu_send_nmi(v);
 	return 0;
 }
 

@@ -176,6 +176,20 @@ void *blk_remote_slot(struct blk_remote *b, unsigned disk, unsigned slot)
 	return b->bounce && at + HV_DISK_SLOT_SIZE <= b->bounce_size ? b->bounce + at : NULL;
 }
 
+int blk_remote_remove(struct blk_remote *b, unsigned disk)
+{
+	size_t at = (size_t)disk * HV_DISK_REGION;
+
+	if (b->fd >= 0)
+		return -EBUSY;
+	if (b->bounce && at + HV_DISK_REGION < b->bounce_size)
+		memmove(b->bounce + at, b->bounce + at + HV_DISK_REGION, b->bounce_size - at - HV_DISK_REGION);
+	for (struct remote_req *q = b->head; q; q = q->next)
+		if (q->wire.disk > disk)
+			q->wire.disk--;
+	return 0;
+}
+
 void blk_remote_submit(struct blk_remote *b, struct remote_req *q)
 {
 	q->wire.id = ++b->next_id;

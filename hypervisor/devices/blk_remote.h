@@ -23,6 +23,11 @@ void blk_remote_destroy(struct blk_remote *b);
 int blk_remote_set_channel(struct blk_remote *b, int fd, int bounce_fd);
 /* HV_DISK_SLOT_SIZE octets, or NULL while there is no bounce buffer. */
 void *blk_remote_slot(struct blk_remote *b, unsigned disk, unsigned slot);
+/*
+ * A disk without requests goes: the disks behind it move up by one, their waiting requests and slots with them.  -EBUSY while an
+ * hv-disk is connected, which has the old numbers.
+ */
+int blk_remote_remove(struct blk_remote *b, unsigned disk);
 void blk_remote_submit(struct blk_remote *b, struct remote_req *q);
 
 #endif

@@ -129,6 +129,7 @@ struct xb_dev {
 
 void xb_init(struct xb_dev *x, struct devices *ds, const struct xb_ops *ops, unsigned devid);
 void xb_fini(struct xb_dev *x);
+void xb_disconnect(struct xb_dev *x);
 int xb_start(struct xb_dev *x);                                 /* sets the watch; everything else follows from it */
 void xb_write(struct xb_dev *x, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* A number that is the whole of the value; false when it is none or above max. */
@@ -140,6 +141,10 @@ void vbd_destroy(struct vbd *v);
 const char *vbd_vdev(const struct vbd *v);
 unsigned vbd_devid(const struct vbd *v);
 bool vbd_is_iscsi(const struct vbd *v);
+bool vbd_is_connected(const struct vbd *v);
+unsigned vbd_iscsi_index(const struct vbd *v);
+void vbd_iscsi_removed(struct vbd *v, unsigned index);           /* the one with that index is gone: its own may change */
+void vbd_stop(struct vbd *v);                                    /* takes no further request */
 int vbd_start(struct vbd *v);
 void vbd_set_fd(struct vbd *v, int fd);
 void vbd_serve(struct vbd *v);
@@ -155,6 +160,7 @@ void vbd_stats(const struct vbd *v, struct devices_stat *sum);
 struct vif *vif_create(struct devices *ds, const struct device_vif *c);
 void vif_destroy(struct vif *v);
 unsigned vif_devid(const struct vif *v);
+bool vif_is_connected(const struct vif *v);
 int vif_start(struct vif *v);
 void vif_set_tap(struct vif *v, int fd);
 void vif_serve(struct vif *v);

@@ -115,6 +115,7 @@ void devices_destroy(struct devices *ds)
 	if (!ds)
 		return;
 	xs_client_destroy(ds->be);
+	ds->be = NULL;
 	blk_pool_destroy(ds->pool);
 	blk_remote_destroy(ds->remote);
 	for (unsigned i = 0; i < ds->nr_vbd; i++)
@@ -181,7 +182,7 @@ int devices_add_disk(struct devices *ds, const struct device_disk *c)
 	if (!v)
 		return -errno;
 	ds->vbd[ds->nr_vbd++] = v;
-	return 0;
+	return ds->started ? vbd_start(v) : 0;
 }
 
 int devices_add_vif(struct devices *ds, const struct device_vif *c)
@@ -196,6 +197,53 @@ int devices_add_vif(struct devices *ds, const struct device_vif *c)
 	if (!v)
 		return -errno;
 	ds->vif[ds->nr_vif++] = v;
+	return ds->started ? vif_start(v) : 0;
+}
+
+int devices_remove_disk(struct devices *ds, const char *vdev, bool force)
+{
+	struct vbd *v = find_vbd(ds, vdev);
+	unsigned i = 0;
+
+	if (!v)
+		return -ENOENT;
+	if (!force && vbd_is_connected(v))
+		return -EBUSY;
+	vbd_stop(v);
+	if (vbd_in_flight(v))
+		return -EAGAIN;
+	if (vbd_is_iscsi(v) && blk_remote_remove(ds->remote, vbd_iscsi_index(v)) < 0)
+		return -EAGAIN;
+	while (ds->vbd[i] != v)
+		i++;
+	memmove(&ds->vbd[i], &ds->vbd[i + 1], (--ds->nr_vbd - i) * sizeof(ds->vbd[0]));
+	for (i = 0; vbd_is_iscsi(v) && i < ds->nr_vbd; i++)
+		vbd_iscsi_removed(ds->vbd[i], vbd_iscsi_index(v));
+	vbd_destroy(v);
+	return 0;
+}
+
+bool devices_have_iscsi(const struct devices *ds)
+{
+	for (unsigned i = 0; i < ds->nr_vbd; i++)
+		if (vbd_is_iscsi(ds->vbd[i]))
+			return true;
+	return false;
+}
+
+int devices_remove_vif(struct devices *ds, unsigned devid, bool force)
+{
+	struct vif *v = find_vif(ds, devid);
+	unsigned i = 0;
+
+	if (!v)
+		return -ENOENT;
+	if (!force && vif_is_connected(v))
+		return -EBUSY;
+	while (ds->vif[i] != v)
+		i++;
+	memmove(&ds->vif[i], &ds->vif[i + 1], (--ds->nr_vif - i) * sizeof(ds->vif[0]));
+	vif_destroy(v);
 	return 0;
 }
 

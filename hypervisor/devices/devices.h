@@ -10,6 +10,8 @@
  *   devices_activate (disks may be touched), devices_start (after the builder has set store_mfn, console_mfn and ports).
  * On the target of a move: create, add..., devices_load (instead of start), set_channel; then devices_activate and
  *   devices_start once the copy is to run.  Taps may come late, too ("tap:N").
+ * Once started, devices_add_disk/_add_vif begin to serve at once, and devices_remove_* take away (the store's nodes are the
+ *   caller's: the device waits for them to appear, and they go after it).
  * Before a pause: vCPUs stop, then devices_drain(cb); cb says that no request is in flight, everything completed is flushed and
  *   guest memory is quiet; then devices_save.  devices_resume goes on where drain stopped.
  */
@@ -51,6 +53,14 @@ int devices_add_store(struct devices *ds);
 int devices_add_console(struct devices *ds);
 int devices_add_disk(struct devices *ds, const struct device_disk *c);
 int devices_add_vif(struct devices *ds, const struct device_vif *c);
+
+/*
+ * Takes a device away: -EBUSY while the front end is connected, unless forced (the front end then talks to nobody); -EAGAIN while
+ * requests of it are in flight, or of an iSCSI disk while hv-disk is connected: ask again; -ENOENT.  The iSCSI disks behind it move up.
+ */
+int devices_remove_disk(struct devices *ds, const char *vdev, bool force);
+int devices_remove_vif(struct devices *ds, unsigned devid, bool force);
+bool devices_have_iscsi(const struct devices *ds);
 
 /*
  * (Re)connects one of the channels; kind is "store", "store-be", "console", "disk:VDEV", "tap:N" or "iscsi" (fd: data

@@ -564,6 +564,16 @@ const char *vbd_vdev(const struct vbd *v) { return v->conf.vdev; }
 unsigned vbd_devid(const struct vbd *v) { return v->x.devid; }
 bool vbd_is_iscsi(const struct vbd *v) { return v->conf.iscsi; }
 unsigned vbd_in_flight(const struct vbd *v) { return v->in_flight; }
+bool vbd_is_connected(const struct vbd *v) { return v->x.connected; }
+unsigned vbd_iscsi_index(const struct vbd *v) { return v->conf.iscsi_index; }
+
+void vbd_iscsi_removed(struct vbd *v, unsigned index)
+{
+	if (v->conf.iscsi && v->conf.iscsi_index > index)
+		v->conf.iscsi_index--;
+}
+
+void vbd_stop(struct vbd *v) { xb_disconnect(&v->x); }
 
 int vbd_start(struct vbd *v)
 {

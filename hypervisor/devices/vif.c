@@ -660,6 +660,7 @@ void vif_destroy(struct vif *v)
 }
 
 unsigned vif_devid(const struct vif *v) { return v->conf.devid; }
+bool vif_is_connected(const struct vif *v) { return v->x.connected; }
 
 int vif_start(struct vif *v)
 {

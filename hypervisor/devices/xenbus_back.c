@@ -5,7 +5,7 @@
  *   front end's state (watched)        what the back end does                         its state then
  *   Initialising                       writes its features                            InitWait
  *   Initialised or Connected           reads the front end's keys, connects           Connected
- *   Closing                            disconnects                                    Closing
+ *   Closing                            serves on: who has the device open still may   Closing
  *   Closed, or gone                    disconnects                                    Closed
  *
  * After a move the device is connected before the watch is set; the watch then finds nothing to do.
@@ -160,7 +160,6 @@ static void frontend_changed(struct xb_dev *x)
 			connect_begin(x);
 		break;
 	case XenbusStateClosing:
-		disconnect(x);
 		if (x->state != XenbusStateClosing)
 			set_state(x, XenbusStateClosing);
 		break;
@@ -230,8 +229,12 @@ int xb_start(struct xb_dev *x)
 	return xs_client_watch(x->ds->be, path, state_event, x);
 }
 
-/* The store client must be gone by now: nothing answers to x any more. */
+void xb_disconnect(struct xb_dev *x) { disconnect(x); }
+
+/* Nothing answers to x any more. */
 void xb_fini(struct xb_dev *x)
 {
+	if (x->ds->be)
+		xs_client_forget(x->ds->be, x);
 	disconnect(x);
 }

@@ -145,6 +145,33 @@ int xs_client_watch(struct xs_client *c, const char *path, xs_watch_fn *fn, void
 	return c->fd < 0 ? 0 : watch_set(c, w);           /* else set with the channel */
 }
 
+static void watch_end(struct xs_client *c, const struct watch *w)
+{
+	char body[XENSTORE_ABS_PATH_MAX + 32];
+	int n = snprintf(body, sizeof(body), "%s%c%u", w->path, 0, w->token);
+
+	if (c->fd >= 0 && client_queue(c, XS_UNWATCH, body, (size_t)n + 1, NULL, NULL) < 0)
+		log_warn("out of memory: the store watch on %s stays, unheard", w->path);
+}
+
+void xs_client_forget(struct xs_client *c, const void *arg)
+{
+	struct watch **p = &c->watches, *w;
+
+	while ((w = *p)) {
+		if (w->arg != arg) {
+			p = &w->next;
+			continue;
+		}
+		*p = w->next;
+		watch_end(c, w);
+		free(w);
+	}
+	for (struct request *r = c->head; r; r = r->next)
+		if (r->arg == arg)
+			r->fn = NULL;
+}
+
 /* ---- receiving ---- */
 
 static int error_number(const char *name)
@@ -262,7 +289,7 @@ void xs_client_set_channel(struct xs_client *c, int fd)
 	c->in_flight = 0;
 	while (*p) {                                       /* watches are queued anew below */
 		(*p)->sent = false;
-		if ((*p)->type == XS_WATCH) {
+		if ((*p)->type == XS_WATCH || (*p)->type == XS_UNWATCH) {
 			r = *p;
 			*p = r->next;
 			free(r);

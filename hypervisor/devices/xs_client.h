@@ -29,4 +29,7 @@ int xs_client_write(struct xs_client *c, const char *path, const char *value);
 /* fn runs on every event of that path, and once at first.  path is copied. */
 int xs_client_watch(struct xs_client *c, const char *path, xs_watch_fn *fn, void *arg);
 
+/* Whoever `arg` is goes away: its watches end, answers to its requests are dropped. */
+void xs_client_forget(struct xs_client *c, const void *arg);
+
 #endif

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Micro-guests: freestanding PV kernels, one a source file, run by tests/abi/test-micro-guests.  Neither the program's
 # warnings nor its hardening apply to them: they run on no libc and behind no loader.
-MICRO_GUESTS = hello traps events timer mmu usermode smp smc balloon clock fpu multicall grants segments store split \
+MICRO_GUESTS = hello traps events timer mmu usermode smp smc balloon clock fpu multicall grants segments store split watchdog \
 	grant_map grant_versions fifo evtchn_ops iopl vm_assist ldt debugreg nmi failsafe ts \
 	exchange runstate vcpu_time vcpu_info poll memory_queries version_and_names cpuid_hidden msr \
 	user32 multicall_partial mmuext_errors user_faults flags strings page_crossing \

@@ -132,6 +132,12 @@ static void store_serve(struct t *t)
 			xs_send(t->be, XS_WATCH, h.req_id, "OK", 3);
 			watch_fire(t->be, nr_watched++);
 			break;
+		case XS_UNWATCH:
+			for (unsigned i = 0; i < nr_watched; i++)
+				if (!strcmp(watched[i], path) && !strcmp(token[i], path + strlen(path) + 1))
+					watched[i][0] = 0;
+			xs_send(t->be, XS_UNWATCH, h.req_id, "OK", 3);
+			break;
 		default:
 			fail_msg("the back end sent store request %u", h.type);
 		}
@@ -844,6 +850,73 @@ static void disk_detach_and_again(void **state)
 	teardown(t);
 }
 
+static bool is_watched(const char *path)
+{
+	for (unsigned i = 0; i < nr_watched; i++)
+		if (!strcmp(watched[i], path))
+			return true;
+	return false;
+}
+
+/* Attached and detached while the others serve; one that was taken away listens to nothing any more. */
+static void devices_come_and_go(void **state)
+{
+	struct device_disk disk = { .vdev = "xvdb", .fd = disk_file(), .sectors = 2048, .sector_size = 512, .readonly = true };
+	struct device_vif vif = { .devid = 1, .mac = { 0, 0x16, 0x3e, 1, 2, 4 }, .mtu = 1500, .tap_fd = -1 };
+	struct t *t = setup(false);
+	uint8_t *p;
+	uint32_t ref;
+
+	blk_connect(t);
+	assert_int_equal(devices_add_disk(t->ds, &disk), 0);
+	assert_int_equal(devices_add_vif(t->ds, &vif), 0);
+	pump(t);
+	assert_null(store_get("/local/domain/0/backend/vbd/7/51728/state"));            /* its nodes are not there yet */
+	front_write(t, "/local/domain/7/device/vbd/51728/state", "1");
+	assert_string_equal(store_get("/local/domain/0/backend/vbd/7/51728/state"), "2");
+	front_write(t, "/local/domain/7/device/vif/1/state", "1");
+	assert_string_equal(store_get("/local/domain/0/backend/vif/7/1/state"), "2");
+
+	assert_int_equal(devices_remove_disk(t->ds, "xvdc", false), -ENOENT);
+	assert_int_equal(devices_remove_disk(t->ds, "xvda", false), -EBUSY);
+	front_write(t, "/local/domain/7/device/vbd/51712/state", "5");
+	ref = give(t, &p, false);
+	assert_int_equal(blk_io(t, BLKIF_OP_READ, 0, ref, 0, 7, 1), BLKIF_RSP_OKAY);    /* open still: it serves on */
+	assert_int_equal(devices_remove_disk(t->ds, "xvda", false), -EBUSY);
+	front_write(t, "/local/domain/7/device/vbd/51712/state", "6");
+	assert_int_equal(devices_remove_disk(t->ds, "xvda", false), 0);
+	assert_int_equal(devices_remove_disk(t->ds, "xvda", false), -ENOENT);
+	assert_int_equal(devices_remove_vif(t->ds, 1, false), 0);
+	assert_int_equal(devices_remove_vif(t->ds, 1, true), -ENOENT);
+	pump(t);
+	assert_false(is_watched("/local/domain/7/device/vbd/51712/state"));
+	assert_false(is_watched("/local/domain/7/device/vif/1/state"));
+	assert_true(is_watched("/local/domain/7/device/vbd/51728/state"));
+	front_write(t, "/local/domain/7/device/vbd/51728/state", "6");
+	assert_string_equal(store_get("/local/domain/0/backend/vbd/7/51728/state"), "6");
+	teardown(t);
+}
+
+/* hv-disk has the old numbers as long as it is connected. */
+static void iscsi_disk_goes(void **state)
+{
+	struct device_disk disk = { .vdev = "xvdb", .iscsi = true, .fd = -1, .sectors = 2048, .sector_size = 512, .iscsi_index = 1 };
+	struct t *t = setup(true);
+
+	blk_connect(t);
+	assert_int_equal(devices_add_disk(t->ds, &disk), 0);
+	pump(t);
+	assert_int_equal(devices_remove_disk(t->ds, "xvda", true), -EAGAIN);
+	close(t->remote);
+	t->remote = 0;
+	pump(t);
+	assert_int_equal(devices_remove_disk(t->ds, "xvda", true), 0);
+	assert_true(devices_have_iscsi(t->ds));
+	assert_int_equal(devices_remove_disk(t->ds, "xvdb", false), 0);
+	assert_false(devices_have_iscsi(t->ds));
+	teardown(t);
+}
+
 static void disk_nonsense_in_store(void **state)
 {
 	static const char *const refs[] = { "", "-1", "8x", "99999999999999999999", "4294967296", "511" };
@@ -1141,7 +1214,8 @@ int main(void)
 		cmocka_unit_test(store_hostile_ring), cmocka_unit_test(console_both_ways), cmocka_unit_test(console_never_waits_without_daemon),
 		cmocka_unit_test(disk_reads_and_writes), cmocka_unit_test(disk_refuses), cmocka_unit_test(disk_indirect),
 		cmocka_unit_test(disk_through_hv_disk), cmocka_unit_test(drain_waits_and_flushes), cmocka_unit_test(drain_is_taken_back),
-		cmocka_unit_test(disk_detach_and_again), cmocka_unit_test(disk_nonsense_in_store), cmocka_unit_test(net_transmits),
+		cmocka_unit_test(disk_detach_and_again), cmocka_unit_test(devices_come_and_go),
+		cmocka_unit_test(iscsi_disk_goes), cmocka_unit_test(disk_nonsense_in_store), cmocka_unit_test(net_transmits),
 		cmocka_unit_test(net_fragments_and_gso), cmocka_unit_test(net_refuses), cmocka_unit_test(net_receives),
 		cmocka_unit_test(image_travels),
 	};

@@ -64,15 +64,25 @@ static void list_verbose(void **state)
 static void vcpus(void **state)
 {
 	xl_format_vcpu_header(out);
-	xl_format_vcpu(out, "Domain-0", 0, 0, 0, "r--", 176.5);
-	xl_format_vcpu(out, "Domain-0", 0, 1, 1, "-b-", 176.3);
-	xl_format_vcpu(out, "pv1", 1, 0, 0, "-b-", 17.1);
-	xl_format_vcpu(out, "pv1", 1, 1, -1, "--p", 0);
+	xl_format_vcpu(out, "Domain-0", 0, 0, 0, "r--", 176.5, "all");
+	xl_format_vcpu(out, "Domain-0", 0, 1, 1, "-b-", 176.3, "all");
+	xl_format_vcpu(out, "pv1", 1, 0, 0, "-b-", 17.1, "all");
+	xl_format_vcpu(out, "pv1", 1, 1, -1, "--p", 0, "0-1,3");
 	printed("Name                                ID  VCPU   CPU State   Time(s) Affinity (Hard / Soft)\n"
 		"Domain-0                             0     0    0   r--     176.5  all / all\n"
 		"Domain-0                             0     1    1   -b-     176.3  all / all\n"
 		"pv1                                  1     0    0   -b-      17.1  all / all\n"
-		"pv1                                  1     1    -   --p       0.0  all / all\n");
+		"pv1                                  1     1    -   --p       0.0  0-1,3 / all\n");
+}
+
+static void credit2(void **state)
+{
+	xl_format_credit2_header(out);
+	xl_format_credit2(out, "Domain-0", 0, 256, 0);
+	xl_format_credit2(out, "pv1", 1, 256, 0);
+	printed("Name                                ID Weight  Cap\n"
+		"Domain-0                             0    256    0\n"
+		"pv1                                  1    256    0\n");
 }
 
 static void uptime(void **state)
@@ -85,6 +95,13 @@ static void uptime(void **state)
 		"Domain-0                             0  0:04:14\n"
 		"pv1                                  1  0:01:55\n"
 		"old                                  2 2 days, 11:00:00\n");
+}
+
+static void uptime_short(void **state)
+{
+	xl_format_uptime_short(out, "14:03:00", "pv1", 1, 3720);
+	xl_format_uptime_short(out, "14:03:00", "old", 2, 86400 + 60);
+	printed(" 14:03:00 up  1:02, pv1 (1)\n 14:03:00 up 1 day,  0:01, old (2)\n");
 }
 
 static void devices(void **state)
@@ -123,7 +140,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
-		TEST(list), TEST(list_verbose), TEST(vcpus), TEST(uptime), TEST(devices), TEST(long_list),
+		TEST(list), TEST(list_verbose), TEST(vcpus), TEST(credit2), TEST(uptime), TEST(uptime_short), TEST(devices), TEST(long_list),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

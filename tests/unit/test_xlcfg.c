@@ -151,8 +151,54 @@ static void unknown_and_unsupported(void **state)
 	assert_refused(BASE "bootloader = 'pygrub'\n", -ENOTSUP, "kernel=");
 	assert_refused(BASE "type = 'hvm'\n", -ENOTSUP, "VT-x");
 	assert_refused(BASE "builder = 'hvm'\n", -ENOTSUP, "VT-x");
-	assert_refused(BASE "on_crash = 'coredump-destroy'\n", -ENOTSUP, "t.cfg:4:12: ");
-	assert_refused(BASE "maxvcpus = 4\n", -ENOTSUP, "vCPUs");
+	assert_refused(BASE "on_crash = 'soft-reset'\n", -ENOTSUP, "t.cfg:4:12: ");
+}
+
+static json_int_t number_of(const char *key)
+{
+	return json_integer_value(json_object_get(config, key));
+}
+
+static void what_changes_at_run_time(void **state)
+{
+	static const char *const all[] = { "destroy", "restart", "preserve", "rename-restart", "coredump-destroy", "coredump-restart" };
+	json_t *item = NULL;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		char text[160];
+
+		snprintf(text, sizeof(text), BASE "on_watchdog = '%s'\non_crash = '%s'\n", all[i], all[i]);
+		assert_int_equal(parse(text), 0);
+		assert_string_equal(json_string_value(json_object_get(config, "on_watchdog")), all[i]);
+		assert_string_equal(json_string_value(json_object_get(config, "on_crash")), all[i]);
+	}
+	assert_refused(BASE "on_watchdog = 'shout'\n", -EINVAL, "is no action");
+	assert_int_equal(parse(BASE "vcpus = 2\nmaxvcpus = 4\ncpus = '0-1,^0'\ncpu_weight = 512\ncap = 50\n"), 0);
+	assert_int_equal(number_of("vcpus"), 4);
+	assert_int_equal(number_of("online_vcpus"), 2);
+	assert_int_equal(number_of("weight"), 512);
+	assert_int_equal(number_of("cap"), 50);
+	assert_int_equal(json_array_size(json_object_get(config, "affinity")), 4);
+	assert_int_equal(parse(BASE "vcpus = 2\nmaxvcpus = 2\ncpus = 'all'\ncap = 0\n"), 0);
+	assert_null(json_object_get(config, "online_vcpus"));
+	assert_null(json_object_get(config, "affinity"));
+	assert_refused(BASE "vcpus = 4\nmaxvcpus = 2\n", -EINVAL, "less than vcpus");
+	assert_refused(BASE "cpus = 'nodes:0'\n", -EINVAL, "no list of CPUs");
+	assert_refused(BASE "cpu_weight = 0\n", -EINVAL, "between 1 and");
+
+	xlcfg_report_done(&report);
+	assert_int_equal(xlcfg_parse_disk("phy:/dev/b,xvdb,r", &item, &report), 0);
+	assert_string_equal(json_string_value(json_object_get(item, "mode")), "ro");
+	json_decref(item);
+	xlcfg_report_done(&report);
+	assert_int_equal(xlcfg_parse_disk("phy:/dev/b,hda9x,r", &item, &report), -EINVAL);
+	assert_non_null(strstr(report.error, "xvda"));
+	xlcfg_report_done(&report);
+	assert_int_equal(xlcfg_parse_vif("bridge=xenbr1", "0b369cb7-88df-425c-91b0-429b9139c355", 2, &item, &report), 0);
+	assert_string_equal(json_string_value(json_object_get(item, "bridge")), "xenbr1");
+	json_decref(item);
+	xlcfg_report_done(&report);
+	assert_int_equal(xlcfg_parse_vif("mac=01:00:00:00:00:00", "0b369cb7-88df-425c-91b0-429b9139c355", 0, &item, &report), -EINVAL);
 }
 
 static void bad_values(void **state)
@@ -278,6 +324,7 @@ int main(void)
 		cmocka_unit_test(syntax_errors_have_places),
 		cmocka_unit_test(hostile_sizes_are_bounded),
 		cmocka_unit_test(unknown_and_unsupported),
+		cmocka_unit_test(what_changes_at_run_time),
 		cmocka_unit_test(bad_values),
 		cmocka_unit_test(derived_identity_is_stable),
 		cmocka_unit_test(disks_positional),
