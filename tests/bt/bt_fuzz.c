@@ -163,7 +163,7 @@ static void place_construct(void)
 {
 	unsigned at, n;
 
-	switch (below(12)) {
+	switch (below(14)) {
 	case 0:                                         /* jcc over some */
 		p8(0x70 | below(16));
 		at = len;
@@ -231,6 +231,24 @@ static void place_construct(void)
 			p8(0x48);
 		p8(0xa4 + below(2) + (below(2) ? 6 : 0));
 		break;
+	case 12:                                        /* push rsp; pop rsp, with a few between */
+		p8(0x54);
+		for (n = below(3); n; n--)
+			place_insn();
+		p8(0x5c);
+		break;
+	case 13: {                                      /* mov of a selector that is null here and there */
+		static const uint8_t null_segs[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
+		unsigned r = plain_reg();
+
+		if (below(3) == 0)
+			p8(0x66);
+		if (r & 8 || below(3) == 0)
+			p8(0x40 | (r & 8 ? 1 : 0) | (below(2) ? 8 : 0));
+		p8(0x8c);
+		p8(0xc0 | null_segs[below(4)] << 3 | (r & 7));
+		break;
+	}
 	case 5:                                         /* push imm, push/pop memory, leave */
 		p8(0x68);
 		p32((uint32_t)rnd());

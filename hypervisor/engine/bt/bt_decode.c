@@ -297,7 +297,7 @@ static enum bt_class classify_control(struct bt_insn *in, const ZydisDecodedInst
 			return in->mem_size == 8 ? BC_PUSH_MEM : BC_EMULATE;
 		return op[0].size == 64 ? BC_PUSH_REG : BC_EMULATE;
 	case ZYDIS_MNEMONIC_POP:
-		if (!reg || op[0].size != 64 || in->reg == 4)
+		if (!reg || op[0].size != 64)
 			return BC_EMULATE;
 		in->wr = in->wr_full = (uint16_t)(1U << in->reg);
 		return BC_POP_REG;
@@ -347,31 +347,6 @@ static bool is_read_segment(struct bt_insn *in, const ZydisDecodedInstruction *z
 	in->wr_full = in->opsize >= 4 ? in->wr : 0;
 	in->rd = in->opsize >= 4 ? 0 : in->wr;
 	return in->imm < 6;
-}
-
-/* pop %rsp adds nothing to what it loads: mov (%rsp), %rsp, one byte long. */
-static void see_pop_rsp(struct bt_insn *in)
-{
-	static const uint8_t mov[4] = { 0x48, 0x8b, 0x24, 0x24 };
-
-	if (in->len != 1 || in->bytes[0] != 0x5c)
-		return;
-	memcpy(in->bytes, mov, sizeof(mov));
-	in->cls = BC_MEM;
-	in->rex = mov[0];
-	in->pfx_len = 0;
-	in->op_off = 1;
-	in->modrm_off = 2;
-	in->tail_off = sizeof(mov);
-	in->base = 4;
-	in->index = BT_NO_REG;
-	in->scale = 1;
-	in->disp = 0;
-	in->opsize = 8;
-	in->mem_size = 8;
-	in->mem_rd = true;
-	in->ea_regs = in->wr = in->wr_full = 1U << 4;
-	in->rd = 0;
 }
 
 static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *op)
@@ -480,7 +455,6 @@ int bt_decode(struct bt_insn *in, uint64_t va, const uint8_t *bytes, size_t n)
 	in->locked = zi.attributes & ZYDIS_ATTRIB_HAS_LOCK || (zi.mnemonic == ZYDIS_MNEMONIC_XCHG && zi.raw.modrm.offset && zi.raw.modrm.mod != 3);
 	note_encoding(in, &zi);
 	in->cls = (uint8_t)classify(in, &zi, op);
-	see_pop_rsp(in);
 	if (in->cls == BC_EMULATE)
 		in->fl_use = true;
 	return 0;

@@ -460,7 +460,7 @@ static bool rsp_change(const struct bt_insn *in, int32_t *by)
 		return true;
 	case BC_POP_REG:
 		*by = 8;
-		return true;
+		return in->reg != REG_RSP;
 	case BC_LEAVE:
 		return false;
 	default:
@@ -822,7 +822,8 @@ static void xl_pop(struct xl *x)
 		record_op(x);
 		e_mem_disp(&x->e, 1, OP_LOAD, in->reg, x->grp.d, off);
 		wrote(x, R(in->reg));
-		rsp_add(x, 8);
+		if (in->reg != REG_RSP)
+			rsp_add(x, 8);
 		return;
 	}
 	flags_guard(x, true);
@@ -832,7 +833,8 @@ static void xl_pop(struct xl *x)
 	record_op(x);
 	e_ai(&x->e, 1, OP_LOAD, in->reg, a, i);
 	wrote(x, R(in->reg));
-	rsp_add(x, 8);
+	if (in->reg != REG_RSP)
+		rsp_add(x, 8);
 }
 
 /* ---- leaving the block ---- */
