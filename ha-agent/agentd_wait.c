@@ -181,10 +181,21 @@ static void wait_settle_stop(struct agentd *a, struct wait *w)
 	}
 }
 
+/* Nothing of it is here and no move brings it: it ended after it had come. Pacemaker must not wait for the time-out to hear that. */
+static bool wait_in_is_vain(const struct own *o, const struct own_dom *d)
+{
+	return d && o->known && o->hv_up && own_synced(o) && !own_holds(d) && !d->busy && !d->unsure && d->rec.to != o->me;
+}
+
 static void wait_settle_in(struct agentd *a, struct wait *w)
 {
 	struct own_dom *d = own_find(a->own, w->uuid);
 
+	if (wait_in_is_vain(a->own, d)) {
+		msg_error(w->call, -ENOENT, "%s is not here, and no move to here is under way: it ended, or runs elsewhere", d->rec.name);
+		wait_free(a, w);
+		return;
+	}
 	if (!d || (d->copy != OWN_RUN && d->copy != OWN_QPAUSE) || d->rec.owner != a->own->me || d->rec.to)
 		return;
 	if (d->outs[a->own->self].type == OWN_M_RUNNING && !d->outs[a->own->self].done)
