@@ -5,6 +5,7 @@
  * Whether vCPUs execute is decided in one place, hv_sync_execution(), from the copy's state, the guest's own shutdown and
  * whether the devices stand still.
  */
+#include "hypervisor/engine/bt/cpuid.h"
 #include "hypervisor/hv_domain.h"
 
 #include <stdlib.h>
@@ -118,6 +119,41 @@ static const char *str_or(const json_t *req, const char *key, const char *dflt)
 	return s ? s : dflt;
 }
 
+/*
+ * What the guest sees of the processor: this host's, less what the cluster's baseline does not name, less what its xl.cfg
+ * takes away.  The names were checked by who sent them.
+ */
+static void policy_set(const json_t *req)
+{
+	const json_t *baseline = json_object_get(req, "cpu_baseline"), *edits = json_object_get(req, "cpuid"), *e;
+	static const char *const regs[4] = { "eax", "ebx", "ecx", "edx" };
+	struct cpuid_policy host, p;
+	size_t i;
+
+	cpuid_policy_host(&host);
+	p = host;
+	if (json_is_array(baseline)) {
+		const char *names[256];
+		size_t n = cpuid_policy_features(&host, names, 256);
+
+		for (size_t k = 0; k < n && k < 256; k++)
+			cpuid_policy_set_feature(&p, names[k], false);
+		json_array_foreach(baseline, i, e)
+			for (size_t k = 0; k < n && k < 256; k++)
+				if (json_is_string(e) && !strcmp(names[k], json_string_value(e)))
+					cpuid_policy_set_feature(&p, names[k], true);
+		cpuid_policy_settle(&p);
+	}
+	json_array_foreach(edits, i, e)
+		for (unsigned r = 0; r < 4; r++)
+			if (!strcmp(str_or(e, "reg", ""), regs[r]))
+				cpuid_policy_edit(&p, (uint32_t)json_integer_value(json_object_get(e, "leaf")),
+						  (uint32_t)json_integer_value(json_object_get(e, "subleaf")), r,
+						  (uint32_t)json_integer_value(json_object_get(e, "clear")),
+						  (uint32_t)json_integer_value(json_object_get(e, "set")));
+	cpuid_policy_use(&p);
+}
+
 int hv_build(struct hv *h, const json_t *req, int kernel_fd, int ramdisk_fd, struct err *err)
 {
 	struct pv_params p = {
@@ -137,6 +173,7 @@ int hv_build(struct hv *h, const json_t *req, int kernel_fd, int ramdisk_fd, str
 	p.ramdisk = ramdisk;
 	if (!rc) {
 		clocks_start(h->d);
+		policy_set(req);
 		rc = pv_build(h->d, &p, err);
 	}
 	if (kernel)

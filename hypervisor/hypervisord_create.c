@@ -4,13 +4,16 @@
  */
 #include "hypervisor/hypervisord.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "hypervisor/engine/bt/cpuid.h"
 #include "lib/conf.h"
 #include "lib/grant.h"
 #include "lib/log.h"
@@ -246,20 +249,79 @@ static int file_open(const char *what, const char *key, const char *path, struct
 	return fd;
 }
 
+#define BASELINE_MAX (16U * 1024)
+
+/*
+ * The cluster's CPU baseline, if haven.conf names one: features by name, separated by blanks or lines, '#' comments.  0 and
+ * an array or NULL; -errno with FILE:LINE in err.
+ */
+static int cpu_baseline_read(json_t **ret, struct err *err)
+{
+	struct cpuid_policy scratch;
+	char path[PATH_MAX], line[1024];
+	struct conf *conf = NULL;
+	unsigned nr = 0;
+	json_t *list;
+	FILE *f;
+	int rc = conf_load("haven.conf", &conf, err);
+
+	*ret = NULL;
+	if (rc)
+		return rc;
+	snprintf(path, sizeof path, "%s", conf_get(conf, "cpu_baseline", ""));
+	conf_free(conf);
+	if (!path[0])
+		return 0;
+	f = fopen(path, "re");
+	if (!f)
+		return err_set(err, -errno, "cpu_baseline of haven.conf: %s cannot be read: %s", path, strerror(errno));
+	cpuid_policy_host(&scratch);
+	list = json_array();
+	while (!rc && nr < BASELINE_MAX && fgets(line, sizeof line, f)) {
+		char *save = NULL, *word;
+
+		nr++;
+		line[strcspn(line, "#\n")] = '\0';
+		for (word = strtok_r(line, " \t,", &save); word && !rc; word = strtok_r(NULL, " \t,", &save)) {
+			if (cpuid_policy_set_feature(&scratch, word, true))
+				rc = err_set(err, -EINVAL, "%s:%u: '%.40s' is no CPU feature that guests see; xl info lists them", path, nr, word);
+			else if (json_array_append_new(list, json_string(word)))
+				rc = -ENOMEM;
+		}
+	}
+	fclose(f);
+	if (rc) {
+		json_decref(list);
+		return rc;
+	}
+	*ret = list;
+	return 0;
+}
+
 /* The builder runs in hv-domain; here the files are opened, no more. */
 static int guest_build(struct dom *d, json_t **ret_status, struct err *err)
 {
 	const char *kernel = config_str(d->config, "kernel", ""), *ramdisk = config_str(d->config, "ramdisk", NULL);
+	json_t *baseline = NULL, *req;
 	int fds[2] = { -1, -1 }, rc;
 
+	rc = cpu_baseline_read(&baseline, err);
+	if (rc)
+		return rc;
 	rc = fds[0] = file_open("kernel", "kernel", kernel, err);
 	if (rc >= 0 && ramdisk)
 		rc = fds[1] = file_open("ramdisk", "ramdisk", ramdisk, err);
-	if (rc >= 0)
-		rc = child_call(d, json_pack("{s:s, s:s, s:s, s:s, s:I}", "op", "build", "kernel", kernel, "ramdisk", ramdisk ? ramdisk : "",
-					     "cmdline", config_str(d->config, "cmdline", ""),
-					     "memory_pages", (json_int_t)config_int(d->config, "memory_kib", 0) / 4),
-				fds, ramdisk ? 2 : 1, ret_status, NULL, NULL, BUILD_TIMEOUT_MS, err);
+	if (rc >= 0) {
+		req = json_pack("{s:s, s:s, s:s, s:s, s:I}", "op", "build", "kernel", kernel, "ramdisk", ramdisk ? ramdisk : "",
+				"cmdline", config_str(d->config, "cmdline", ""),
+				"memory_pages", (json_int_t)config_int(d->config, "memory_kib", 0) / 4);
+		if (baseline)
+			json_object_set(req, "cpu_baseline", baseline);
+		if (json_object_get(d->config, "cpuid"))
+			json_object_set(req, "cpuid", json_object_get(d->config, "cpuid"));
+		rc = child_call(d, req, fds, ramdisk ? 2 : 1, ret_status, NULL, NULL, BUILD_TIMEOUT_MS, err);
+	}
+	json_decref(baseline);
 	for (int i = 0; i < 2; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);

@@ -15,6 +15,7 @@
 #include "lib/atomic_file.h"
 #include "lib/conf.h"
 #include "lib/cpulist.h"
+#include "lib/xlcfg_cpuid.h"
 #include "lib/xlcfg_keys.h"
 #include "lib/xlcfg_syntax.h"
 
@@ -27,7 +28,7 @@
 struct settings {
 	const struct xlcfg_setting *name, *uuid, *type, *builder, *kernel, *ramdisk, *root, *extra, *cmdline, *memory, *maxmem,
 		*vcpus, *maxvcpus, *cpus, *cpu_weight, *cap, *disk, *vif, *on_poweroff, *on_reboot, *on_crash, *on_watchdog,
-		*io_timeout;
+		*io_timeout, *cpuid;
 };
 
 struct build {
@@ -50,6 +51,7 @@ static const struct {
 	ROW(maxvcpus, XLCFG_NUMBER), ROW(disk, XLCFG_LIST), ROW(vif, XLCFG_LIST), ROW(on_poweroff, XLCFG_STRING),
 	ROW(on_reboot, XLCFG_STRING), ROW(on_crash, XLCFG_STRING), ROW(on_watchdog, XLCFG_STRING),
 	ROW(io_timeout, XLCFG_NUMBER), ROW(cpus, XLCFG_STRING), ROW(cpu_weight, XLCFG_NUMBER), ROW(cap, XLCFG_NUMBER),
+	ROW(cpuid, XLCFG_STRING),
 #undef ROW
 };
 
@@ -83,7 +85,7 @@ static int setting_sort(struct build *b, const struct xlcfg_setting *s)
 	for (i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
 		if (strcmp(settings[i].key, s->name))
 			continue;
-		if ((settings[i].kind == XLCFG_LIST) != (s->value.kind == XLCFG_LIST))
+		if (strcmp(s->name, "cpuid") && (settings[i].kind == XLCFG_LIST) != (s->value.kind == XLCFG_LIST))
 			return xlcfg_error(b->file, s->value.line, s->value.column, -EINVAL, "%s takes a %s", s->name,
 					   settings[i].kind == XLCFG_LIST ? "list: [ 'ITEM', ... ]" :
 					   settings[i].kind == XLCFG_NUMBER ? "number" : "string");
@@ -330,6 +332,21 @@ static int build_actions(struct build *b)
 	return rc;
 }
 
+/* A string or a list; left out of the configuration when it changes nothing. */
+static int build_cpuid(struct build *b)
+{
+	json_t *edits = NULL;
+	int rc;
+
+	if (!b->set.cpuid || (b->set.cpuid->value.kind != XLCFG_LIST && !b->set.cpuid->value.text[0]))
+		return 0;
+	rc = xlcfg_cpuid_parse(b->file, &b->set.cpuid->value, &edits);
+	if (rc == 0 && json_array_size(edits))
+		return config_set(b, "cpuid", edits);
+	json_decref(edits);
+	return rc;
+}
+
 static int build_io_timeout(struct build *b)
 {
 	unsigned long s = 0;
@@ -406,7 +423,7 @@ static int build_vifs(struct build *b)
 
 static int (*const steps[])(struct build *) = {
 	build_name, build_uuid, build_type, build_kernel, build_cmdline, build_memory, build_vcpus, build_cpus, build_share,
-	build_disks, build_vifs, build_actions, build_io_timeout,
+	build_disks, build_vifs, build_actions, build_io_timeout, build_cpuid,
 };
 
 static int config_build(struct build *b)

@@ -22,7 +22,6 @@ static const struct xlcfg_refusal refusals[] = {
 	{ "boot", NULL, HVM }, { "bootloader", NULL, "name the kernel with kernel= and ramdisk=" },
 	{ "bootloader_args", NULL, "name the kernel with kernel= and ramdisk=" },
 	{ "channel", NULL, NULL }, { "claim_mode", "1", NULL }, { "console", NULL, NULL },
-	{ "cpuid", "host", "the cluster's CPU baseline decides what the guest sees" },
 	{ "cpus_soft", "all", PIN }, { "device_model_args", NULL, HVM },
 	{ "device_model_args_hvm", NULL, HVM }, { "device_model_args_pv", NULL, NULL },
 	{ "device_model_override", NULL, HVM }, { "device_model_stubdomain_override", "0", STUBDOM },

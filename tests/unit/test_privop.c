@@ -386,6 +386,27 @@ static void cpuid_leaves(void **state)
 	assert_int_equal(r[0] | r[1] | r[2] | r[3], 0);
 }
 
+static void cpuid_edits_only_take_away(void **state)
+{
+	struct cpuid_policy host, p;
+
+	cpuid_policy_host(&host);
+	p = host;
+	cpuid_policy_edit(&p, 1, 0, 2, 1U << 28, 0xffffffff);            /* no AVX; "set" everything else */
+	assert_int_equal(p.word[CPUID_1_ECX] & ~host.word[CPUID_1_ECX], 0);
+	assert_int_equal(p.word[CPUID_1_ECX] >> 28 & 1, 0);
+	assert_int_equal(p.word[CPUID_7_EBX] >> 5 & 1, 0);               /* AVX2 goes with it */
+	assert_int_equal(p.word[CPUID_1_EDX], host.word[CPUID_1_EDX]);
+	cpuid_policy_edit(&p, 1, 0, 2, 1U << 26, 0);
+	assert_int_equal(p.word[CPUID_D1_EAX], 0);
+	cpuid_policy_edit(&p, 1, 0, 0, 0xf00, 0x600);
+	assert_int_equal(p.model & 0xf00, 0x600);
+	cpuid_policy_edit(&p, 0x12345, 0, 3, ~0U, ~0U);
+	p.word[CPUID_1_ECX] = 0;
+	cpuid_policy_settle(&p);
+	assert_int_equal(p.word[CPUID_1_ECX], 1U << 31);                 /* "hypervisor" stays */
+}
+
 static void cpuid_policies(void **state)
 {
 	struct cpuid_policy host, small, both, back;
@@ -477,7 +498,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(user_mode_faults), T(control_registers), T(msrs), T(ports_and_flags), T(software_interrupts),
-		T(page_table_stores), T(string_progress), T(xen_prefix), T(cpuid_leaves), T(cpuid_policies), T(noise),
+		T(page_table_stores), T(string_progress), T(xen_prefix), T(cpuid_leaves), T(cpuid_policies), T(cpuid_edits_only_take_away), T(noise),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -306,6 +306,59 @@ static void vifs(void **state)
 	assert_refused(BASE "vif=['mac=02:00:00:00:00:01','mac=02:00:00:00:00:01']\n", -EINVAL, "two have mac");
 }
 
+static const char *cpuid_of(const char *value)
+{
+	static char out[1024];
+	char text[1024], *dump;
+	json_t *list;
+
+	snprintf(text, sizeof(text), BASE "cpuid = %s\n", value);
+	if (parse(text))
+		return report.error;
+	list = json_object_get(config, "cpuid");
+	if (!list)
+		return "none";
+	dump = json_dumps(list, JSON_SORT_KEYS | JSON_COMPACT);
+	snprintf(out, sizeof(out), "%s", dump);
+	free(dump);
+	return out;
+}
+
+static void cpuid_forms(void **state)
+{
+	assert_string_equal(cpuid_of("'host'"), "none");
+	assert_string_equal(cpuid_of("'host,avx2=x,tm=k'"), "none");
+	assert_string_equal(cpuid_of("'host,avx2=0,sse3=1'"),
+			    "[{\"clear\":0,\"leaf\":1,\"reg\":\"ecx\",\"set\":1,\"subleaf\":0},"
+			    "{\"clear\":32,\"leaf\":7,\"reg\":\"ebx\",\"set\":0,\"subleaf\":0}]");
+	assert_string_equal(cpuid_of("'host,family=6,model=0x55,stepping=4'"),
+			    "[{\"clear\":268044715,\"leaf\":1,\"reg\":\"eax\",\"set\":329300,\"subleaf\":0}]");
+	assert_string_equal(cpuid_of("[ '1:ecx=xxx0xxxxxxxxxxxxxxxxxxxxxxxxxxx1,edx=xx0xxxxxxxxxxxxxxxxxxxxxxxxxxxxx' ]"),
+			    "[{\"clear\":268435456,\"leaf\":1,\"reg\":\"ecx\",\"set\":1,\"subleaf\":0},"
+			    "{\"clear\":536870912,\"leaf\":1,\"reg\":\"edx\",\"set\":0,\"subleaf\":0}]");
+	assert_string_equal(cpuid_of("[ '0x7,0:ebx=xxxxxxxxxxxxxxxxxxxxxxxxxx0xxxxx', '0xd,1:eax=kkkkkkkkkkkkkkkkkkkkkkkkkkkkssss' ]"),
+			    "[{\"clear\":32,\"leaf\":7,\"reg\":\"ebx\",\"set\":0,\"subleaf\":0}]");
+	assert_string_equal(cpuid_of("'host,avx2=0,avx2=1'"),
+			    "[{\"clear\":0,\"leaf\":7,\"reg\":\"ebx\",\"set\":32,\"subleaf\":0}]");
+}
+
+static void cpuid_errors_have_places(void **state)
+{
+	assert_refused("cpuid = 'host,avx3=0'\n" BASE, -EINVAL, "t.cfg:1:15: cpuid: 'avx3' is no CPUID flag of xl.cfg(5)");
+	assert_refused("\ncpuid = 'host,sse3=0,bogus=1'\n" BASE, -EINVAL, "t.cfg:2:22: cpuid: 'bogus' is no CPUID flag");
+	assert_refused("cpuid = 'avx2=0'\n" BASE, -EINVAL, "t.cfg:1:10: cpuid: 'avx2=0' must be 'host'");
+	assert_refused("cpuid = 'host,avx2'\n" BASE, -EINVAL, "t.cfg:1:15: cpuid: 'avx2' is not NAME=VALUE");
+	assert_refused("cpuid = 'host,avx2=2'\n" BASE, -EINVAL, "t.cfg:1:15: cpuid: 'avx2=2' has no such value");
+	assert_refused("cpuid = 'host,family=x'\n" BASE, -EINVAL, "t.cfg:1:15: cpuid: 'family=x' has no such value");
+	assert_refused("cpuid = 'host,stepping=16'\n" BASE, -EINVAL, "t.cfg:1:15: ");
+	assert_refused("cpuid = 'host,'\n" BASE, -EINVAL, "t.cfg:1:15: ");
+	assert_refused("cpuid = [ 'ecx=x' ]\n" BASE, -EINVAL, "t.cfg:1:12: cpuid: 'ecx=x' does not begin with LEAF:");
+	assert_refused("cpuid = [ '1:ecx=0x3' ]\n" BASE, -EINVAL, "t.cfg:1:14: cpuid: 'ecx=0x3' is not 32 characters");
+	assert_refused("cpuid = [ '1:efx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' ]\n" BASE, -EINVAL, "t.cfg:1:14: ");
+	assert_refused("cpuid = [ '1:ecx=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx;' ]\n" BASE, -EINVAL, "t.cfg:1:14: ");
+	assert_refused("cpuid = [ [ '1:ecx=1' ] ]\n" BASE, -EINVAL, "t.cfg:1:");
+}
+
 static void files(void **state)
 {
 	json_t *parsed = NULL;
@@ -331,6 +384,8 @@ int main(void)
 		cmocka_unit_test(disks_iscsi),
 		cmocka_unit_test(disks_refused),
 		cmocka_unit_test(vifs),
+		cmocka_unit_test(cpuid_forms),
+		cmocka_unit_test(cpuid_errors_have_places),
 		cmocka_unit_test(files),
 	};
 

@@ -32,7 +32,9 @@
 #define PHYS_BITS 46
 #define LINEAR_BITS 48
 
+#define BIT_XSAVE (1U << 26)
 #define BIT_OSXSAVE (1U << 27)
+#define BIT_AVX (1U << 28)
 #define BIT_HTT (1U << 28)
 
 static const struct feature {
@@ -210,6 +212,43 @@ const char *cpuid_policy_missing(const struct cpuid_policy *guest, const struct 
 		if (has(guest, &features[i]) && !has(host, &features[i]))
 			return features[i].name;
 	return NULL;
+}
+
+/* What cannot be used without XSAVE, or without AVX's state, goes with them. */
+static void drop_dependents(struct cpuid_policy *p)
+{
+	if (!(p->word[CPUID_1_ECX] & BIT_XSAVE)) {
+		p->word[CPUID_1_ECX] &= ~BIT_AVX;
+		p->word[CPUID_D1_EAX] = 0;
+	}
+	if (!(p->word[CPUID_1_ECX] & BIT_AVX))
+		for (size_t i = 0; i < NR_FEATURES; i++)
+			if (features[i].needs_avx)
+				p->word[features[i].word] &= ~(1U << features[i].bit);
+}
+
+void cpuid_policy_settle(struct cpuid_policy *p)
+{
+	for (size_t i = 0; i < NR_FEATURES; i++)
+		if (features[i].always)
+			p->word[features[i].word] |= 1U << features[i].bit;
+	drop_dependents(p);
+}
+
+void cpuid_policy_edit(struct cpuid_policy *p, uint32_t leaf, uint32_t sub, unsigned reg, uint32_t clear, uint32_t set)
+{
+	static const struct { uint32_t leaf, sub; unsigned reg; } place[CPUID_NR_WORDS] = {
+		[CPUID_1_EDX] = { 1, 0, 3 }, [CPUID_1_ECX] = { 1, 0, 2 }, [CPUID_7_EBX] = { 7, 0, 1 }, [CPUID_7_ECX] = { 7, 0, 2 },
+		[CPUID_7_EDX] = { 7, 0, 3 }, [CPUID_71_EAX] = { 7, 1, 0 }, [CPUID_D1_EAX] = { 0xd, 1, 0 },
+		[CPUID_E1_EDX] = { 0x80000001, 0, 3 }, [CPUID_E1_ECX] = { 0x80000001, 0, 2 }, [CPUID_E7_EDX] = { 0x80000007, 0, 3 },
+	};
+
+	if (leaf == 1 && reg == 0)
+		p->model = (p->model & ~clear) | set;
+	for (unsigned i = 0; i < CPUID_NR_WORDS; i++)
+		if (place[i].leaf == leaf && place[i].sub == sub && place[i].reg == reg)
+			p->word[i] &= ~clear;
+	drop_dependents(p);
 }
 
 /* ---- bytes ---- */

@@ -47,6 +47,16 @@ int cpuid_policy_min(const struct cpuid_policy *a, const struct cpuid_policy *b,
 /* The first feature of `guest` that `host` lacks, or NULL: the guest can run there. */
 const char *cpuid_policy_missing(const struct cpuid_policy *guest, const struct cpuid_policy *host);
 
+/*
+ * Bits of one CPUID register cleared, and set as far as that promises nothing: features are only ever taken away, and with
+ * one those that build on it; of family, model and stepping (leaf 1, eax) both count.  reg: 0 eax .. 3 edx.  What the
+ * policy does not hold is left alone.
+ */
+void cpuid_policy_edit(struct cpuid_policy *p, uint32_t leaf, uint32_t sub, unsigned reg, uint32_t clear, uint32_t set);
+
+/* What every guest has is there, and what needs a feature that is not goes. */
+void cpuid_policy_settle(struct cpuid_policy *p);
+
 /* As bytes (little-endian words in the order of the structure) and back; unpack: -EINVAL when n is wrong. */
 void cpuid_policy_pack(const struct cpuid_policy *p, uint8_t out[CPUID_POLICY_BYTES]);
 int cpuid_policy_unpack(struct cpuid_policy *p, const uint8_t *in, size_t n);
