@@ -697,6 +697,20 @@ static int agentd_start(struct agentd *a, struct err *err)
 	return 0;
 }
 
+/* Beside moves nobody keeps a record of, its rules would give their copies up. */
+static bool agentd_is_idle(void)
+{
+	struct conf *conf = NULL;
+	bool standalone;
+
+	if (conf_exists("cluster.conf"))
+		return false;
+	(void)conf_load("haven.conf", &conf, NULL);
+	standalone = !strcmp(conf_get(conf, "standalone", "no"), "yes");
+	conf_free(conf);
+	return standalone;
+}
+
 int main(int argc, char **argv)
 {
 	static struct agentd a;
@@ -713,6 +727,11 @@ int main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	log_init("ha-agentd");
+	if (agentd_is_idle()) {
+		log_info("standalone = yes: moves between plain hosts go without a directory; nothing to do here");
+		pause();
+		return 0;
+	}
 	if (agentd_start(&a, &err)) {
 		log_err("%s", err.text);
 		fprintf(stderr, "ha-agentd: %s\n", err.text);

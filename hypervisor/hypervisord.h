@@ -237,6 +237,9 @@ int activated_write(const char *uuid, uint64_t attempt);
 /* A number of this host's own for each start without a claim: what a save of it is held against. */
 int started_write(const char *uuid);
 int started_read(const char *uuid, uint64_t *ret);          /* 0 and *ret (0: never), or -errno */
+/* The attempt whose copy ran here: the cluster's, or of two plain hosts; kept apart, since the two count differently. */
+int ran_write(const struct dom *d, uint64_t attempt);
+int ran_read(const struct dom *d, uint64_t *ret);
 int activated_read(const char *uuid, uint64_t *ret, bool *ret_known);
 
 #endif

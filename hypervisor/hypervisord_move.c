@@ -333,12 +333,11 @@ static void activate_work(struct job *j)
 	struct dom *d = j->dom;
 	uint64_t attempt = (uint64_t)j->number;
 	uint64_t done = 0;
-	bool known = false;
 	json_t *status = NULL;
 	struct timespec now;
 
 	j->rc = child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, &j->err);
-	if (!j->rc && !strcmp(config_str(status, "copy", ""), "running") && activated_read(d->uuid, &done, &known) == 0 && done == attempt) {
+	if (!j->rc && !strcmp(config_str(status, "copy", ""), "running") && ran_read(d, &done) == 0 && done == attempt) {
 		json_decref(status);
 		j->reply = json_object();      /* asked again after it was done */
 		return;
@@ -354,7 +353,7 @@ static void activate_work(struct job *j)
 				   NULL, 10000, &j->err);
 	if (j->rc)
 		return;
-	j->rc = activated_write(d->uuid, attempt);
+	j->rc = ran_write(d, attempt);
 	if (j->rc) {
 		job_fail(j, j->rc, "activate: cannot record it on disk: %s", strerror(-j->rc));
 		return;

@@ -180,6 +180,16 @@ int activated_write(const char *uuid, uint64_t attempt)
 	return number_write("activated", uuid, attempt);
 }
 
+int ran_write(const struct dom *d, uint64_t attempt)
+{
+	return number_write(d->claim ? "activated" : "started", d->uuid, attempt);
+}
+
+int ran_read(const struct dom *d, uint64_t *ret)
+{
+	return number_read(d->claim ? "activated" : "started", d->uuid, ret);
+}
+
 /* The clock makes it new even where the folder was lost. */
 int started_write(const char *uuid)
 {
@@ -218,15 +228,15 @@ void op_activated(struct msg_call *c, void *h)
 {
 	struct job *j = job_new(h, c, NULL);
 	const char *uuid;
-	uint64_t attempt = 0;
+	uint64_t attempt = 0, started = 0;
 	bool known = false;
 
 	if (!j)
 		return;
 	uuid = config_str(j->req, "uuid", "");
-	if (activated_read(uuid, &attempt, &known))
+	if (activated_read(uuid, &attempt, &known) || started_read(uuid, &started))
 		job_fail(j, -EINVAL, "activated: uuid \"%.40s\" is none", uuid);
 	else
-		j->reply = json_pack("{s:I, s:b}", "attempt", (json_int_t)attempt, "known", known);
+		j->reply = json_pack("{s:I, s:b, s:I}", "attempt", (json_int_t)attempt, "known", known, "started", (json_int_t)started);
 	job_finish_now(j);
 }

@@ -53,10 +53,9 @@ static int open_daemons(struct worker *w, const struct conf *conf, struct err *e
 	w->hypervisord = msg_connect("hypervisord.sock", err);
 	if (w->hypervisord < 0)
 		return w->hypervisord;
-	w->ha_agentd = msg_connect("ha-agentd.sock", &away);
-	if (w->ha_agentd >= 0)
-		return 0;
-	if (w->standalone && !conf_exists("cluster.conf"))
+	w->standalone = w->standalone && !conf_exists("cluster.conf");
+	w->ha_agentd = w->standalone ? -1 : msg_connect("ha-agentd.sock", &away);
+	if (w->ha_agentd >= 0 || w->standalone)
 		return 0;
 	*err = away;
 	return err->code;

@@ -41,7 +41,7 @@ struct worker {
 	uint64_t progress_ns;
 };
 
-/* Sockets to the local daemons, TLS context, limits: what needs root.  ha-agentd is optional where standalone = yes. */
+/* Sockets to the local daemons, TLS context, limits: what needs root.  ha-agentd is not asked where standalone = yes. */
 int worker_open(struct worker *w, struct err *err);
 /* First sandbox: no root, no exec, no new files for writing. */
 int worker_drop_root(struct worker *w, struct err *err);

@@ -151,6 +151,7 @@ static int parse_request(struct source *s, struct err *err)
 	if (rc == 0 && s->only_ask) {
 		s->config = json_incref(json_object_get(s->request, "config"));
 		s->uuid = json_string_value(json_object_get(s->config, "uuid"));
+		s->attempt = json_integer_value(json_object_get(s->request, "attempt"));      /* of a move that broke off: what became of it? */
 		return s->uuid ? 0 : err_set(err, -EINVAL, "config: an object with a uuid is needed");
 	}
 	if (rc == 0)

@@ -145,6 +145,25 @@ static int send_answer(struct target *t, json_t *problems, struct err *err)
 	return rc < 0 ? worker_link_error(t->w, rc, err) : 0;
 }
 
+/* Two plain hosts: whether a move that broke off was taken here is what the other's operator has to know. */
+static int check_taken(struct target *t, json_t *problems, struct err *err)
+{
+	struct worker *w = t->w;
+	json_t *reply = NULL;
+	char text[200];
+	int rc;
+
+	if (!w->standalone || !t->attempt || strcmp(hello_str(t, "mode"), "move") == 0)
+		return 0;
+	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:s}", "op", "activated", "uuid", t->uuid), NULL, 0, &reply, NULL, NULL, LOCAL_MS, err);
+	if (rc == 0 && (uint64_t)json_integer_value(json_object_get(reply, "started")) >= t->attempt) {
+		snprintf(text, sizeof(text), "%.63s: has taken this move and run the domain", w->own);
+		json_array_append_new(problems, json_string(text));
+	}
+	json_decref(reply);
+	return rc;
+}
+
 /* 1: go on; 0: it was a question only, or there are problems; -errno. */
 static int answer_hello(struct target *t, struct err *err)
 {
@@ -155,6 +174,8 @@ static int answer_hello(struct target *t, struct err *err)
 
 	if (rc == 0)
 		rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "list"), NULL, 0, &list, NULL, NULL, LOCAL_MS, err);
+	if (rc == 0)
+		rc = check_taken(t, problems, err);
 	if (rc == 0) {
 		move_check(w, t->hello, info, list, problems);
 		rc = send_answer(t, problems, err);

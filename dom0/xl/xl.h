@@ -54,6 +54,9 @@ void xl_store_free(char **names);
 int xl_console_attach(long long domid);
 int xl_show_progress(const json_t *progress, void *arg);
 
+/* A move between two hosts that are in no cluster, by migrated alone. */
+int xl_migrate_plain(const char *who, const char *host);
+
 int cmd_create(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_vcpu_list(int argc, char **argv);

@@ -524,6 +524,8 @@ int cmd_migrate(int argc, char **argv)
 			return xl_usage("migrate");
 	if (optind + 2 != argc)
 		return xl_usage("migrate");
+	if (!xl_clustered())
+		return xl_migrate_plain(argv[optind], argv[optind + 1]);
 	args[2] = argv[optind];
 	args[3] = argv[optind + 1];
 	execvp(haven, args);

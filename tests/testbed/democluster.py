@@ -40,6 +40,10 @@ class DemoCluster:
     def sh(self, node, *argv, check=True):
         return self.tb.sh(node, *argv, check=check)
 
+    def background(self, node, out, *argv):
+        """Starts a command on a node, its output into the file out."""
+        return subprocess.Popen(self.tb.argv(node, *argv), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+
     def live_nodes(self):
         return [n for n in self.tb.nodes if self.tb.init_pid(n)]
 
