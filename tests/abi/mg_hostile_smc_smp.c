@@ -45,8 +45,8 @@ void guest_main(void)
 	map_page((uint64_t)win, pte(va_to_mfn(page), P_KERNEL));
 	alias = (uint8_t *)win + 100;
 	vcpu_start(1, second);
-	end = system_time(0) + 20000000000UL;
-	for (unsigned round = 0; round < 3000; round++) {
+	end = system_time(0) + 100000000000UL;
+	for (unsigned round = 0; round < 400; round++) {
 		uint32_t n, a, b;
 
 		while (__atomic_load_n(&want, __ATOMIC_SEQ_CST) == ready) {
