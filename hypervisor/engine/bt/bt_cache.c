@@ -45,6 +45,7 @@ int bt_cache_init(struct bt_domain *bt, size_t bytes)
 	if (bytes > 1U << 30)
 		bytes = 1U << 30;
 	bt->size = bytes & ~4095UL;
+	bt->cold_first = bt->cold_used = (bt->size / 8 * 5) & ~63UL;
 	bt->max_blocks = (uint32_t)(bytes / 64);
 	bt->max_exits = bt->max_sites = (uint32_t)(bytes / 24);
 	bt->max_irecs = (uint32_t)(bytes / 12);
@@ -108,12 +109,13 @@ void bt_cache_reset(struct bt_domain *bt)
 	}
 	bt->nr_blocks = bt->nr_exits = bt->nr_sites = bt->nr_pages = bt->nr_irecs = 0;
 	bt->used = bt->first;
+	bt->cold_used = bt->cold_first;
 	bt->flushes++;
 }
 
 bool bt_room(const struct bt_domain *bt)
 {
-	return bt->used + ROOM_CODE <= bt->size && bt->nr_blocks + 2 <= bt->max_blocks &&
+	return bt->used + ROOM_CODE <= bt->cold_first && bt->cold_used + ROOM_CODE <= bt->size && bt->nr_blocks + 2 <= bt->max_blocks &&
 	       bt->nr_exits + ROOM_RECORDS <= bt->max_exits && bt->nr_sites + ROOM_RECORDS <= bt->max_sites &&
 	       bt->nr_irecs + ROOM_RECORDS <= bt->max_irecs && bt->nr_pages + 4 <= BT_MAX_PAGES;
 }

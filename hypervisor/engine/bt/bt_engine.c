@@ -124,7 +124,7 @@ static void trace_stat(const struct bt_vcpu *bv)
 	fprintf(stderr, "bt: v%u", bv->v->id);
 	for (int i = 0; i < BS_NR; i++)
 		fprintf(stderr, " %s %lu", names[i], bv->stat[i]);
-	fprintf(stderr, " full %lu cache %zu\n", bv->bt->flushes, bv->bt->used);
+	fprintf(stderr, " full %lu cache %zu + %zu\n", bv->bt->flushes, bv->bt->used, bv->bt->cold_used - bv->bt->cold_first);
 }
 
 static void bt_vcpu_destroy(struct vcpu *v)

@@ -147,7 +147,11 @@ struct bt_domain {
 	struct domain *d;
 	pthread_mutex_t lock;
 	uint8_t *rw, *rx;                   /* the cache's two mappings */
-	size_t size, used, first;           /* first: where blocks start, behind the stubs */
+	/*
+	 * Hot code, what runs when all goes well, fills [first, cold_first); slow paths, exits and thunks [cold_first, size):
+	 * so that the hot code of many blocks shares cache lines and pages.
+	 */
+	size_t size, first, used, cold_first, cold_used;
 	uint32_t stub_exit, stub_ijmp, stub_cold, stub_leave;
 	void (*enter_jc[BT_NR_BANKS])(struct bt_vcpu *bv);
 	void (*enter_direct)(struct bt_vcpu *bv);

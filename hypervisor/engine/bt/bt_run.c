@@ -136,6 +136,8 @@ void bt_invlpg_local(struct vcpu *v, uint64_t va)
 	for (int l = 0; l < 3; l++) {
 		uint32_t n = bv->nr_page_log[l];
 
+		if ((l == 0) != (va >> 63))
+			continue;
 		if (n > BT_PAGE_LOG) {
 			bt_pages_forget(bv, l);
 			continue;

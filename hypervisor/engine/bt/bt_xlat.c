@@ -40,7 +40,8 @@ struct group { bool valid, write; uint8_t base, d; int32_t lo, hi, delta; };
 struct xl {
 	struct bt_domain *bt;
 	struct bt_block *b;
-	struct emit e;
+	struct emit e, c;                   /* hot code, and cold: bt_domain.used, .cold_used */
+	bool in_cold;                       /* e is the cold one for a while */
 	struct bt_insn in[BT_MAX_INSNS];
 	bool live[BT_MAX_INSNS + 1];        /* flags live before instruction i */
 	unsigned n, i;
@@ -223,22 +224,27 @@ static struct bt_exit *exit_new(struct xl *x, enum bt_exit_kind kind, uint64_t t
 }
 
 /* Code that leaves through ex: every register and the flags are in place. */
-static void emit_exit_stub(struct xl *x, struct bt_exit *ex)
+static void emit_exit_stub(struct xl *x, struct emit *e, struct bt_exit *ex)
 {
-	ex->stub = x->e.p;
-	e_store_gs_imm32(&x->e, (uint32_t)(ex - x->bt->exit), GS_OFF(exit_id));
-	e_jmp_to(&x->e, x->bt->stub_exit);
+	ex->stub = e->p;
+	e_store_gs_imm32(e, (uint32_t)(ex - x->bt->exit), GS_OFF(exit_id));
+	e_jmp_to(e, x->bt->stub_exit);
 }
 
-/* A patchable jump, followed by its stub. */
+/* A patchable jump, to its stub at first. */
 static void emit_link(struct xl *x, uint64_t target, bool no_flags)
 {
 	struct bt_exit *ex = exit_new(x, BX_LINK, target, no_flags);
 
 	e_align(&x->e, 1, 4);
 	ex->patch = x->e.p + 1;
-	e_jmp_to(&x->e, x->e.p + 5);
-	emit_exit_stub(x, ex);
+	if (x->in_cold) {
+		e_jmp_to(&x->e, x->e.p + 5);
+		emit_exit_stub(x, &x->e, ex);
+	} else {
+		e_jmp_to(&x->e, x->c.p);
+		emit_exit_stub(x, &x->c, ex);
+	}
 }
 
 /* ---- memory ---- */
@@ -924,7 +930,7 @@ static void leave_to_c(struct xl *x, enum bt_exit_kind kind, uint64_t rip)
 	flags_restore(x);
 	need(x, x->spilled);
 	ex = exit_new(x, kind, rip, false);
-	emit_exit_stub(x, ex);
+	emit_exit_stub(x, &x->e, ex);
 }
 
 /* A conditional exit.  With nothing to reload the jump itself is patched. */
@@ -1329,28 +1335,23 @@ static void emit_flags_pop(struct emit *e)
 	e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
 }
 
-/* xentry, for direct jumps from other pages, out of line; and the way out of a block that cannot be entered. */
+/* xentry, for direct jumps from other pages, behind the body; and the way out of a block that cannot be entered. */
 static void emit_xentry(struct xl *x)
 {
 	struct emit *e = &x->e;
 	struct bt_block *b = x->b;
-	uint32_t ok;
 
 	b->xentry = e->p;
 	if (b->fl_live)
 		emit_flags_push(e);
 	emit_page_check(e, b->page);
+	e_patch(e, e_jcc_fwd(e, CC_E), x->c.p);
 	if (b->fl_live) {
-		ok = e_jcc_fwd(e, CC_NE);
 		emit_flags_pop(e);
-		emit_exit_stub(x, b->self);
-		e_patch(e, ok, e->p);
-		emit_flags_pop(e);
-		e_jmp_to(e, b->entry);
-	} else {
-		e_patch(e, e_jcc_fwd(e, CC_NE), b->entry);
-		emit_exit_stub(x, b->self);
+		emit_flags_pop(&x->c);
 	}
+	e_jmp_to(e, b->entry);
+	emit_exit_stub(x, &x->c, b->self);
 }
 
 /* A block of a straddling instruction checks its second page at each entry.  Returns what to point at the way out. */
@@ -1394,7 +1395,7 @@ static void emit_ts_check(struct xl *x)
 	ok = e_jcc_fwd(e, CC_E);
 	if (x->b->fl_live)
 		emit_flags_pop(e);
-	emit_exit_stub(x, exit_new(x, BX_EMULATE, x->b->va, false));
+	emit_exit_stub(x, e, exit_new(x, BX_EMULATE, x->b->va, false));
 	e_patch(e, ok, e->p);
 	if (x->b->fl_live)
 		emit_flags_pop(e);
@@ -1402,8 +1403,10 @@ static void emit_ts_check(struct xl *x)
 
 static void emit_cold_paths(struct xl *x)
 {
-	struct emit *e = &x->e;
+	struct emit *e = &x->e, hot = x->e;
 
+	x->e = x->c;
+	x->in_cold = true;
 	for (unsigned k = 0; k < x->nr_cold; k++) {
 		const struct cold *c = &x->cold[k];
 
@@ -1418,7 +1421,7 @@ static void emit_cold_paths(struct xl *x)
 
 		e_patch(e, s->jcc, e->p);
 		if (s->exit) {
-			emit_exit_stub(x, s->exit);
+			emit_exit_stub(x, e, s->exit);
 			continue;
 		}
 		x->spilled = s->mask;
@@ -1430,6 +1433,9 @@ static void emit_cold_paths(struct xl *x)
 		state_fix(x, x->back.from, x->back.to);
 		e_jmp_to(e, x->back.head);
 	}
+	x->in_cold = false;
+	x->c = x->e;
+	x->e = hot;
 }
 
 /* The loop that the block is, if it is one. */
@@ -1484,6 +1490,8 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	x->other_va = 1;                         /* no page */
 	x->b = b;
 	x->e = (struct emit){ .base = bt->rw, .p = (uint32_t)bt->used };
+	x->c = (struct emit){ .base = bt->rw, .p = (uint32_t)bt->cold_used };
+	x->in_cold = false;
 	x->n = x->i = x->spilled = x->clean = x->nr_cold = x->nr_side = x->nr_irec = 0;
 	x->back.used = false;
 	x->grp.valid = false;
@@ -1531,6 +1539,7 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	emit_cold_paths(x);
 	b->end = x->e.p;
 	bt->used = (x->e.p + 15) & ~15UL;
+	bt->cold_used = x->c.p;
 	/* bt_block_at_host() searches without the lock: the entry is complete first */
 	__atomic_store_n(&bt->nr_blocks, bt->nr_blocks + 1, __ATOMIC_RELEASE);
 	return b;
@@ -1542,7 +1551,7 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
  */
 void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes, size_t n, uint64_t va)
 {
-	struct emit e = { .base = bt->rw, .p = (uint32_t)bt->used };
+	struct emit e = { .base = bt->rw, .p = (uint32_t)bt->cold_used };
 	struct bt_insn in;
 	unsigned a;
 	struct bt_exit *ex = &bt->exit[bt->nr_exits++];
@@ -1561,7 +1570,7 @@ void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes
 	e_load_gs(&e, a, GS_GPR(a));
 	e_store_gs_imm32(&e, (uint32_t)(ex - bt->exit), GS_OFF(exit_id));
 	e_jmp_to(&e, bt->stub_exit);
-	bt->used = (e.p + 15) & ~15UL;
+	bt->cold_used = e.p;
 }
 
 /* The thunk's first instruction stores its scratch register: 65 48 89 /r. */
