@@ -60,7 +60,7 @@ struct bt_site {                            /* one memory access's slow path */
 	uint16_t insn;
 	uint8_t a, i;                       /* address and index register; i == BT_NO_REG: constant address */
 	uint8_t size, len;                  /* of the access; of the instruction */
-	uint16_t range, off;                /* what is checked, and where in it the access lies (bt_xlat.c, groups) */
+	uint16_t range, off;                /* what is checked, and where in it the access lies (bt_xlat_group.c) */
 	bool write, flags_in_slot, stack, simple; /* simple: BC_MEM, a thunk can do it */
 	bool locked;                        /* and more than a byte: unaligned it takes the slow path */
 };

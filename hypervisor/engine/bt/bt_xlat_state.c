@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bt_xlat_state.c - the block's registers and flags while it is translated, the records of where they are, the exits.
+ */
+#include "hypervisor/engine/bt/bt_xlat.h"
+
+/* How far ahead a register is used next; in a loop, round its end. */
+static unsigned next_use(const struct xl *x, unsigned r)
+{
+	unsigned n = x->n, dist = 0;
+	bool loop = (int)x->i <= x->loop_end;
+
+	if (loop)
+		n = (unsigned)x->loop_end + 1;
+	for (unsigned j = x->i + 1; j < n; j++) {
+		dist++;
+		if (xl_insn_regs(&x->in[j]) & R(r))
+			return dist;
+	}
+	for (unsigned j = 0; loop && j < x->i; j++) {
+		dist++;
+		if (xl_insn_regs(&x->in[j]) & R(r))
+			return dist;
+	}
+	return BT_MAX_INSNS + 1;
+}
+
+void xl_spill(struct xl *x, unsigned r)
+{
+	if (x->spilled & R(r))
+		return;
+	if (!(x->clean & R(r)))
+		e_store_gs(&x->e, r, GS_GPR(r));
+	x->spilled |= R(r);
+	x->clean |= R(r);
+}
+
+void xl_need(struct xl *x, unsigned mask)
+{
+	mask &= x->spilled;
+	if (x->grp.valid && (mask & R(x->grp.d)))
+		x->grp.valid = false;
+	for (unsigned r = 0; mask; r++, mask >>= 1) {
+		if (!(mask & 1))
+			continue;
+		e_load_gs(&x->e, r, GS_GPR(r));
+		x->spilled &= ~R(r);
+		x->clean |= R(r);
+	}
+}
+
+/* The instruction wrote these registers in full (host), or in part after xl_need(). */
+void xl_wrote(struct xl *x, unsigned mask)
+{
+	x->spilled &= ~mask;
+	x->clean &= ~mask;
+	if (x->grp.valid && (mask & R(x->grp.d)))
+		x->grp.valid = false;
+}
+
+unsigned xl_scratch(struct xl *x, unsigned excl)
+{
+	const struct bt_insn *in = &x->in[x->i];
+	unsigned dead = in->wr_full & ~in->rd, best = NR_GPR, best_score = 0;
+
+	excl |= R(REG_RSP) | (in->needs_low ? 0xff00 : 0) | (x->grp.valid ? R(x->grp.d) : 0);
+	for (unsigned r = 0; r < NR_GPR; r++) {
+		unsigned score, ahead;
+
+		if (excl & R(r))
+			continue;
+		ahead = next_use(x, r);
+		score = x->spilled & R(r) ? 4000 : (int)x->i <= x->loop_end && ahead > BT_MAX_INSNS ? 3500 :
+			dead & R(r) ? 3000 : x->clean & R(r) ? 1000 : 0;
+		score += ahead + 1;
+		if (r >= 8)
+			score++;                  /* rarely an operand later in the loop that follows */
+		if (score > best_score) {
+			best = r;
+			best_score = score;
+		}
+	}
+	xl_spill(x, best);
+	return best;
+}
+
+void xl_flags_save(struct xl *x)
+{
+	if (x->fl == FL_SLOT)
+		return;
+	x->fl = FL_SLOT;
+	if (x->fl_slot_valid)
+		return;
+	xl_spill(x, REG_RAX);
+	e8(&x->e, 0x9f);                                          /* lahf */
+	e8(&x->e, 0x0f); e8(&x->e, 0x90); e8(&x->e, 0xc0);        /* seto al */
+	e8(&x->e, 0x66);
+	e_gs(&x->e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
+	x->fl_slot_valid = true;
+}
+
+void xl_emit_flags_load(struct emit *e)
+{
+	e8(e, 0x65); e8(e, 0x0f); e8(e, 0xb7); e8(e, 0x04); e8(e, 0x25);  /* movzwl %gs:fl, eax */
+	e32(e, GS_OFF(fl));
+	e8(e, 0x04); e8(e, 0x7f);                                         /* add $0x7f, al: OF */
+	e8(e, 0x9e);                                                      /* sahf */
+}
+
+void xl_flags_restore(struct xl *x)
+{
+	if (x->fl == FL_HOST)
+		return;
+	xl_spill(x, REG_RAX);
+	xl_emit_flags_load(&x->e);
+	x->fl = FL_HOST;
+}
+
+void xl_flags_written(struct xl *x)
+{
+	x->fl = FL_HOST;
+	x->fl_slot_valid = false;
+}
+
+/* Before something that clobbers the host's flags while instruction i is under way. */
+void xl_flags_guard(struct xl *x, bool needed_later)
+{
+	if (x->live[x->i] && needed_later)
+		xl_flags_save(x);
+	else if (x->fl == FL_HOST)
+		x->fl_slot_valid = false;
+}
+
+/* ---- records ---- */
+
+void xl_record_start(struct xl *x)
+{
+	struct bt_irec *r = &x->irec[x->nr_irec++];
+
+	r->hoff = (uint16_t)(x->e.p - x->b->start);
+	r->goff = (uint16_t)(x->in[x->i].va - x->b->va);
+	r->mask = r->op_mask = (uint16_t)x->spilled;
+	r->fl_slot = r->op_fl_slot = x->fl == FL_SLOT;
+}
+
+void xl_record_op(struct xl *x)
+{
+	struct bt_irec *r = &x->irec[x->nr_irec - 1];
+
+	r->op_mask = (uint16_t)x->spilled;
+	r->op_fl_slot = x->fl == FL_SLOT;
+}
+
+struct bt_exit *xl_exit_new(struct xl *x, enum bt_exit_kind kind, uint64_t target, bool no_flags)
+{
+	struct bt_exit *ex = &x->bt->exit[x->bt->nr_exits++];
+
+	*ex = (struct bt_exit){ .from = x->b, .target = target, .kind = (uint8_t)kind, .no_flags = no_flags };
+	return ex;
+}
+
+/* Code that leaves through ex: every register and the flags are in place. */
+void xl_emit_exit_stub(struct xl *x, struct emit *e, struct bt_exit *ex)
+{
+	ex->stub = e->p;
+	e_store_gs_imm32(e, (uint32_t)(ex - x->bt->exit), GS_OFF(exit_id));
+	e_jmp_to(e, x->bt->stub_exit);
+}
+
+/* A patchable jump, to its stub at first. */
+void xl_emit_link(struct xl *x, uint64_t target, bool no_flags)
+{
+	struct bt_exit *ex = xl_exit_new(x, BX_LINK, target, no_flags);
+
+	e_align(&x->e, 1, 4);
+	ex->patch = x->e.p + 1;
+	if (x->in_cold) {
+		e_jmp_to(&x->e, x->e.p + 5);
+		xl_emit_exit_stub(x, &x->e, ex);
+	} else {
+		e_jmp_to(&x->e, x->c.p);
+		xl_emit_exit_stub(x, &x->c, ex);
+	}
+}
