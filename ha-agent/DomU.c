@@ -188,7 +188,7 @@ static bool any_vcpu_sleeps(const json_t *dom)
 	return json_array_size(json_object_get(dom, "vcpu")) == 0;
 }
 
-/* Depth 10: the domain's own process answers. Depth 20: its vCPUs get somewhere, or sleep as an idle guest's do. */
+/* Depth 10: the domain's own process answers. Depth 20: its vCPUs get somewhere, or sleep as an idle guest's do, or the operator paused it. */
 static int deep_check(int level)
 {
 	json_t *reply = NULL;
@@ -208,7 +208,7 @@ static int deep_check(int level)
 			json_decref(reply);
 			return exit_reason(OCF_ERR_GENERIC, "%s: hypervisord lists no process of it", domain_name());
 		}
-		if (i && now == before && !any_vcpu_sleeps(dom)) {
+		if (i && now == before && !any_vcpu_sleeps(dom) && !json_is_true(json_object_get(dom, "user_paused"))) {
 			json_decref(reply);
 			return exit_reason(OCF_ERR_GENERIC, "%s: its vCPUs want to run and did not for a second", domain_name());
 		}
