@@ -22,6 +22,7 @@ struct wait {
 	char uuid[OWN_UUID_LEN];
 	struct msg_call *call;
 	qb_loop_timer_handle timer;
+	qb_loop_timer_handle look;	/* start: when it is looked whether another node runs the domain; or 0 */
 	bool paused;			/* start */
 	bool asked_guest, forced;	/* stop */
 	char target[OWN_NAME_LEN];	/* migrate */
@@ -109,6 +110,8 @@ struct wait *wait_new(struct agentd *a, enum wait_kind kind, const char *uuid, s
 void wait_job_done(struct agentd *a, struct own_dom *d, enum own_job job, int rc, const char *text);
 void wait_settle(struct agentd *a);
 struct wait *wait_find(struct agentd *a, enum wait_kind kind, const char *uuid);
+/* A start is not to wait for its whole time-out for a domain that another node runs and goes on running. */
+void wait_watch_elsewhere(struct agentd *a, struct wait *w);
 void wait_client_gone(struct agentd *a, struct msg_client *client);
 
 /* --- agentd_move.c --- */
@@ -128,6 +131,7 @@ void guard_cleanup(const char *option, const char *name);
 
 /* --- agentd_after.c --- */
 void after_move(struct agentd *a, const struct own_dom *d, int rc);
+void after_start_elsewhere(struct agentd *a, const struct own_dom *d);	/* a start was refused: another node runs it */
 void after_view(struct agentd *a);
 
 #endif

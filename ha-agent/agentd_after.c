@@ -15,7 +15,7 @@
 
 static const unsigned backoff_s[] = { 2, 5, 15, 30, 60 };
 
-struct cleanup { struct agentd *a; char resource[OWN_NAME_LEN]; };
+struct cleanup { struct agentd *a; char resource[OWN_NAME_LEN]; bool start; };
 
 /* A move that runs again by now is not disturbed: somebody has cleared the failure already, and its own end is seen to. */
 static void cleanup_run(void *data)
@@ -24,10 +24,25 @@ static void cleanup_run(void *data)
 	const struct own_dom *d = own_find_resource(c->a->own, c->resource);
 
 	if (!d || (d->job != OWN_J_MIGRATE && !d->worker)) {
-		log_info("clearing the failed move of %s, so that it can be tried again", c->resource);
-		guard_cleanup("--failed", c->resource);
+		log_info("clearing the failed %s of %s, so that %s", c->start ? "start" : "move", c->resource,
+			 c->start ? "Pacemaker looks again where it runs" : "it can be tried again");
+		guard_cleanup(c->start ? NULL : "--failed", c->resource);
 	}
 	free(c);
+}
+
+static void cleanup_later(struct agentd *a, const struct own_dom *d, unsigned seconds, bool start)
+{
+	struct cleanup *c = calloc(1, sizeof(*c));
+	qb_loop_timer_handle timer;
+
+	if (!c)
+		return;
+	c->a = a;
+	c->start = start;
+	memcpy(c->resource, d->rec.resource, sizeof(c->resource));
+	if (qb_loop_timer_add(a->loop, QB_LOOP_LOW, seconds * QB_TIME_NS_IN_SEC, c, cleanup_run, &timer))
+		free(c);
 }
 
 /* The operator's own cancel is his command's matter; everything else that ended a move is tried again. */
@@ -35,8 +50,6 @@ void after_move(struct agentd *a, const struct own_dom *d, int rc)
 {
 	struct move *m = move_find(a, d->uuid);
 	json_int_t failures = json_integer_value(json_object_get(a->failures, d->uuid));
-	qb_loop_timer_handle timer;
-	struct cleanup *c;
 	size_t i;
 
 	if (rc == 0) {
@@ -47,13 +60,14 @@ void after_move(struct agentd *a, const struct own_dom *d, int rc)
 		return;
 	i = (size_t)failures < sizeof(backoff_s) / sizeof(backoff_s[0]) ? (size_t)failures : sizeof(backoff_s) / sizeof(backoff_s[0]) - 1;
 	json_object_set_new(a->failures, d->uuid, json_integer(failures + 1));
-	c = calloc(1, sizeof(*c));
-	if (!c)
-		return;
-	c->a = a;
-	memcpy(c->resource, d->rec.resource, sizeof(c->resource));
-	if (qb_loop_timer_add(a->loop, QB_LOOP_LOW, backoff_s[i] * QB_TIME_NS_IN_SEC, c, cleanup_run, &timer))
-		free(c);
+	cleanup_later(a, d, backoff_s[i], false);
+}
+
+/* Pacemaker lost sight of where the guest runs (a node out of sight in mid-move, say): it is made to look, not left to start it anew. */
+void after_start_elsewhere(struct agentd *a, const struct own_dom *d)
+{
+	if (*d->rec.resource)
+		cleanup_later(a, d, backoff_s[0], true);
 }
 
 /* --- what this node has ----------------------------------------------------------------------------------------------- */

@@ -241,6 +241,7 @@ static void op_start(struct msg_call *call, void *daemon)
 	if (w) {
 		w->paused = msg_call_bool_opt(call, "paused", false);
 		log_info("start of %s (%s)", rec.name, uuid);
+		wait_watch_elsewhere(a, w);
 		rc = own_start(a->own, uuid, &rec, config, text);
 		if (rc)
 			ops_end_wait(a, WAIT_START, uuid, rc, text);

@@ -12,6 +12,8 @@
 
 #define HANDED_NS (10 * QB_TIME_NS_IN_SEC)	/* how long a stop lets a copy in the other node's hands be decided */
 
+#define ELSEWHERE_NS (10 * QB_TIME_NS_IN_SEC)	/* how long a start lets another node's running copy end: a stop there may be under way */
+
 static void wait_unlink(struct agentd *a, struct wait *w)
 {
 	struct wait **p = &a->waits;
@@ -27,6 +29,8 @@ static void wait_free(struct agentd *a, struct wait *w)
 	wait_unlink(a, w);
 	if (w->timer)
 		qb_loop_timer_del(a->loop, w->timer);
+	if (w->look)
+		qb_loop_timer_del(a->loop, w->look);
 	json_decref(w->options);
 	free(w);
 }
@@ -100,6 +104,28 @@ struct wait *wait_new(struct agentd *a, enum wait_kind kind, const char *uuid, s
 	if (timeout_ms >= 0)
 		qb_loop_timer_add(a->loop, QB_LOOP_MED, (uint64_t)timeout_ms * QB_TIME_NS_IN_MSEC, w, wait_timeout, &w->timer);
 	return w;
+}
+
+static void wait_look_elsewhere(void *data)
+{
+	struct wait *w = data;
+	struct agentd *a = the_agentd;
+	const struct own_dom *d = own_find(a->own, w->uuid);
+	const char *node = d ? own_runs_on(a->own, d) : NULL;
+	char text[OWN_TEXT_LEN];
+
+	w->look = 0;
+	if (!node)
+		return;
+	snprintf(text, sizeof(text), "%.100s runs on %.60s: nothing is started; haven cleanup makes Pacemaker look where it runs", d->job_rec.name, node);
+	if (own_cancel(a->own, w->uuid, text) == 0)
+		after_start_elsewhere(a, d);
+}
+
+void wait_watch_elsewhere(struct agentd *a, struct wait *w)
+{
+	if (qb_loop_timer_add(a->loop, QB_LOOP_MED, ELSEWHERE_NS, w, wait_look_elsewhere, &w->look))
+		w->look = 0;
 }
 
 static json_t *wait_move_result(struct agentd *a, const struct own_dom *d)

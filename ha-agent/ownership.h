@@ -236,6 +236,8 @@ void own_tick(struct own *o);		/* re-sends what an answer is owed to; every seco
 
 /* 0: begun, job_done follows (or was called already); -EALREADY: it runs here; other: refused. */
 int own_start(struct own *o, const char *uuid, const struct own_record *rec, const char *config, char *text);
+/* The other member that said in this quorate membership, where all have reported, that its copy runs; NULL: none did. */
+const char *own_runs_on(const struct own *o, const struct own_dom *d);
 /* Destroys the copy here and releases. 0: job_done follows or was called. Never touches another node's copy. */
 int own_stop(struct own *o, const char *uuid, char *text);
 int own_migrate(struct own *o, const char *uuid, uint32_t to, char *text);

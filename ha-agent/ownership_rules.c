@@ -753,6 +753,14 @@ void own_obstacle(const struct own *o, const struct own_dom *d, char *text)
 	}
 }
 
+const char *own_runs_on(const struct own *o, const struct own_dom *d)
+{
+	for (int j = 0; j < o->n_nodes && o->view && o->quorate && own_synced(o); j++)
+		if (j != o->self && (o->members & UINT64_C(1) << j) && (d->remote[j] == OWN_RUN || d->remote[j] == OWN_QPAUSE))
+			return o->nodes[j].name;
+	return NULL;
+}
+
 int own_start(struct own *o, const char *uuid, const struct own_record *rec, const char *config, char *text)
 {
 	struct own_dom *d = own_find_or_add(o, uuid);

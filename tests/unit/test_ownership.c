@@ -619,6 +619,29 @@ static void test_quorum_pauses_and_resumes(void **state)
 	assert_true(did_act(OWN_DO_QRESUME));
 }
 
+/* A start that Pacemaker asks for while another node runs the guest waited for its whole time-out: it has to know who runs it. */
+static void test_start_knows_who_runs_it(void **state)
+{
+	struct own_entry there = { .rec = record(3, 2, 0), .copy = OWN_RUN, .holds = true, .act_known = true };
+	char text[OWN_TEXT_LEN];
+
+	hear_report(2, false, true, &there);
+	assert_int_equal(start(), 0);
+	assert_int_equal(ended, OWN_J_NONE);
+	assert_string_equal(own_runs_on(o, own_find(o, U)), "n2");
+	own_quorum(o, false, true);
+	assert_null(own_runs_on(o, own_find(o, U)));
+	own_quorum(o, true, true);
+	there.copy = OWN_HANDED;
+	hear_report(2, false, true, &there);
+	assert_null(own_runs_on(o, own_find(o, U)));
+	assert_int_equal(own_cancel(o, U, "n2 runs it"), 0);
+	assert_int_equal(ended, OWN_J_START);
+	assert_int_equal(ended_rc, -ECANCELED);
+	own_obstacle(o, own_find(o, U), text);
+	assert_non_null(strstr(text, "n2"));
+}
+
 static void test_leave_only_with_empty_hands(void **state)
 {
 	run_here();
@@ -678,7 +701,8 @@ int main(void)
 		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_move_whose_copy_died), T(test_contradicted_copy_goes_above),
 		T(test_contradicted_before_it_runs), T(test_late_running_is_taken_back),
 		T(test_overtaken_release_is_given_up),
-		T(test_quorum_pauses_and_resumes), T(test_leave_only_with_empty_hands),
+		T(test_quorum_pauses_and_resumes), T(test_start_knows_who_runs_it),
+		T(test_leave_only_with_empty_hands),
 		cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_codec_refuses),
 	};
 
