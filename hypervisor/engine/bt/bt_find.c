@@ -87,6 +87,7 @@ int bt_make(struct bt_vcpu *bv, uint64_t va)
 			b = bt_translate(bv->v, pg, pg2, va, d->ram + (frame << PAGE_SHIFT_HV), next, &need_next);
 			if (b)
 				bt_block_publish(bt, b);
+			bt_cache_grown(bt);
 		}
 		if (b && bt->trace_blocks)
 			trace_block(b);

@@ -152,6 +152,7 @@ struct bt_domain {
 	 * so that the hot code of many blocks shares cache lines and pages.
 	 */
 	size_t size, first, used, cold_first, cold_used;
+	size_t huge_end;                    /* hot code up to here lies in large pages of the host */
 	uint32_t stub_exit, stub_ijmp, stub_cold, stub_leave;
 	void (*enter_jc[BT_NR_BANKS])(struct bt_vcpu *bv);
 	void (*enter_direct)(struct bt_vcpu *bv);
@@ -204,6 +205,7 @@ void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes
 
 /* bt_cache.c */
 bool bt_room(const struct bt_domain *bt);
+void bt_cache_grown(struct bt_domain *bt);           /* with the lock, after a translation */
 struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank);
 struct bt_page *bt_page_get(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank);
 struct bt_block *bt_block_find(struct bt_domain *bt, const struct bt_page *pg, uint64_t va);
