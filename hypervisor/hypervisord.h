@@ -43,6 +43,7 @@ struct dom {
 
 	pid_t pid; int pidfd; uint64_t pid_start;          /* J: hv-domain; pid 0, pidfd -1: none */
 	pid_t disk_pid; int disk_pidfd; uint64_t disk_start; /* J: hv-disk */
+	struct helper *helpers;                /* J: of an incoming copy, that wait for its activation */
 	bool has_iscsi;
 	int disk_watched;                      /* descriptor of disk_pidfd the loop watches; -1: none */
 	bool disk_released;                    /* hv-disk was told to let go: its end is none of supervision's */
@@ -150,6 +151,7 @@ enum disk_use { DISK_CHECK, DISK_INCOMING, DISK_USE };
 int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err);   /* files and blocks, hv-disk */
 int disks_activate(struct dom *d, bool preempt, struct err *err);                  /* after GO: opened for use */
 int vifs_open(struct dom *d, bool add, struct err *err);   /* add: tell hv-domain of them; else: taps for those it knows */
+void vifs_up(struct dom *d);                               /* after GO: an incoming copy's taps; errors are logged */
 void devices_close(struct dom *d);                         /* taps removed, hv-disk shut down; errors are logged */
 int disk_supervise(struct dom *d, struct err *err);        /* hv-disk again, for one that died or let go */
 int disks_release(struct dom *d, struct err *err);         /* drained, reservations released; files stay hv-domain's */
@@ -161,6 +163,15 @@ int device_vif_attach(struct dom *d, json_t *vif, unsigned devid, struct err *er
 int device_disk_detach(struct dom *d, const json_t *config, const json_t *disk, bool force, struct err *err);
 int device_vif_detach(struct dom *d, unsigned devid, bool force, struct err *err);
 void disk_gone(struct dom *d);                             /* main thread: hv-disk ended */
+
+/* --- root helpers (hypervisord_helper.c); blocking, jobs only.  All steal req; ret_reply and ret_fd may be NULL. ------------ */
+
+int helper_call(const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err);
+/* The helper answers and stays for one more request under this key (at most 31 octets), until helpers_end. */
+int helper_keep(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, struct err *err);
+/* Asks the kept one; a fresh one where there is none or it fails. */
+int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err);
+void helpers_end(struct dom *d);
 
 /* --- store and console (hypervisord_store.c); blocking, jobs only ------------------------------------------------------ */
 

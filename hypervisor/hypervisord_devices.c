@@ -5,11 +5,13 @@
 #include "hypervisor/hypervisord.h"
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <qb/qbutil.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,7 +22,6 @@
 #include "lib/proto/hv_disk.h"
 #include "lib/spawn.h"
 
-#define HELPER_TIMEOUT_MS 15000
 #define REMOVE_POLL_MS 50
 #define REMOVE_TRIES 200
 #define ISCSI_TIMEOUT_MS 30000
@@ -28,37 +29,6 @@
 static bool disk_is_iscsi(const json_t *disk)
 {
 	return !strcmp(config_str(disk, "backend", "file"), "iscsi");
-}
-
-/* Runs a helper for one request; steals req. */
-static int helper_call(const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err)
-{
-	char prog[512];
-	char *argv[] = { prog, NULL };
-	int sv[2] = { -1, -1 }, pidfd = -1, fds[MSG_MAX_FDS], nfds = 0;
-	int rc = path_join(prog, sizeof prog, path_libexec(), "%s", name);
-
-	if (!rc && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
-		rc = -errno;
-	if (rc)
-		err_set(err, rc, "%s: %s", name, strerror(-rc));
-	else if ((rc = (int)spawn_program(argv, NULL, (int[]) { sv[0], -1, STDERR_FILENO }, 3, &pidfd, err)) > 0)
-		rc = msg_call(sv[1], req, NULL, 0, ret_reply, fds, &nfds, HELPER_TIMEOUT_MS, NULL, NULL, err);
-	if (!rc && nfds > 0 && ret_fd)
-		*ret_fd = fds[0];
-	for (int i = ret_fd && !rc ? 1 : 0; i < nfds; i++)
-		close(fds[i]);
-	if (pidfd >= 0) {
-		if (rc == -ETIMEDOUT)
-			err_set(err, rc, "%s: no answer within %d s", name, HELPER_TIMEOUT_MS / 1000);
-		spawn_kill_wait(pidfd, 5000);  /* it has answered, or never will */
-		close(pidfd);
-	}
-	for (int i = 0; i < 2; i++)
-		if (sv[i] >= 0)
-			close(sv[i]);
-	json_decref(req);
-	return rc;
 }
 
 /* --- files and block devices ---------------------------------------------------------------------------------------- */
@@ -77,16 +47,19 @@ static int disk_add(struct dom *d, const json_t *disk, const json_t *size, int f
 static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool add, struct err *err)
 {
 	static const char *const uses[] = { "check", "incoming", "use" };
-	json_t *size = NULL;
+	const char *vdev = config_str(disk, "vdev", "");
+	json_t *size = NULL, *req = json_pack("{s:s, s:O, s:i, s:s}", "op", "open", "disk", disk, "domid", d->domid, "for", uses[use]);
 	int fd = -1, rc;
 	char kind[32];
 
-	rc = helper_call("haven-storage", json_pack("{s:s, s:O, s:i, s:s}", "op", "open", "disk", disk, "domid", d->domid, "for",
-						    uses[use]), &size, &fd, err);
+	if (use == DISK_INCOMING)              /* it waits until the copy is activated */
+		rc = helper_keep(d, vdev, "haven-storage", req, &size, err);
+	else
+		rc = helper_kept_call(d, vdev, "haven-storage", req, &size, &fd, err);
 	if (!rc && add)
 		rc = disk_add(d, disk, size, fd, 0, err);
 	else if (!rc && use == DISK_USE) {
-		snprintf(kind, sizeof kind, "disk:%s", config_str(disk, "vdev", ""));
+		snprintf(kind, sizeof kind, "disk:%s", vdev);
 		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kind), &fd, 1, NULL, NULL, NULL, 10000, err);
 	}
 	if (fd >= 0)
@@ -363,15 +336,19 @@ static void supervise_again(void *data)
 
 /* --- network ------------------------------------------------------------------------------------------------------------ */
 
+/*
+ * An incoming copy's tap is made and joined with everything else, but stays down: the bridge keeps a port that is down disabled, so
+ * that nothing passes before the switch.  It goes with the copy's process.
+ */
 static int vif_open(struct dom *d, json_t *vif, unsigned devid, bool add, struct err *err)
 {
 	char kind[16];
 	json_t *req;
-	int fd = -1, rc = 0;
+	int fd = -1, rc;
 
-	if (!add || !d->incoming)
-		rc = helper_call("haven-network", json_pack("{s:s, s:i, s:i, s:I, s:O}", "op", "tap", "domid", d->domid, "devid", (int)devid,
-							    "uid", (json_int_t)(HVD_FIRST_UID + d->domid), "vif", vif), NULL, &fd, err);
+	rc = helper_call("haven-network", json_pack("{s:s, s:i, s:i, s:I, s:O, s:b}", "op", "tap", "domid", d->domid, "devid", (int)devid,
+						    "uid", (json_int_t)(HVD_FIRST_UID + d->domid), "vif", vif, "up", !d->incoming),
+			 NULL, &fd, err);
 	if (!rc && add) {
 		req = json_pack("{s:s, s:i, s:s, s:I, s:s}", "op", "add-vif", "devid", (int)devid, "mac", config_str(vif, "mac", ""),
 				"mtu", (json_int_t)config_int(vif, "mtu", 1500), "bridge", config_str(vif, "bridge", ""));
@@ -391,13 +368,45 @@ int vifs_open(struct dom *d, bool add, struct err *err)
 	size_t i;
 	int rc = 0;
 
-	json_array_foreach(json_object_get(d->config, "vif"), i, v) {
-		if (!rc && add && d->incoming)
-			rc = helper_call("haven-network", json_pack("{s:s, s:O}", "op", "check", "vif", v), NULL, NULL, err);
+	json_array_foreach(json_object_get(d->config, "vif"), i, v)
 		if (!rc)
 			rc = vif_open(d, v, vif_number(v, i), add, err);
-	}
 	return rc;
+}
+
+/* One request to the kernel, which asks no protocol of its socket: nothing is started for it in the pause. */
+static int link_up(int sock, const char *ifname)
+{
+	struct ifreq ifr = { 0 };
+
+	snprintf(ifr.ifr_name, sizeof ifr.ifr_name, "%s", ifname);
+	if (ioctl(sock, SIOCGIFFLAGS, &ifr) < 0)
+		return -errno;
+	ifr.ifr_flags |= IFF_UP;
+	return ioctl(sock, SIOCSIFFLAGS, &ifr) < 0 ? -errno : 0;
+}
+
+/* After GO nothing goes back, so that a guest whose tap somebody took away runs without it. */
+void vifs_up(struct dom *d)
+{
+	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	json_t *v;
+	size_t i;
+
+	json_array_foreach(json_object_get(d->config, "vif"), i, v) {
+		char ours[IFNAMSIZ];
+		const char *ifname = ours;
+		int rc;
+
+		snprintf(ours, sizeof ours, "vif%u.%u", d->domid, vif_number(v, i));
+		ifname = config_str(v, "vifname", ours);
+		rc = sock < 0 ? -errno : link_up(sock, ifname);
+		if (rc)
+			log_err("domain %s (%u): %s cannot be set up: %s; the guest has no network: ip link set %s up", d->name, d->domid,
+				ifname, strerror(-rc), ifname);
+	}
+	if (sock >= 0)
+		close(sock);
 }
 
 /* --- of a domain that runs ----------------------------------------------------------------------------------------------- */
@@ -496,9 +505,9 @@ int device_vif_detach(struct dom *d, unsigned devid, bool force, struct err *err
 void devices_close(struct dom *d)
 {
 	struct err err = { 0 };
-
 	struct pollfd gone = { .fd = d->disk_pidfd, .events = POLLIN };
 
+	helpers_end(d);
 	if (d->has_iscsi && d->disk_pidfd >= 0 && poll(&gone, 1, 0) == 0 && disk_call(d, json_pack("{s:s}", "op", "shutdown"), NULL, 10000, &err) &&
 	    poll(&gone, 1, 1000) == 0)
 		log_warn("domain %s (%u): hv-disk: %s", d->name, d->domid, err.text);

@@ -235,8 +235,7 @@ void op_incoming(struct msg_call *c, void *arg)
 }
 
 /*
- * hv-domain has loaded the state: the store's part goes to xenstored, channels and taps are connected, then the copy is
- * ready.  The worker waits in its state-load for "store-done".
+ * hv-domain has loaded the state: the store's part goes to xenstored, channels are connected, then the copy is ready.  The worker waits in its state-load for "store-done".
  */
 static int store_import(struct dom *d, const int *fds, int nfds, struct err *err)
 {
@@ -267,11 +266,7 @@ static int store_arrived_steps(struct job *j)
 		close(fds[i]);
 	if (!rc)
 		rc = store_channels(d, err);
-	if (!rc)
-		rc = console_attach(d, err);
-	if (!rc && d->incoming)                /* a restored domain has them from the start */
-		rc = vifs_open(d, false, err);
-	return rc;
+	return rc ? rc : console_attach(d, err);
 }
 
 static void store_arrived_work(struct job *j)
@@ -360,9 +355,12 @@ static void activate_work(struct job *j)
 	}
 	j->rc = disks_activate(d, true, &j->err);
 	if (!j->rc)
+		vifs_up(d);
+	if (!j->rc)
 		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL, NULL,
 				   20000, &j->err);
 	clock_gettime(CLOCK_MONOTONIC, &now);
+	helpers_end(d);
 	if (!j->rc)
 		change_cpu_apply(d);
 	if (!j->rc)

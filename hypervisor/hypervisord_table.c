@@ -168,6 +168,7 @@ void dom_remove(struct dom *d)
 		if (!dom_path(path, sizeof path, d->domid, suffixes[i]))
 			unlink(path);
 	child_unwatch(d);
+	helpers_end(d);
 	if (d->pidfd >= 0)
 		close(d->pidfd);
 	if (d->disk_pidfd >= 0)

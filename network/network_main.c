@@ -7,9 +7,11 @@
  * May do: make or remove a tap called as the request says, give it its MTU, join it to a bridge, set it up.
  *
  * Requests:
- *   {"op":"tap","domid":3,"devid":0,"uid":200003,"vif":{"mac":"00:16:3e:…","bridge":"xenbr0","mtu":1500}}    {"ok":true,"ifname":"vif3.0"} + the tap
+ *   {"op":"tap","domid":3,"devid":0,"uid":200003,"vif":{"mac":"00:16:3e:…","bridge":"xenbr0","mtu":1500},
+ *      "up":true}                                                                          {"ok":true,"ifname":"vif3.0"} + the tap
  *   {"op":"check","vif":{…}}                                                              {"ok":true}
  *   {"op":"remove","domid":3,"devid":0,"vif":{…}}                                         {"ok":true}
+ * "up": false leaves the tap down, joined but passing nothing: an incoming copy's, which is set up when the copy is activated.
  * A tap is not persistent: it goes with the last descriptor, so `remove` is for one that outlived its process's tidy end.
  */
 #include "config.h"
@@ -61,12 +63,13 @@ static int request_ifname(struct request *q, struct err *err)
 static int op_tap(struct request *q, int *ret_fd, struct err *err)
 {
 	json_int_t uid = json_integer_value(json_object_get(q->json, "uid"));
+	bool up = !json_is_false(json_object_get(q->json, "up"));
 	int rc = request_ifname(q, err);
 
 	if (rc == 0)
 		rc = tap_create(q->ifname, (unsigned)uid, ret_fd, err);
 	if (rc == 0) {
-		rc = tap_join(q->ifname, q->bridge, q->mtu, err);
+		rc = tap_join(q->ifname, q->bridge, q->mtu, up, err);
 		if (rc < 0) {
 			close(*ret_fd);
 			*ret_fd = -1;

@@ -105,7 +105,7 @@ static void link_no_ipv6(struct nl_sock *s, struct rtnl_link *l)
 	rtnl_link_put(want);
 }
 
-static int link_change(struct nl_sock *s, struct rtnl_link *l, int master, unsigned mtu, struct err *err)
+static int link_change(struct nl_sock *s, struct rtnl_link *l, int master, unsigned mtu, bool up, struct err *err)
 {
 	struct rtnl_link *want = rtnl_link_alloc();
 	struct nl_addr *mac = NULL;
@@ -115,15 +115,17 @@ static int link_change(struct nl_sock *s, struct rtnl_link *l, int master, unsig
 		rtnl_link_set_addr(want, mac);
 		rtnl_link_set_mtu(want, mtu);
 		rtnl_link_set_master(want, master);
-		rtnl_link_set_flags(want, IFF_UP);
+		if (up)
+			rtnl_link_set_flags(want, IFF_UP);
 		r = rtnl_link_change(s, l, want, 0);
 	}
 	nl_addr_put(mac);
 	rtnl_link_put(want);
-	return r < 0 ? err_set(err, -EIO, "%s: cannot be joined to its bridge and set up: %s", rtnl_link_get_name(l), nl_geterror(r)) : 0;
+	return r < 0 ? err_set(err, -EIO, "%s: cannot be joined to its bridge%s: %s", rtnl_link_get_name(l),
+			       up ? " and set up" : "", nl_geterror(r)) : 0;
 }
 
-int tap_join(const char *ifname, const char *bridge, unsigned mtu, struct err *err)
+int tap_join(const char *ifname, const char *bridge, unsigned mtu, bool up, struct err *err)
 {
 	struct rtnl_link *b = NULL, *l = NULL;
 	struct nl_sock *s = route_open(err);
@@ -133,7 +135,7 @@ int tap_join(const char *ifname, const char *bridge, unsigned mtu, struct err *e
 		l = link_get(s, ifname);
 		if (l)
 			link_no_ipv6(s, l);
-		rc = l ? link_change(s, l, rtnl_link_get_ifindex(b), mtu, err)
+		rc = l ? link_change(s, l, rtnl_link_get_ifindex(b), mtu, up, err)
 		       : err_set(err, -ENODEV, "%s: the tap vanished while it was set up", ifname);
 	}
 	rtnl_link_put(l);

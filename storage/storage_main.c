@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * haven-storage - exec'd by hypervisord as root: one request on descriptor 0, one reply, exit (docs/specs/messages.md).
+ * haven-storage - exec'd by hypervisord as root: one request on descriptor 0, one reply, exit (docs/specs/messages.md).  A request
+ * with "wait": true keeps it for one more: what a move needs in its pause is asked of a process that is there.
  *
  * Holds: root's right to open the node's disks, for as long as one request takes.
  * Hears: one JSON packet from hypervisord.
@@ -11,6 +12,7 @@
  */
 #include "config.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -54,26 +56,44 @@ static int op_open(const json_t *q, enum disk_purpose *ret_purpose, struct disk_
 	return rc < 0 ? err_prefix(err, "disk %s", field(disk, "vdev")) : 0;
 }
 
-int main(void)
+/* Reply and descriptor go out.  0, or a negative error that was told. */
+static int serve(const json_t *request)
 {
 	struct disk_local disk = { .fd = -1 };
 	enum disk_purpose purpose = DISK_CHECK;
 	struct err err = { 0 };
-	json_t *request = NULL, *reply;
-	int rc;
+	json_t *reply;
+	int rc, r;
 
-	if (msg_recv(0, &request, NULL, NULL) <= 0) {
-		fprintf(stderr, "haven-storage: is started by hypervisord, with its request on descriptor 0\n");
-		return 2;
-	}
 	rc = strcmp(field(request, "op"), "open") ? err_set(&err, -ENOSYS, "haven-storage: unknown op")
 						  : op_open(request, &purpose, &disk, &err);
 	if (rc < 0)
 		reply = json_pack("{s:b,s:s,s:s}", "ok", 0, "code", err_name(rc), "error", err.text);
 	else
 		reply = json_pack("{s:b,s:I,s:i}", "ok", 1, "sectors", (json_int_t)disk.sectors, "sector_size", (int)disk.sector_size);
-	rc = msg_send(0, reply, &disk.fd, purpose == DISK_USE && disk.fd >= 0 ? 1 : 0);
+	r = msg_send(0, reply, &disk.fd, purpose == DISK_USE && disk.fd >= 0 ? 1 : 0);
+	if (disk.fd >= 0)
+		close(disk.fd);
 	json_decref(reply);
-	json_decref(request);
+	return rc < 0 ? rc : r;
+}
+
+int main(void)
+{
+	json_t *request = NULL;
+	int rc = 0;
+
+	if (msg_recv(0, &request, NULL, NULL) <= 0) {
+		fprintf(stderr, "haven-storage: is started by hypervisord, with its request on descriptor 0\n");
+		return 2;
+	}
+	while (request) {
+		bool wait = json_is_true(json_object_get(request, "wait"));
+		rc = serve(request);
+		json_decref(request);
+		request = NULL;
+		if (wait && rc == 0)
+			msg_recv(0, &request, NULL, NULL);
+	}
 	return rc < 0 ? 1 : 0;
 }
