@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -68,7 +67,6 @@ struct source {
 	bool only_ask, handed, go_sent;
 	json_int_t domid, attempt;
 	json_t *config, *features, *problems;
-	uint8_t *ram;
 	int ram_fd;
 	uint64_t frames, ram_pages;
 	uint64_t *todo, *snap;           /* bitmaps of `words` words: what this round sends, what the log gave last */
@@ -236,7 +234,7 @@ static int channel_call(struct source *s, const char *op, json_t **ret_reply, in
 	return rc < 0 ? rc : channel_answer(s, op, ret_reply, ret_fd, timeout_ms, err);
 }
 
-static int map_memory(struct source *s, struct err *err)
+static int measure_memory(struct source *s, struct err *err)
 {
 	json_t *info = NULL;
 	json_int_t ram, special;
@@ -256,11 +254,6 @@ static int map_memory(struct source *s, struct err *err)
 	s->words = (s->frames + 63) / 64;
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || size < 0 || (uint64_t)size < s->frames * STREAM_PAGE)
 		return err_set(err, -EPROTO, "hypervisord: migrate-open: the memory is not sealed, or too small");
-	s->ram = mmap(NULL, s->frames * STREAM_PAGE, PROT_READ, MAP_SHARED, s->ram_fd, 0);
-	if (s->ram == MAP_FAILED) {
-		s->ram = NULL;
-		return err_set(err, -errno, "cannot map the guest's memory: %s", strerror(errno));
-	}
 	s->todo = calloc(s->words, 8);
 	s->snap = calloc(s->words, 8);
 	return s->todo && s->snap ? 0 : err_set(err, -ENOMEM, "out of memory");
@@ -376,7 +369,7 @@ static int add_sender(struct source *s, struct tls_link *l, struct err *err)
 	n->s = s;
 	n->link = l;
 	n->main = s->links == 0;
-	if (page_source_init(&n->pages, s->ram, s->frames, s->accept.token, write_link, l) < 0)
+	if (page_source_init(&n->pages, NULL, s->ram_fd, s->frames, s->accept.token, write_link, l) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	s->links++;
 	return 0;
@@ -484,7 +477,7 @@ static int meet(struct source *s, struct err *err)
 	if (rc == 0 && !s->only_ask)
 		rc = open_domain(s, err);
 	if (rc == 0 && !s->only_ask)
-		rc = map_memory(s, err);
+		rc = measure_memory(s, err);
 	if (rc == 0)
 		rc = send_hello(s, err);
 	if (rc == 0)
@@ -592,8 +585,12 @@ static int send_word(struct sender *n, uint64_t base, uint64_t bits)
 	int count = __builtin_popcountll(bits), rc = 0;
 
 	while (bits && rc == 0) {
-		rc = page_source_frame(&n->pages, base + (uint64_t)__builtin_ctzll(bits));
-		bits &= bits - 1;
+		unsigned first = (unsigned)__builtin_ctzll(bits);
+		uint64_t rest = ~(bits >> first);
+		unsigned run = rest ? (unsigned)__builtin_ctzll(rest) : 64;
+
+		rc = page_source_frames(&n->pages, base + first, run);
+		bits &= first + run < 64 ? ~0ull << (first + run) : 0;
 	}
 	atomic_fetch_add(&n->s->done_pages, (uint64_t)count);
 	atomic_fetch_add(&n->s->done_bytes, n->pages.bytes - bytes);
@@ -1014,8 +1011,6 @@ static void source_end(struct source *s)
 		if (i > 0)
 			link_close(&s->sender[i].own, s->go_sent);
 	}
-	if (s->ram)
-		munmap(s->ram, s->frames * STREAM_PAGE);
 	if (s->ram_fd >= 0)
 		close(s->ram_fd);
 	free(s->todo);

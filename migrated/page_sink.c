@@ -3,9 +3,12 @@
 #include "migrated/page_sink.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <openssl/crypto.h>
+
+#define BOUNCE_PAGES 64u             /* 256 KiB: what is read, digested and written stays in the cache meanwhile */
 
 int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd, const uint8_t token[STREAM_TOKEN_BYTES])
 {
@@ -13,12 +16,19 @@ int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_f
 	s->frames = frames;
 	s->ram_fd = ram_fd;
 	atomic_init(&s->pages, 0);
-	return stream_digest_init(&s->digest, token);
+	s->digest.ctx = NULL;
+	s->bounce = aligned_alloc(STREAM_PAGE, BOUNCE_PAGES * STREAM_PAGE);
+	if (s->bounce && stream_digest_init(&s->digest, token) == 0)
+		return 0;
+	page_sink_free(s);
+	return -ENOMEM;
 }
 
 void page_sink_free(struct page_sink *s)
 {
 	stream_digest_free(&s->digest);
+	free(s->bounce);
+	s->bounce = NULL;
 }
 
 static int digest_header(struct page_sink *s, const struct stream_header *hdr)
@@ -34,6 +44,43 @@ static int read_and_digest(struct page_sink *s, void *dst, size_t n, stream_read
 	int rc = read(arg, dst, n);
 
 	return rc < 0 ? rc : stream_digest_add(&s->digest, dst, n);
+}
+
+static int write_pages(const struct page_sink *s, uint64_t first, size_t n)
+{
+	off_t at = (off_t)(first * STREAM_PAGE);
+	size_t done = 0;
+
+	while (done < n) {
+		ssize_t r = pwrite(s->ram_fd, s->bounce + done, n - done, at + (off_t)done);
+
+		if (r == 0 || (r < 0 && errno != EINTR))
+			return r < 0 ? -errno : -EIO;
+		done += r > 0 ? (size_t)r : 0;
+	}
+	return 0;
+}
+
+/*
+ * Written to the memfd rather than through its mapping: a fresh page then costs neither a fault nor being cleared first, which is
+ * more than the copy takes.
+ */
+static int take_run(struct page_sink *s, uint64_t first, uint32_t run, stream_read_fn read, void *arg)
+{
+	int rc = 0;
+
+	if (s->ram_fd < 0)
+		return read_and_digest(s, s->ram + first * STREAM_PAGE, (size_t)run * STREAM_PAGE, read, arg);
+	while (run > 0 && rc == 0) {
+		uint32_t n = run < BOUNCE_PAGES ? run : BOUNCE_PAGES;
+
+		rc = read_and_digest(s, s->bounce, (size_t)n * STREAM_PAGE, read, arg);
+		if (rc == 0)
+			rc = write_pages(s, first, (size_t)n * STREAM_PAGE);
+		first += n;
+		run -= n;
+	}
+	return rc;
 }
 
 /* Neighbouring frames are neighbours in memory too: each stretch is one read. */
@@ -52,7 +99,7 @@ static int take_pages(struct page_sink *s, const struct stream_header *hdr, stre
 	for (uint32_t i = 0; rc == 0 && i < count; i += run) {
 		for (run = 1; i + run < count && frame[i + run] == frame[i] + run; run++)
 			;
-		rc = read_and_digest(s, s->ram + frame[i] * STREAM_PAGE, (size_t)run * STREAM_PAGE, read, arg);
+		rc = take_run(s, frame[i], run, read, arg);
 	}
 	if (rc == 0)
 		atomic_fetch_add_explicit(&s->pages, count, memory_order_relaxed);

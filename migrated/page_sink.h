@@ -12,7 +12,8 @@
 struct page_sink {
 	uint8_t *ram;                 /* frames * 4096 octets, borrowed */
 	uint64_t frames;
-	int ram_fd;                   /* the memfd behind ram, to find its holes; -1: plain memory */
+	int ram_fd;                   /* the memfd behind ram, to write to and to find its holes; -1: plain memory */
+	uint8_t *bounce;              /* BOUNCE_PAGES, between TLS and the memfd */
 	struct stream_digest digest;
 	_Atomic uint64_t pages;       /* written so far; read by the heartbeat */
 	uint8_t table[8 + 16 * STREAM_ZEROS_MAX];

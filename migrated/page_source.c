@@ -5,18 +5,22 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define HEAD_ROOM (STREAM_HEADER_BYTES + 8 + 8 * PAGE_BATCH)
+#define HEAD_ROOM STREAM_PAGE        /* header and table end where the pages, aligned, begin */
 
-int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames, const uint8_t token[STREAM_TOKEN_BYTES],
+_Static_assert(HEAD_ROOM >= STREAM_HEADER_BYTES + 8 + 8 * PAGE_BATCH, "a record's table fits before its pages");
+
+int page_source_init(struct page_source *s, const uint8_t *ram, int ram_fd, uint64_t frames, const uint8_t token[STREAM_TOKEN_BYTES],
 		     stream_write_fn write, void *write_arg)
 {
 	memset(s, 0, sizeof(*s));
 	s->ram = ram;
+	s->ram_fd = ram_fd;
 	s->frames = frames;
 	s->write = write;
 	s->write_arg = write_arg;
-	s->batch = calloc(1, HEAD_ROOM + PAGE_BATCH * STREAM_PAGE);
+	s->batch = aligned_alloc(STREAM_PAGE, HEAD_ROOM + PAGE_BATCH * STREAM_PAGE);
 	if (!s->batch || stream_digest_init(&s->digest, token) < 0) {
 		page_source_free(s);
 		return -ENOMEM;
@@ -122,17 +126,61 @@ static bool page_is_zero(const uint8_t *p)
 	return true;
 }
 
-int page_source_frame(struct page_source *s, uint64_t frame)
+static int fetch(const struct page_source *s, uint8_t *to, uint64_t first, uint64_t count)
 {
-	uint8_t *copy = s->batch + HEAD_ROOM + s->pages * STREAM_PAGE;
+	size_t want = count * STREAM_PAGE, have = 0;
+	off_t at = (off_t)(first * STREAM_PAGE);
+	ssize_t r;
 
-	if (frame >= s->frames)
+	if (s->ram) {
+		memcpy(to, s->ram + at, want);
+		return 0;
+	}
+	while (have < want) {
+		r = pread(s->ram_fd, to + have, want - have, at + (off_t)have);
+		if (r == 0 || (r < 0 && errno != EINTR))
+			return r < 0 ? -errno : -EIO;
+		have += r > 0 ? (size_t)r : 0;
+	}
+	return 0;
+}
+
+/* What was fetched behind the batch's pages: zero pages go as runs, and the others close the gaps. */
+static int keep_pages(struct page_source *s, uint64_t first, uint64_t count)
+{
+	const uint8_t *from = s->batch + HEAD_ROOM + s->pages * STREAM_PAGE;
+	int rc = 0;
+
+	for (uint64_t i = 0; i < count && rc == 0; i++, from += STREAM_PAGE) {
+		uint8_t *to = s->batch + HEAD_ROOM + s->pages * STREAM_PAGE;
+
+		if (page_is_zero(from)) {
+			rc = page_source_zeros(s, first + i, 1);
+			continue;
+		}
+		if (to != from)
+			memcpy(to, from, STREAM_PAGE);
+		s->frame[s->pages++] = first + i;
+	}
+	return rc == 0 && s->pages == PAGE_BATCH ? flush_pages(s) : rc;
+}
+
+int page_source_frames(struct page_source *s, uint64_t first, uint64_t count)
+{
+	int rc = 0;
+
+	if (first >= s->frames || count > s->frames - first)
 		return -ERANGE;
-	memcpy(copy, s->ram + frame * STREAM_PAGE, STREAM_PAGE);
-	if (page_is_zero(copy))
-		return page_source_zeros(s, frame, 1);
-	s->frame[s->pages++] = frame;
-	return s->pages == PAGE_BATCH ? flush_pages(s) : 0;
+	while (count > 0 && rc == 0) {
+		uint64_t room = PAGE_BATCH - s->pages, n = count < room ? count : room;
+
+		rc = fetch(s, s->batch + HEAD_ROOM + s->pages * STREAM_PAGE, first, n);
+		if (rc == 0)
+			rc = keep_pages(s, first, n);
+		first += n;
+		count -= n;
+	}
+	return rc;
 }
 
 int page_source_flush(struct page_source *s)

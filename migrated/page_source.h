@@ -16,12 +16,13 @@
 typedef int (*stream_write_fn)(void *arg, const void *p, size_t n);
 
 struct page_source {
-	const uint8_t *ram;              /* frames * 4096 octets, borrowed */
+	const uint8_t *ram;              /* frames * 4096 octets, borrowed; NULL: ram_fd is read */
+	int ram_fd;
 	uint64_t frames;
 	struct stream_digest digest;
 	stream_write_fn write;
 	void *write_arg;
-	uint8_t *batch;                  /* head room, then PAGE_BATCH pages */
+	uint8_t *batch;                  /* head room of a page, then PAGE_BATCH pages */
 	uint64_t frame[PAGE_BATCH];
 	uint32_t pages;
 	struct stream_run run[STREAM_ZEROS_MAX];
@@ -29,12 +30,15 @@ struct page_source {
 	uint64_t bytes, sent_pages, zero_pages;   /* totals */
 };
 
-/* token: the digest's key.  0 or -ENOMEM. */
-int page_source_init(struct page_source *s, const uint8_t *ram, uint64_t frames, const uint8_t token[STREAM_TOKEN_BYTES],
+/*
+ * The pages are in ram, or, where that is NULL, in the file ram_fd (borrowed): read, not mapped, since a page costs less to copy in
+ * the kernel than to map.  token: the digest's key.  0 or -ENOMEM.
+ */
+int page_source_init(struct page_source *s, const uint8_t *ram, int ram_fd, uint64_t frames, const uint8_t token[STREAM_TOKEN_BYTES],
 		     stream_write_fn write, void *write_arg);
 void page_source_free(struct page_source *s);       /* idempotent after init or zeroing */
-/* One frame as it is now; sends when a batch is full.  0 or the writer's error. */
-int page_source_frame(struct page_source *s, uint64_t frame);
+/* A run of frames as they are now; sends when a batch is full.  0 or the writer's error. */
+int page_source_frames(struct page_source *s, uint64_t first, uint64_t count);
 /* A stretch that is known to be zero (a hole), without looking at it. */
 int page_source_zeros(struct page_source *s, uint64_t first, uint64_t count);
 /* Sends what is gathered. */

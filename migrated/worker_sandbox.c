@@ -16,8 +16,8 @@ struct rule { int nr; const char *why; };
 static const struct rule both_stages[] = {
 	{ SCMP_SYS(memfd_create), "the state's memfd" },
 	{ SCMP_SYS(ftruncate), "the same" },
-	{ SCMP_SYS(pread64), "bitmaps and state from memfds" },
-	{ SCMP_SYS(pwrite64), "the state's memfd" },
+	{ SCMP_SYS(pread64), "bitmaps, state and guest memory from memfds" },
+	{ SCMP_SYS(pwrite64), "the memfds of the state and of the guest's memory" },
 	{ SCMP_SYS(set_robust_list), "threads of further connections" },
 	{ SCMP_SYS(setsockopt), "options of a further connection" },
 	{ SCMP_SYS(getpeername), "OpenSSL looks at its socket" },

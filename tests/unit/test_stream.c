@@ -46,21 +46,29 @@ static uint8_t *pattern(void)
 	return ram;
 }
 
-/* All frames as one stream with ROUND_END, STATE and END. */
-static void make_stream(struct buf *b, const uint8_t *ram)
+/* All frames, some by themselves and the others as one run, as one stream with ROUND_END, STATE and END. */
+static void make_stream_of(struct buf *b, const uint8_t *ram, int fd)
 {
 	struct page_source *s = calloc(1, sizeof(*s));
 
 	buf_init(b, 16 << 20);
-	assert_int_equal(page_source_init(s, ram, FRAMES, token, write_buf, b), 0);
-	for (unsigned f = 0; f < FRAMES; f++)
-		assert_int_equal(page_source_frame(s, f), 0);
+	assert_int_equal(page_source_init(s, ram, fd, FRAMES, token, write_buf, b), 0);
+	for (unsigned f = 0; f < 5; f++)
+		assert_int_equal(page_source_frames(s, f, 1), 0);
+	assert_int_equal(page_source_frames(s, 5, FRAMES - 5), 0);
+	assert_int_equal(page_source_frames(s, FRAMES - 1, 2), -ERANGE);
+	assert_int_equal(page_source_frames(s, FRAMES, 1), -ERANGE);
 	assert_int_equal(page_source_round_end(s, 0), 0);
 	assert_int_equal(page_source_state(s, "state", 5), 0);
 	assert_int_equal(page_source_end(s), 0);
 	assert_int_equal(s->sent_pages + s->zero_pages, FRAMES);
 	page_source_free(s);
 	free(s);
+}
+
+static void make_stream(struct buf *b, const uint8_t *ram)
+{
+	make_stream_of(b, ram, -1);
 }
 
 /* Takes a stream into ram: 0 when its END verified. */
@@ -94,6 +102,23 @@ static int take_stream(const void *p, size_t n, uint8_t *ram, int fd)
 	page_sink_free(s);
 	free(s);
 	return rc;
+}
+
+static void test_file_is_read_as_memory_is(void **state)
+{
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+	uint8_t *ram = pattern();
+	struct buf a, b;
+
+	assert_int_equal(write(fd, ram, FRAMES * STREAM_PAGE), FRAMES * STREAM_PAGE);
+	make_stream_of(&a, ram, -1);
+	make_stream_of(&b, NULL, fd);
+	assert_int_equal(a.len, b.len);
+	assert_memory_equal(a.data, b.data, a.len);
+	buf_free(&a);
+	buf_free(&b);
+	free(ram);
+	close(fd);
 }
 
 static void test_memory_arrives_as_it_was(void **state)
@@ -265,6 +290,7 @@ static void test_small_records_round_trip(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_file_is_read_as_memory_is),
 		cmocka_unit_test(test_memory_arrives_as_it_was),
 		cmocka_unit_test(test_zeros_leave_holes_alone),
 		cmocka_unit_test(test_every_truncation_is_refused),
