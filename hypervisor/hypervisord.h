@@ -250,6 +250,8 @@ int started_write(const char *uuid);
 int started_read(const char *uuid, uint64_t *ret);          /* 0 and *ret (0: never), or -errno */
 /* The attempt whose copy ran here: the cluster's, or of two plain hosts; kept apart, since the two count differently. */
 int ran_write(const struct dom *d, uint64_t attempt);
+/* What ran_write will say lies on disk beside it already, unsaid: before the pause, so that saying it costs one commit. */
+int ran_prepare(const struct dom *d, uint64_t attempt);
 int ran_read(const struct dom *d, uint64_t *ret);
 int activated_read(const char *uuid, uint64_t *ret, bool *ret_known);
 

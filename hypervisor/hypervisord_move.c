@@ -13,6 +13,16 @@
 #include "lib/conf.h"
 #include "lib/log.h"
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static double ms(uint64_t ns) { return (double)ns / 1e6; }
+
 /* --- source ------------------------------------------------------------------------------------------------------------ */
 
 static void migrate_open_work(struct job *j)
@@ -170,6 +180,8 @@ static int incoming_steps(struct job *j)
 	if (!rc)
 		rc = dom_record_write(d);
 	if (!rc)
+		rc = ran_prepare(d, d->attempt);
+	if (!rc)
 		change_limit_apply(d);
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:I}", "op", "incoming-open", "attempt", (json_int_t)d->attempt), NULL, 0, &j->reply,
@@ -252,6 +264,7 @@ static int store_arrived_steps(struct job *j)
 	struct dom *d = arrived_dom(j);
 	int fds[MSG_MAX_FDS], nfds = 0, rc;
 	struct err *err = &j->err;
+	uint64_t begin = now_ns(), stored;
 
 	rc = child_call(d, json_pack("{s:s}", "op", "store-take"), NULL, 0, NULL, fds, &nfds, 10000, err);
 	if (rc)
@@ -266,7 +279,12 @@ static int store_arrived_steps(struct job *j)
 		close(fds[i]);
 	if (!rc)
 		rc = store_channels(d, err);
-	return rc ? rc : console_attach(d, err);
+	stored = now_ns();
+	if (!rc)
+		rc = console_attach(d, err);
+	if (!rc)
+		hvd_log("domain %s (%u): connected: store %.1f, console %.1f ms", d->name, d->domid, ms(stored - begin), ms(now_ns() - stored));
+	return rc;
 }
 
 static void store_arrived_work(struct job *j)
@@ -329,7 +347,7 @@ static void activate_work(struct job *j)
 	uint64_t attempt = (uint64_t)j->number;
 	uint64_t done = 0;
 	json_t *status = NULL;
-	struct timespec now;
+	uint64_t begin = now_ns(), checked, recorded, opened, runs;
 
 	j->rc = child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, &j->err);
 	if (!j->rc && !strcmp(config_str(status, "copy", ""), "running") && ran_read(d, &done) == 0 && done == attempt) {
@@ -348,23 +366,28 @@ static void activate_work(struct job *j)
 				   NULL, 10000, &j->err);
 	if (j->rc)
 		return;
+	checked = now_ns();
 	j->rc = ran_write(d, attempt);
 	if (j->rc) {
 		job_fail(j, j->rc, "activate: cannot record it on disk: %s", strerror(-j->rc));
 		return;
 	}
+	recorded = now_ns();
 	j->rc = disks_activate(d, true, &j->err);
 	if (!j->rc)
 		vifs_up(d);
+	opened = now_ns();
 	if (!j->rc)
 		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL, NULL,
 				   20000, &j->err);
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	runs = now_ns();
 	helpers_end(d);
-	if (!j->rc)
-		change_cpu_apply(d);
-	if (!j->rc)
-		j->reply = json_pack("{s:I}", "run_ns", (json_int_t)now.tv_sec * 1000000000 + now.tv_nsec);
+	if (j->rc)
+		return;
+	change_cpu_apply(d);
+	j->reply = json_pack("{s:I}", "run_ns", (json_int_t)runs);
+	hvd_log("domain %s (%u): activated, attempt %llu: asked %.1f, recorded %.1f, disks and taps %.1f, running %.1f ms", d->name, d->domid,
+		(unsigned long long)attempt, ms(checked - begin), ms(recorded - checked), ms(opened - recorded), ms(runs - opened));
 }
 
 static void activate_done(struct job *j)
@@ -375,7 +398,6 @@ static void activate_done(struct job *j)
 		return;
 	d->incoming = false;
 	dom_record_write(d);
-	hvd_log("domain %s (%u): activated, attempt %llu", d->name, d->domid, (unsigned long long)d->attempt);
 }
 
 void op_activate(struct msg_call *c, void *h)

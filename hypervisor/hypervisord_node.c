@@ -180,14 +180,52 @@ int activated_write(const char *uuid, uint64_t attempt)
 	return number_write("activated", uuid, attempt);
 }
 
+static const char *ran_folder(const struct dom *d) { return d->claim ? "activated" : "started"; }
+
+static int number_next_path(char *buf, size_t n, const char *folder, const char *uuid)
+{
+	int rc = number_path(buf, n, folder, uuid);
+
+	return rc ? rc : strlen(buf) + 6 > n ? -ENAMETOOLONG : (strcat(buf, ".next"), 0);
+}
+
+int ran_prepare(const struct dom *d, uint64_t attempt)
+{
+	char path[512], text[32];
+	int rc = path_join(path, sizeof path, path_state(), "%s", ran_folder(d));
+
+	if (!rc)
+		rc = path_mkdirs(path, 0700);
+	if (!rc)
+		rc = number_next_path(path, sizeof path, ran_folder(d), d->uuid);
+	snprintf(text, sizeof text, "%llu\n", (unsigned long long)attempt);
+	return rc ? rc : atomic_file_write(path, text, strlen(text), 0600);
+}
+
+/* Is the prepared file there, and of this attempt? */
+static bool next_is(const char *path, uint64_t attempt)
+{
+	char *text = NULL;
+	size_t n;
+	bool is = atomic_file_read(path, 64, &text, &n) == 0 && strtoull(text, NULL, 10) == attempt;
+
+	free(text);
+	return is;
+}
+
 int ran_write(const struct dom *d, uint64_t attempt)
 {
-	return number_write(d->claim ? "activated" : "started", d->uuid, attempt);
+	char next[512], path[512];
+
+	if (number_path(path, sizeof path, ran_folder(d), d->uuid) == 0 && number_next_path(next, sizeof next, ran_folder(d), d->uuid) == 0 &&
+	    next_is(next, attempt) && atomic_file_commit(next, path) == 0)
+		return 0;
+	return number_write(ran_folder(d), d->uuid, attempt);
 }
 
 int ran_read(const struct dom *d, uint64_t *ret)
 {
-	return number_read(d->claim ? "activated" : "started", d->uuid, ret);
+	return number_read(ran_folder(d), d->uuid, ret);
 }
 
 /* The clock makes it new even where the folder was lost. */

@@ -74,6 +74,11 @@ int atomic_file_write(const char *path, const void *data, size_t n, unsigned mod
 	return sync_folder_of(path);
 }
 
+int atomic_file_commit(const char *prepared, const char *path)
+{
+	return rename(prepared, path) < 0 ? -errno : sync_folder_of(path);
+}
+
 int atomic_file_read(const char *path, size_t max, char **ret, size_t *ret_n)
 {
 	size_t cap = 4096, n = 0;

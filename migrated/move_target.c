@@ -759,20 +759,33 @@ static int target_prepare(struct target *t, struct err *err)
 	return rc;
 }
 
-static int target_take(struct target *t, bool *ret_go, struct err *err)
+/* What of the pause was spent here: told in the log. */
+struct target_times { uint64_t data_ns, loaded_ns, go_ns, end_ns; };
+
+static int target_take(struct target *t, struct target_times *times, bool *ret_go, struct err *err)
 {
-	uint64_t go_ns;
 	int rc = receive_data(t, err);
 
+	times->data_ns = link_now_ns();
 	if (rc == 0)
 		rc = load_state(t, err);
+	times->loaded_ns = link_now_ns();
 	if (rc == 0)
 		rc = wait_go(t, err);
 	if (rc < 0)
 		return rc;
 	*ret_go = true;
-	go_ns = link_now_ns();
-	return activate(t, go_ns, err);
+	times->go_ns = link_now_ns();
+	rc = activate(t, times->go_ns, err);
+	times->end_ns = link_now_ns();
+	return rc;
+}
+
+static void log_arrival(const struct target *t, const struct target_times *times)
+{
+	log_info("domain %lld (%s) came from %s, attempt %llu: state loaded in %.1f, GO after %.1f, activated in %.1f ms", t->domid, t->uuid,
+		 t->w->link.peer, (unsigned long long)t->attempt, (double)(times->loaded_ns - times->data_ns) / 1e6,
+		 (double)(times->go_ns - times->loaded_ns) / 1e6, (double)(times->end_ns - times->go_ns) / 1e6);
 }
 
 static void target_end(struct target *t)
@@ -792,13 +805,14 @@ void move_target_run(struct worker *w)
 {
 	struct target t = { .w = w, .ram_fd = -1, .state_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER };
 	struct err err = { 0 };
+	struct target_times times = { 0 };
 	bool go = false;
 	int rc = target_meet(&t, &err);
 
 	if (rc > 0) {
 		rc = target_prepare(&t, &err);
 		if (rc == 0)
-			rc = target_take(&t, &go, &err);
+			rc = target_take(&t, &times, &go, &err);
 		if (rc < 0 && !go)
 			worker_send_abort(w, err.text);
 		/* the copy goes with its channel; only then is there something to report */
@@ -808,7 +822,7 @@ void move_target_run(struct worker *w)
 		}
 		tell_ha(&t, rc < 0 ? "incoming-failed" : "activated");
 		if (rc == 0)
-			log_info("domain %lld (%s) came from %s, attempt %llu", t.domid, t.uuid, w->link.peer, (unsigned long long)t.attempt);
+			log_arrival(&t, &times);
 		else
 			log_warn("domain %lld (%s) did not come from %s: %s", t.domid, t.uuid, w->link.peer, err.text);
 	} else if (rc < 0) {

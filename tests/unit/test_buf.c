@@ -140,9 +140,30 @@ static void test_spawn(void **state)
 	close(pidfd);
 }
 
+static void test_prepared_file_takes_the_place(void **state)
+{
+	char folder[] = "/tmp/haven-test-prepared-XXXXXX", path[64], next[64], *text = NULL;
+	size_t n = 0;
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/number", folder);
+	snprintf(next, sizeof(next), "%s/number.next", folder);
+	assert_int_equal(atomic_file_commit(next, path), -ENOENT);
+	assert_int_equal(atomic_file_write(path, "1", 1, 0600), 0);
+	assert_int_equal(atomic_file_write(next, "2", 1, 0600), 0);
+	assert_int_equal(atomic_file_commit(next, path), 0);
+	assert_int_equal(access(next, F_OK), -1);
+	assert_int_equal(atomic_file_read(path, 64, &text, &n), 0);
+	assert_string_equal(text, "2");
+	free(text);
+	assert_int_equal(atomic_file_remove(path), 0);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_prepared_file_takes_the_place),
 		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_bounds_stick), cmocka_unit_test(test_records),
 		cmocka_unit_test(test_atomic_file_and_conf), cmocka_unit_test(test_spawn),
 	};
