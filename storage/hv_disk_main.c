@@ -253,15 +253,33 @@ static void op_register(struct msg_call *c, void *daemon)
 	msg_reply(c, json_pack("{s:o}", "disks", list));
 }
 
+/* The first disk's error that has one; a guest waits for all of them, so they go side by side. */
+static int finish_all(struct hv_disk *h, struct err *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < h->nr; i++) {
+		struct err own = { 0 };
+		int r = lun_finish(h->lun[i], &own);
+
+		if (r < 0 && rc == 0) {
+			rc = r;
+			*err = own;
+		}
+	}
+	return rc;
+}
+
 static void op_activate(struct msg_call *c, void *daemon)
 {
 	struct hv_disk *h = daemon;
 	bool preempt = msg_call_bool_opt(c, "preempt", false);
 	struct err err = { 0 };
-	int rc = 0;
+	int rc;
 
-	for (unsigned i = 0; i < h->nr && rc == 0; i++)
-		rc = lun_activate(h->lun[i], preempt, &err);
+	for (unsigned i = 0; i < h->nr; i++)
+		lun_activate_begin(h->lun[i], preempt);
+	rc = finish_all(h, &err);
 	if (rc < 0)
 		msg_error_from(c, &err);
 	else
@@ -291,8 +309,11 @@ static void op_release(struct msg_call *c, void *daemon)
 	for (unsigned i = 0; i < h->nr && rc == 0; i++)
 		if (lun_in_flight(h->lun[i]))
 			rc = err_set(&err, -EBUSY, "disk %s: has requests under way; drain first", lun_conf(h->lun[i])->vdev);
-	for (unsigned i = 0; i < h->nr && rc == 0; i++)
-		rc = lun_release(h->lun[i], &err);
+	if (rc == 0) {
+		for (unsigned i = 0; i < h->nr; i++)
+			lun_release_begin(h->lun[i]);
+		rc = finish_all(h, &err);
+	}
 	if (rc < 0)
 		msg_error_from(c, &err);
 	else

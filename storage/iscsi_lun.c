@@ -500,7 +500,6 @@ static int do_release(struct lun *l, struct err *err)
 			rc = session_pr_out(&l->session, SCSI_PERSISTENT_RESERVE_REGISTER, l->conf.key, 0, err);
 	}
 	atomic_store(&l->connected, false);
-	session_close(&l->session, true);
 	return rc;
 }
 
@@ -509,7 +508,7 @@ static void command_run(struct lun *l, enum lun_command cmd, bool preempt)
 	struct err err = { 0 };
 	int rc = cmd == CMD_REGISTER ? do_register(l, &err) : cmd == CMD_ACTIVATE ? do_activate(l, preempt, &err) : do_release(l, &err);
 
-	if (rc == -ENOTCONN && session_is_open(&l->session))
+	if (rc == -ENOTCONN && cmd != CMD_RELEASE && session_is_open(&l->session))
 		session_lost(l, err.text);
 	pthread_mutex_lock(&l->lock);
 	l->cmd = CMD_NONE;
@@ -517,16 +516,25 @@ static void command_run(struct lun *l, enum lun_command cmd, bool preempt)
 	l->cmd_err = err;
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
+	/* the log-out lets nothing go that the key did not; a move's pause need not wait for it */
+	if (cmd == CMD_RELEASE)
+		session_close(&l->session, true);
 }
 
-static int lun_command(struct lun *l, enum lun_command cmd, bool preempt, struct err *err)
+static void lun_begin(struct lun *l, enum lun_command cmd, bool preempt)
 {
-	int rc;
-
 	pthread_mutex_lock(&l->lock);
 	l->cmd = cmd;
 	l->cmd_preempt = preempt;
 	wake(l);
+	pthread_mutex_unlock(&l->lock);
+}
+
+int lun_finish(struct lun *l, struct err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&l->lock);
 	while (l->cmd != CMD_NONE)
 		pthread_cond_wait(&l->changed, &l->lock);
 	rc = l->cmd_rc;
@@ -536,6 +544,14 @@ static int lun_command(struct lun *l, enum lun_command cmd, bool preempt, struct
 	return rc;
 }
 
+static int lun_command(struct lun *l, enum lun_command cmd, bool preempt, struct err *err)
+{
+	lun_begin(l, cmd, preempt);
+	return lun_finish(l, err);
+}
+
+void lun_activate_begin(struct lun *l, bool preempt) { lun_begin(l, CMD_ACTIVATE, preempt); }
+void lun_release_begin(struct lun *l) { lun_begin(l, CMD_RELEASE, false); }
 int lun_register(struct lun *l, struct err *err) { return lun_command(l, CMD_REGISTER, false, err); }
 int lun_activate(struct lun *l, bool preempt, struct err *err) { return lun_command(l, CMD_ACTIVATE, preempt, err); }
 int lun_release(struct lun *l, struct err *err) { return lun_command(l, CMD_RELEASE, false, err); }

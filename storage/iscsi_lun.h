@@ -43,6 +43,10 @@ int lun_register(struct lun *l, struct err *err);
 int lun_activate(struct lun *l, bool preempt, struct err *err);
 int lun_drain(struct lun *l, int timeout_ms, struct err *err);     /* -ETIMEDOUT: requests are still held */
 int lun_release(struct lun *l, struct err *err);
+/* The same begun only, for all of a domain's disks at once; lun_finish waits, once for each begin, and says what came of it. */
+void lun_activate_begin(struct lun *l, bool preempt);
+void lun_release_begin(struct lun *l);
+int lun_finish(struct lun *l, struct err *err);
 
 /* From any thread.  An invalid request is answered with -EINVAL. */
 void lun_submit(struct lun *l, const struct hv_disk_req *q);
