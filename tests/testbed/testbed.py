@@ -230,14 +230,32 @@ class Testbed:
             self.event(f"{node} power cut")
             self.cgroup_write(node, "cgroup.freeze", "0")
             os.kill(pid, signal.SIGKILL)
-        for _ in range(1000):
+        for _ in range(3000):
             if not self.populated(cg):
                 break
             time.sleep(0.01)
         else:
-            raise RuntimeError(f"{node}: processes are left in {cg}")
+            raise RuntimeError(f"{node}: processes are left in {cg} 30 s after the power cut: {self.processes_of(cg)}")
         if os.path.exists(self.pid_file(node)):
             os.unlink(self.pid_file(node))
+
+    @staticmethod
+    def processes_of(cg):
+        """Name, state and kernel function of each, for who has to find out why it does not end."""
+        out = []
+        try:
+            with open(os.path.join(cg, "cgroup.procs")) as f:
+                pids = f.read().split()
+        except OSError:
+            pids = []
+        for pid in pids:
+            try:
+                with open(f"/proc/{pid}/stat") as f, open(f"/proc/{pid}/wchan") as w:
+                    name, rest = f.read().split("(", 1)[1].rsplit(")", 1)
+                    out.append(f"{name} {rest.split()[0]} {w.read()}")
+            except OSError:
+                pass
+        return ", ".join(out) or "none by now"
 
     @staticmethod
     def populated(cg):
