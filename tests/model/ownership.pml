@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ownership.pml - docs/specs/ownership.md for one domain on N nodes, for spin. Checked in every state: no copy begins to run
+ * while another runs, none whose memory is older than the disk, and no guest is started afresh that nothing ended. Checked
+ * in every state from which nothing can go on: exactly one copy runs, no other is left, every record names its node.
+ *
+ * Constraints: a report, an acknowledgement and a fencing notice reach a whole membership in one step; records queue at
+ * each member, and what none of those that stay together delivered may be lost with the membership. An action of
+ * hypervisord (destroy, resume, the look at the disk) is one step; a start is two. Reports of several steps, serials,
+ * looks that cross events, hypervisord away, disks that take no record: tests/unit/test_ownership_sim.c.
+ *
+ * -DN=2|3 nodes, -DFAULTS, -DMIGS, -DOPS: how many faults, moves and operations a run may have, at any moment; runs with
+ * fewer are among them (step "calm"). Repairs are free. Extensions, each a switch:
+ *	X_LEAVE		an agent that holds nothing says LEAVE and ends (OPS)
+ *	X_DIE		hv-domain dies alone (FAULTS)
+ *	X_OFF		the guest shuts itself down (OPS)
+ *	X_STOP		Pacemaker stops the copy of a node in whatever state it is (OPS)
+ *	X_FREEZE	Pacemaker fences nobody while a move's action runs in its partition
+ *	X_NOTE		a member is fenced (FAULTS), and old fencings of a member are told late
+ *	X_LATE		besides, the PROBE after such a late notice may be overtaken by a cut
+ *	X_DISK		a node loses its disk with its power (FAULTS)
+ *	X_WORD		haven resolve: keep here, drop here, and "that node is off"
+ *	X_SAVE		the guest is saved into a file, and restored from it at any later time (OPS)
+ *	X_STAY		a dead node stays dead while two others are up
+ * Mutations put one rule back to a more obvious reading; spin has to find what each breaks:
+ *	M_GO		"GO was sent" is not marked in the source's copy before it is sent
+ *	M_ACT		the activated attempt is kept in memory only
+ *	M_CAS		a CLAIM is acknowledged whatever record it extends
+ *	M_HOLD		a claimer counts as a holder only once a copy is there
+ *	M_INCOMING	an incoming copy counts as nothing held
+ *	M_FENCED	a fencing holds also for the boots after it
+ *	M_LEFT		a LEAVE holds also after that node came back
+ *	M_BEGUN		the target's word is a promise although it does not remember the BEGIN
+ *	M_PROBE		a fencing notice about a member is believed without asking it
+ *	M_OFF		the operator takes a node that is out of sight for one that is off
+ *	M_KEEP		the operator keeps a handed copy without having looked at the target
+ *	M_RESTORE	whether a save is still good is looked at when the restore is asked for, not when its CLAIM is made
+ *	M_RELEASE	a RELEASE is taken only from the owner in my record, and its refusal is not answered (what ownership.c does)
+ *	M_PAUSED	quorum's return lets every paused copy run
+ *	M_LOST		a handed copy waits although its target was fenced
+ *	M_WAIT		(X_FREEZE) the move's action goes on while its target is out of the membership
+ */
+#ifndef N
+#define N 2
+#endif
+#ifndef FAULTS
+#define FAULTS 1
+#endif
+#ifndef MIGS
+#define MIGS 1
+#endif
+#ifndef OPS
+#define OPS 0
+#endif
+#define QUEUE 6
+#define EVERYBODY ((1 << N) - 1)
+#define BIT(n) (1 << (n))
+#define IN(mask, n) (((mask) >> (n)) & 1)
+#define AT(a, i, j) a[(i) * N + (j)]
+
+/* a copy; BUILD: its CLAIM counts, hypervisord makes it */
+#define NONE	0
+#define BUILD	1
+#define RUN	2
+#define QPAUSE	3
+#define PAUSED	4
+#define HANDED	5
+#define INCOMING 6
+#define READY	7
+
+mtype = { nothing, begin, running, abort, claim, release, leave };
+
+/* nodes: power, ha-agentd, network (nodes of equal class reach each other), boots and starts of the agent */
+bool up[N], agent[N], stirred[N];
+byte class[N], boot[N];
+/* copies: attempt and target of a move, memory older than the disk */
+byte copy[N], attempt[N], target[N];
+bool old[N];
+/* on disk: record (owner, to: N is nobody), last BEGIN taken, last attempt activated, boots of the others */
+byte epoch[N], owner[N], to[N], begun[N], activated[N];
+byte seen[N * N], fenced[N * N], left[N * N];
+/* in a membership */
+byte view[N], reported[N], holds[N], told[N], open_begin[N];	/* told: 0 nothing yet, 1 "I hold nothing", 2 "I hold" */
+mtype out[N];
+byte out_epoch[N], acks[N];
+bool contradicted[N];
+/* the move at its source: worker (1 connects, 2 copies, 3 has paused), and the job: target + 1, attempt */
+byte worker[N], job[N], job_attempt[N];
+/* the stream: 0 none, 1 up, 2 READY under way, 3 GO under way */
+byte stream, from_node, to_node;
+byte faults, moves, ops;
+bool ended;	/* something ended the guest: a fresh start is no loss */
+#ifdef X_NOTE
+byte probed[N];
+bool was_fenced[N];
+#endif
+#ifdef X_SAVE
+bool saved, saved_old, of_file[N], wants_file[N];
+byte saved_epoch;
+#endif
+#if N == 2
+bool all_seen[N];	/* wait_for_all */
+#endif
+chan inbox[N] = [QUEUE] of { mtype, byte, byte, byte };	/* type, sender, epoch, target */
+hidden byte a, b, c, m_from, m_epoch, m_to, tail[N];
+hidden mtype m_type;
+
+#ifdef M_INCOMING
+#define HOLDS(i) (copy[i] != NONE && copy[i] != INCOMING && copy[i] != READY)
+#else
+#define HOLDS(i) (copy[i] != NONE)
+#endif
+#define RUNS(i) (copy[i] == RUN || copy[i] == QPAUSE)
+#define SYNCED(i) (view[i] != 0 && (reported[i] & view[i]) == view[i])
+#define TOGETHER(i, j) (agent[j] && view[j] == view[i] && IN(view[i], j) && class[j] == class[i])
+#ifdef M_FENCED
+#define FENCED(i, j) (AT(fenced, i, j) != 0)
+#else
+#define FENCED(i, j) (AT(fenced, i, j) >= AT(seen, i, j))
+#endif
+#ifdef M_LEFT
+#define LEFT(i, j) (AT(left, i, j) != 0)
+#else
+#define LEFT(i, j) (AT(left, i, j) >= AT(seen, i, j))
+#endif
+#if N == 2
+#define QUORATE(i) (view[i] == EVERYBODY || (all_seen[i] && !(up[1 - i] && class[1 - i] == class[i])))
+#define STARVED(i) 0
+#define EACH(p) (p(0) && p(1))
+#define COUNT(p) (p(0) + p(1))
+#else
+#define QUORATE(i) (view[i] == 3 || view[i] == 5 || view[i] == 6 || view[i] == 7)
+#define NEAR(i, j) (up[j] && class[j] == class[i])
+#define STARVED(i) (NEAR(i, 0) + NEAR(i, 1) + NEAR(i, 2) < 2)
+#define EACH(p) (p(0) && p(1) && p(2))
+#define COUNT(p) (p(0) + p(1) + p(2))
+#endif
+#define COUNTS(i) (QUORATE(i) && (acks[i] & view[i]) == view[i])
+#define FREE(i, j) (IN(view[i], j) -> (IN(reported[i], j) && !IN(holds[i], j)) : (FENCED(i, j) || LEFT(i, j)))
+#if N == 2
+#define ALL_FREE(i) (FREE(i, 0) && FREE(i, 1))
+#else
+#define ALL_FREE(i) (FREE(i, 0) && FREE(i, 1) && FREE(i, 2))
+#endif
+#define LINKED(i) (stream != 0 && from_node == i)
+#define FED(i) (stream != 0 && to_node == i)
+#define SPENT (faults == FAULTS && moves == MIGS && ops == OPS)
+
+/* --- copies ---------------------------------------------------------------------------------------------------------- */
+
+inline begins_to_run(i)
+{
+	a = 0;
+	do
+	:: a < N && a != i && copy[a] != NONE ->
+		assert(copy[a] != RUN);
+#ifdef X_SAVE
+		if :: copy[a] != BUILD || of_file[a] -> old[a] = 1 :: else fi;
+#else
+		if :: copy[a] != BUILD -> old[a] = 1 :: else fi;
+#endif
+		a++
+	:: a < N && (a == i || copy[a] == NONE) -> a++
+	:: a == N -> break
+	od;
+	assert(!old[i]);
+	copy[i] = RUN;
+#ifdef X_SAVE
+	saved_old = saved; of_file[i] = 0
+#endif
+}
+
+inline runs_again(i) { begins_to_run(i); attempt[i] = 0; target[i] = 0 }
+
+inline vanishes(i)
+{
+	copy[i] = NONE; attempt[i] = 0; target[i] = 0; old[i] = 0;
+#ifdef X_SAVE
+	of_file[i] = 0;
+#endif
+	if :: LINKED(i) && stream != 3 -> stream = 0 :: FED(i) -> stream = 0 :: else fi
+}
+
+/* --- messages -------------------------------------------------------------------------------------------------------- */
+
+inline send(i, type, number, whither)
+{
+	a = 0;
+	do
+	:: a < N -> if :: TOGETHER(i, a) -> assert(nfull(inbox[a])); inbox[a]!type, i, number, whither :: else fi; a++
+	:: else -> break
+	od;
+	a = 0
+}
+
+inline withdraw(i) { out[i] = nothing; out_epoch[i] = 0; acks[i] = 0 }
+inline propose(i, type, whither) { withdraw(i); out[i] = type; out_epoch[i] = epoch[i] + 1; send(i, type, epoch[i] + 1, whither) }
+inline record(i, e, o, t) { epoch[i] = e; owner[i] = o; to[i] = t; assert(e < 40) }
+inline acknowledge(i)
+{
+	if
+	:: TOGETHER(i, m_from) && out[m_from] == m_type && out_epoch[m_from] == m_epoch -> acks[m_from] = acks[m_from] | BIT(i)
+	:: else
+	fi
+}
+inline refused(i) { if :: m_from == i && out[i] == m_type -> withdraw(i) :: else fi }
+#define EXTENDS(i) (m_epoch == epoch[i] + 1)
+
+inline deliver(i)
+{
+	if
+	:: m_type == begin ->
+		if
+		:: EXTENDS(i) || (m_epoch == epoch[i] && owner[i] == m_from && to[i] == m_to) ->
+			record(i, m_epoch, m_from, m_to);
+			if :: m_to == i -> begun[i] = m_epoch; open_begin[i] = m_epoch :: else fi;
+			acknowledge(i)
+		:: else -> refused(i)
+		fi
+	:: m_type == running ->
+		if :: HOLDS(m_from) -> holds[i] = holds[i] | BIT(m_from) :: else fi;	/* else its report of that has come before, in one step */
+		if :: m_from == i && !HOLDS(i) -> told[i] = 0 :: else fi;
+		if
+		:: m_epoch > epoch[i] || (m_epoch == epoch[i] && owner[i] == m_from) ->
+			record(i, m_epoch, m_from, N);
+			if :: m_from == i -> contradicted[i] = 0 :: else fi;
+			acknowledge(i)
+		:: else -> refused(i); told[i] = 0
+		fi
+	:: m_type == abort ->
+		if :: epoch[i] == m_epoch && to[i] != N && owner[i] == m_from -> record(i, m_epoch + 1, m_from, N) :: else fi
+	:: m_type == claim ->
+		if
+#ifdef M_CAS
+		:: m_epoch >= epoch[i] ->
+#else
+		:: EXTENDS(i) || (m_epoch == epoch[i] && owner[i] == m_from && to[i] == N) ->
+#endif
+			record(i, m_epoch, m_from, N);
+#ifndef M_HOLD
+			if :: HOLDS(m_from) || out[m_from] == claim -> holds[i] = holds[i] | BIT(m_from) :: else fi;
+			if :: m_from == i && (HOLDS(i) || out[i] == claim) -> told[i] = 2 :: else fi;
+#endif
+			acknowledge(i)
+		:: else ->
+			refused(i);
+			if :: m_epoch == epoch[i] -> told[i] = 0 :: else fi
+		fi
+	:: m_type == release ->
+		if
+#ifdef M_RELEASE
+		:: (EXTENDS(i) && owner[i] == m_from) || (m_epoch == epoch[i] && owner[i] == N) ->
+#else
+		:: m_epoch > epoch[i] || (m_epoch == epoch[i] && owner[i] == N) ->
+#endif
+			record(i, m_epoch, N, N); acknowledge(i)
+		:: else -> refused(i); told[i] = 0
+		fi
+	:: m_type == leave ->
+		if :: AT(left, i, m_from) < m_epoch -> AT(left, i, m_from) = m_epoch :: else fi
+	fi
+}
+
+#define RAISE(what, i, j, value) if :: AT(what, i, j) < value -> AT(what, i, j) = value :: else fi
+
+/* What b hears of i: boots and fencings, whether it holds, its record, and a target's word on a handed copy. */
+inline hear_boots(i)
+{
+	RAISE(seen, b, i, boot[i]);
+	c = 0;
+	do
+	:: c < N ->
+		RAISE(seen, b, c, AT(seen, i, c)); RAISE(fenced, b, c, AT(fenced, i, c)); RAISE(left, b, c, AT(left, i, c));
+		if
+		:: IN(view[b], c) && AT(fenced, b, c) >= AT(seen, b, c) && AT(left, b, c) < AT(seen, b, c) -> AT(seen, b, c) = AT(fenced, b, c) + 1
+		:: else
+		fi;
+		c++
+	:: else -> break
+	od
+}
+
+inline hear_record(i)
+{
+	if
+	:: epoch[i] > epoch[b] -> record(b, epoch[i], owner[i], to[i])
+	:: epoch[i] == epoch[b] && (owner[i] != owner[b] || to[i] != to[b]) ->
+		if
+		:: HOLDS(b) && owner[b] == b -> contradicted[b] = 1
+		:: !(HOLDS(b) && owner[b] == b) && out[b] == claim && out_epoch[b] == epoch[i] -> withdraw(b)
+		:: else
+		fi
+	:: else
+	fi
+}
+
+inline hear_target(i)
+{
+	if
+	:: b != i && copy[b] == HANDED && target[b] == i && !HOLDS(i) && out[i] != claim && open_begin[i] != attempt[b] ->
+		if
+		:: activated[i] >= attempt[b] -> vanishes(b)
+#ifdef M_BEGUN
+		:: activated[i] < attempt[b] -> runs_again(b)
+#else
+		:: activated[i] < attempt[b] && begun[i] >= attempt[b] -> runs_again(b)
+#endif
+		:: else
+		fi
+	:: else
+	fi
+}
+
+inline report(i)
+{
+	told[i] = ((HOLDS(i) || out[i] == claim) -> 2 : 1);
+	b = 0;
+	do
+	:: b < N ->
+		if
+		:: TOGETHER(i, b) ->
+			reported[b] = reported[b] | BIT(i);
+			if :: told[i] == 2 -> holds[b] = holds[b] | BIT(i) :: else -> holds[b] = holds[b] & (EVERYBODY - BIT(i)) fi;
+			hear_boots(i);
+			hear_record(i);
+			hear_target(i)
+		:: else
+		fi;
+		b++
+	:: else -> break
+	od;
+	b = 0
+}
+#define OWES_REPORT(i) (agent[i] && view[i] != 0 && (told[i] == 0 || (told[i] == 1 && HOLDS(i)) || (told[i] == 2 && !HOLDS(i) && out[i] != claim)))
+
+/* --- coming and going ------------------------------------------------------------------------------------------------ */
+
+inline new_view_forgets(i)
+{
+	reported[i] = 0; holds[i] = 0; told[i] = 0; open_begin[i] = 0;
+	withdraw(i)
+}
+inline stir(k) { a = 0; do :: a < N -> if :: agent[a] && class[a] == k -> stirred[a] = 1 :: else fi; a++ :: else -> break od; a = 0 }
+inline agent_ends(i)
+{
+	agent[i] = 0; view[i] = 0; stirred[i] = 0; job[i] = 0; job_attempt[i] = 0; contradicted[i] = 0;
+	new_view_forgets(i);
+#ifdef X_NOTE
+	probed[i] = 0;
+#endif
+#ifdef X_SAVE
+	wants_file[i] = 0;
+#endif
+	do :: len(inbox[i]) > 0 -> inbox[i]?m_type, m_from, m_epoch, m_to :: len(inbox[i]) == 0 -> break od;
+	stir(class[i])
+}
+inline power_goes(i)
+{
+	if :: agent[i] -> agent_ends(i) :: else fi;
+	if :: copy[i] != NONE -> ended = 1 :: else fi;
+	up[i] = 0; worker[i] = 0;
+	vanishes(i);
+	a = 0;
+	do :: a < N -> AT(fenced, i, a) = 0; AT(left, i, a) = 0; a++ :: else -> break od; a = 0;
+#ifdef M_ACT
+	activated[i] = 0;
+#endif
+#if N == 2
+	all_seen[i] = 0;
+#endif
+}
+
+/* --- one node: ha-agentd, its copy, its worker ------------------------------------------------------------------------ */
+
+#define MAY_BEGIN(i, t) (moves < MIGS && agent[i] && copy[i] == RUN && owner[i] == i && to[i] == N && !contradicted[i] && \
+	out[i] == nothing && job[i] == 0 && worker[i] == 0 && IN(view[i], t) && QUORATE(i) && SYNCED(i))
+#define BEGIN_TO(i, t) d_step { MAY_BEGIN(i, t) -> moves++; job[i] = (t) + 1; propose(i, begin, t) }
+#define TAKES(t, i) (up[t] && agent[t] && class[t] == class[i] && IN(view[t], i) && open_begin[t] == attempt[i] && epoch[t] == attempt[i] && \
+	to[t] == t && owner[t] == i && copy[t] == NONE && out[t] != claim)
+#define IS_MINE(i) (epoch[i] == attempt[i] && to[i] == i)
+#ifdef X_SAVE
+#define WANTS_FILE(i) wants_file[i]
+#else
+#define WANTS_FILE(i) 0
+#endif
+#ifdef M_RESTORE
+#define STILL_GOOD(i) 1
+#else
+#define STILL_GOOD(i) (owner[i] == N && epoch[i] == saved_epoch + 1)
+#endif
+#define JOB_TO(i) (job[i] - 1)
+
+proctype Node(byte i)
+{
+	do
+	:: d_step { agent[i] && nempty(inbox[i]) -> inbox[i]?m_type, m_from, m_epoch, m_to; deliver(i); m_type = nothing }
+	:: d_step { OWES_REPORT(i) -> report(i) }
+
+	/* a move: BEGIN, the worker, the mark */
+	:: BEGIN_TO(i, (i + 1) % N)
+#if N > 2
+	:: BEGIN_TO(i, (i + 2) % N)
+#endif
+	:: d_step { out[i] == begin && (epoch[i] > out_epoch[i] || job[i] == 0 || (COUNTS(i) && !(copy[i] == RUN && owner[i] == i && epoch[i] == out_epoch[i] && to[i] == JOB_TO(i)))) ->
+		withdraw(i); job[i] = 0 }
+	:: d_step { out[i] == begin && COUNTS(i) && job[i] != 0 && copy[i] == RUN && owner[i] == i && epoch[i] == out_epoch[i] && to[i] == JOB_TO(i) ->
+		withdraw(i); worker[i] = 1; attempt[i] = epoch[i]; target[i] = to[i]; job_attempt[i] = epoch[i] }
+	:: d_step { worker[i] == 1 && RUNS(i) && stream == 0 && TAKES(target[i], i) ->
+		worker[i] = 2; stream = 1; from_node = i; to_node = target[i];
+		copy[to_node] = INCOMING; attempt[to_node] = attempt[i]; open_begin[to_node] = 0;
+#ifndef M_INCOMING
+		report(to_node)	/* as it lets the stream in, before it answers anything else */
+#else
+		skip
+#endif
+		}
+	:: d_step { worker[i] == 1 && !(RUNS(i) && TAKES(target[i], i)) -> worker[i] = 0; attempt[i] = 0; target[i] = 0 }
+	:: d_step { worker[i] == 2 && LINKED(i) && stream == 1 && RUNS(i) -> copy[i] = PAUSED; worker[i] = 3 }
+	:: d_step { worker[i] == 3 && copy[i] == PAUSED && (!LINKED(i) || stream == 2) ->
+#ifndef M_GO
+		copy[i] = HANDED;
+#endif
+		worker[i] = 0;
+		if :: LINKED(i) -> stream = 3 :: else fi }
+	:: d_step { worker[i] >= 2 && !LINKED(i) -> worker[i] = 0;
+		if :: copy[i] == PAUSED -> runs_again(i) :: RUNS(i) -> attempt[i] = 0; target[i] = 0 :: else fi }
+	:: d_step { worker[i] == 0 && copy[i] == PAUSED -> if :: LINKED(i) && stream != 3 -> stream = 0 :: else fi; runs_again(i) }
+	:: d_step { LINKED(i) && stream < 3 && !agent[i] -> stream = 0 }	/* a worker may follow its agent */
+
+	/* the target's copy */
+	:: d_step { FED(i) && stream == 1 && copy[i] == INCOMING && worker[from_node] == 3 && copy[from_node] == PAUSED ->
+		copy[i] = READY; old[i] = old[from_node]; stream = 2 }
+	:: d_step { FED(i) && stream == 3 && copy[i] == READY -> activated[i] = attempt[i]; stream = 0; runs_again(i) }
+	:: d_step { (copy[i] == INCOMING || copy[i] == READY) && !FED(i) -> vanishes(i) }
+	:: d_step { (copy[i] == INCOMING || copy[i] == READY) && agent[i] && view[i] != 0 && ((SYNCED(i) && !IS_MINE(i)) || (IS_MINE(i) && !IN(view[i], owner[i]))) ->
+		vanishes(i) }
+
+	/* what the owner, or who runs without being it, says */
+	:: d_step { agent[i] && RUNS(i) && owner[i] == i && to[i] != N && worker[i] == 0 && out[i] == nothing && SYNCED(i) && empty(inbox[i]) ->
+		send(i, abort, epoch[i], N) }
+	:: d_step { agent[i] && RUNS(i) && (owner[i] != i || contradicted[i]) && worker[i] == 0 && out[i] == nothing && SYNCED(i) && empty(inbox[i]) ->
+		contradicted[i] = 0; propose(i, running, N) }
+	:: d_step { out[i] == running && (contradicted[i] || epoch[i] > out_epoch[i]) -> withdraw(i) }
+	:: d_step { agent[i] && owner[i] == i && !HOLDS(i) && out[i] == nothing && SYNCED(i) && QUORATE(i) && holds[i] == 0 && told[i] == 1 &&
+		!(to[i] != N && (worker[i] != 0 || job[i] != 0)) && empty(inbox[i]) -> propose(i, release, N) }
+	:: d_step { out[i] == release && epoch[i] > out_epoch[i] -> withdraw(i) }
+	:: d_step { (out[i] == running || out[i] == release) && COUNTS(i) && epoch[i] == out_epoch[i] -> withdraw(i) }
+
+	/* a handed copy */
+	:: d_step { agent[i] && copy[i] == HANDED && TOGETHER(i, target[i]) && out[target[i]] == running && out_epoch[target[i]] > attempt[i] && COUNTS(target[i]) -> vanishes(i) }
+	:: d_step { agent[i] && copy[i] == HANDED && epoch[i] > attempt[i] && owner[i] != i && SYNCED(i) && QUORATE(i) &&
+		!(IN(view[i], target[i]) && out[target[i]] == running) -> vanishes(i) }
+#ifndef M_LOST
+	:: d_step { agent[i] && copy[i] == HANDED && FENCED(i, target[i]) -> ended = 1; vanishes(i) }
+#endif
+	:: d_step { agent[i] && copy[i] == HANDED && TOGETHER(i, target[i]) && copy[target[i]] == NONE && told[target[i]] == 1 && out[target[i]] != claim &&
+		open_begin[target[i]] != attempt[i] && begun[target[i]] >= attempt[i] -> told[target[i]] = 0 }	/* ASK */
+
+	/* courtesy */
+	:: d_step { agent[i] && view[i] != 0 && copy[i] == RUN && STARVED(i) -> copy[i] = QPAUSE }
+#ifdef M_PAUSED
+	:: d_step { agent[i] && (copy[i] == QPAUSE || copy[i] == HANDED) && SYNCED(i) && QUORATE(i) && owner[i] == i -> runs_again(i) }
+#endif
+	:: d_step { agent[i] && view[i] != 0 && copy[i] == QPAUSE && !STARVED(i) -> begins_to_run(i) }
+
+	/* a start, asked for on any node at any time */
+	:: d_step { agent[i] && copy[i] == NONE && out[i] == nothing && job[i] == 0 && SYNCED(i) && QUORATE(i) && ALL_FREE(i) && empty(inbox[i]) && !WANTS_FILE(i) -> propose(i, claim, N) }
+	:: d_step { out[i] == claim && COUNTS(i) && copy[i] == NONE && epoch[i] == out_epoch[i] && owner[i] == i ->
+		withdraw(i); copy[i] = BUILD; assert(ended);
+#ifdef X_SAVE
+		of_file[i] = wants_file[i]; old[i] = wants_file[i] && saved_old; wants_file[i] = 0
+#endif
+		}
+	:: d_step { out[i] == claim && (epoch[i] > out_epoch[i] || (epoch[i] == out_epoch[i] && owner[i] != i)) && empty(inbox[i]) -> withdraw(i) }
+	:: d_step { copy[i] == BUILD && up[i] -> runs_again(i) }
+
+	/* the move's job ends */
+	:: d_step { job[i] != 0 && job_attempt[i] == 0 && out[i] != begin && worker[i] == 0 -> job[i] = 0 }
+#ifndef M_WAIT
+	:: d_step { job_attempt[i] != 0 && (copy[i] == HANDED || copy[i] == NONE) && view[i] != 0 && !IN(view[i], JOB_TO(i)) -> job[i] = 0; job_attempt[i] = 0 }
+#endif
+	:: d_step { job_attempt[i] != 0 && worker[i] == 0 && (RUNS(i) || (copy[i] == NONE &&
+		((epoch[i] > job_attempt[i] && owner[i] != i) || FENCED(i, JOB_TO(i)) || (SYNCED(i) && FREE(i, JOB_TO(i)))))) -> job[i] = 0; job_attempt[i] = 0 }
+
+#ifdef X_STOP
+	:: d_step { ops < OPS && agent[i] && copy[i] != NONE -> ops++; ended = 1; job[i] = 0; job_attempt[i] = 0; vanishes(i) }
+#endif
+#ifdef X_OFF
+	:: d_step { ops < OPS && copy[i] == RUN -> ops++; ended = 1; vanishes(i) }
+#endif
+#ifdef X_LEAVE
+	:: d_step { ops < OPS && agent[i] && view[i] != 0 && !HOLDS(i) && out[i] == nothing && job[i] == 0 ->
+		ops++; send(i, leave, boot[i], N); agent_ends(i) }
+#endif
+#ifdef X_WORD
+#ifdef M_KEEP
+	:: d_step { agent[i] && copy[i] == HANDED -> runs_again(i) }
+#else
+	:: d_step { agent[i] && copy[i] == HANDED && !old[i] && !(stream == 3 && from_node == i) -> runs_again(i) }
+#endif
+	:: d_step { agent[i] && copy[i] == HANDED -> ended = 1; vanishes(i) }
+#endif
+#ifdef X_SAVE
+	:: d_step { ops < OPS && agent[i] && copy[i] == RUN && owner[i] == i && to[i] == N && worker[i] == 0 && job[i] == 0 && out[i] == nothing ->
+		ops++; ended = 1; saved = 1; saved_old = 0; saved_epoch = epoch[i]; vanishes(i) }
+	:: d_step { ops < OPS && agent[i] && saved && copy[i] == NONE && out[i] == nothing && !wants_file[i] && owner[i] == N && epoch[i] == saved_epoch + 1 &&
+		SYNCED(i) && QUORATE(i) && ALL_FREE(i) -> ops++; wants_file[i] = 1 }
+	:: d_step { wants_file[i] && copy[i] == NONE && out[i] == nothing && SYNCED(i) && QUORATE(i) && ALL_FREE(i) && empty(inbox[i]) && STILL_GOOD(i) -> propose(i, claim, N) }
+	:: d_step { wants_file[i] && out[i] != claim -> wants_file[i] = 0 }	/* its time is over */
+#endif
+	od
+}
+
+/* --- Corosync: a membership of all agents of one class ---------------------------------------------------------------- */
+
+#define STIRRED(k) ((stirred[0] && class[0] == k) || (stirred[1] && class[1] == k) || (stirred[N - 1] && class[N - 1] == k))
+proctype Corosync()
+{
+	byte k, i, j, least;
+	bool lossy;
+
+	do
+	:: atomic {
+		if :: STIRRED(0) -> k = 0 :: STIRRED(1) -> k = 1 :: STIRRED(2) -> k = 2
+#if N > 2
+		   :: STIRRED(3) -> k = 3
+#endif
+		fi;
+		if :: lossy = 0 :: lossy = 1 fi;
+		d_step {
+		/* of what nobody of an old group that stays together delivered, all arrives or nothing */
+		i = 0;
+		do
+		:: i < N ->
+			least = 0;
+			if
+			:: lossy && agent[i] && class[i] == k ->
+				least = len(inbox[i]); j = 0;
+				do
+				:: j < N -> if :: TOGETHER(i, j) && len(inbox[j]) < least -> least = len(inbox[j]) :: else fi; j++
+				:: else -> break
+				od
+			:: else
+			fi;
+			tail[i] = least; i++
+		:: else -> break
+		od;
+		i = 0;
+		do
+		:: i < N ->
+			do
+			:: agent[i] && class[i] == k && len(inbox[i]) > tail[i] -> inbox[i]?m_type, m_from, m_epoch, m_to; deliver(i)
+			:: !(agent[i] && class[i] == k && len(inbox[i]) > tail[i]) -> break
+			od;
+			do
+			:: agent[i] && class[i] == k && len(inbox[i]) > 0 -> inbox[i]?m_type, m_from, m_epoch, m_to
+			:: !(agent[i] && class[i] == k && len(inbox[i]) > 0) -> break
+			od;
+			i++
+		:: else -> break
+		od;
+		least = 0; i = 0;
+		do :: i < N -> if :: agent[i] && class[i] == k -> least = least | BIT(i) :: else fi; i++ :: else -> break od;
+		i = 0;
+		do
+		:: i < N && IN(least, i) ->
+			new_view_forgets(i);
+			j = 0;
+			do
+			:: j < N ->
+				if
+				:: IN(least, j) && !IN(view[i], j) && (AT(fenced, i, j) >= AT(seen, i, j) || AT(left, i, j) >= AT(seen, i, j)) ->
+					AT(seen, i, j) = (AT(fenced, i, j) > AT(left, i, j) -> AT(fenced, i, j) : AT(left, i, j)) + 1
+				:: else
+				fi;
+#ifdef X_NOTE
+				if :: IN(probed[i], j) && !IN(least, j) -> AT(fenced, i, j) = AT(seen, i, j); probed[i] = probed[i] - BIT(j) :: else fi;
+#endif
+				j++
+			:: else -> break
+			od;
+			view[i] = least; stirred[i] = 0;
+#if N == 2
+			if :: up[1 - i] && class[1 - i] == class[i] -> all_seen[i] = 1 :: else fi;
+#endif
+			i++
+		:: i < N && !IN(least, i) -> i++
+		:: i == N -> break
+		od;
+		k = 0; i = 0; j = 0; least = 0; lossy = 0; m_type = nothing } }
+	od
+}
+
+/* --- fencing, faults, repairs ----------------------------------------------------------------------------------------- */
+
+#ifdef X_FREEZE
+#define ACTS(i, j) (job[j] != 0 && (j == i || TOGETHER(i, j)))
+#define FROZEN(i) (ACTS(i, 0) || ACTS(i, 1) || ACTS(i, N - 1))
+#else
+#define FROZEN(i) 0
+#endif
+#define KNOWN_FENCED(i, x) (AT(fenced, i, x) >= AT(seen, i, x))
+#define TELL_FENCED(i, x) c = 0; do :: c < N -> if :: c == i || TOGETHER(i, c) -> AT(fenced, c, x) = AT(seen, c, x) :: else fi; c++ :: else -> break od; c = 0
+
+inline fence(i, x)
+{
+	if :: up[x] -> power_goes(x) :: else fi;
+#ifdef X_NOTE
+	was_fenced[x] = 1;
+#endif
+	TELL_FENCED(i, x)
+}
+
+#define FENCES(i, x) d_step { agent[i] && view[i] != 0 && !stirred[i] && QUORATE(i) && !IN(view[i], x) && !(up[x] && class[x] == class[i]) && \
+	(!KNOWN_FENCED(i, x) || copy[x] != NONE) && !FROZEN(i) -> fence(i, x) }
+#define FENCES_MEMBER(i, x) d_step { faults < FAULTS && agent[i] && !stirred[i] && QUORATE(i) && IN(view[i], x) && up[x] && TOGETHER(i, x) && !FROZEN(i) -> \
+	faults++; was_fenced[x] = 1; power_goes(x); c = 0; \
+	do :: c < N -> if :: agent[c] && view[c] == view[i] && class[c] == class[i] -> probed[c] = probed[c] | BIT(x) :: else fi; c++ :: else -> break od; c = 0 }
+#define ANSWERS(i, x) d_step { agent[i] && IN(probed[i], x) && TOGETHER(i, x) -> probed[i] = probed[i] - BIT(x) }
+#define SAYS_OFF(i, x) d_step { agent[i] && view[i] != 0 && !IN(view[i], x) && !KNOWN_FENCED(i, x) && IS_OFF(i, x) -> TELL_FENCED(i, x) }
+#ifdef M_OFF
+#define IS_OFF(i, x) (!up[x] || class[x] != class[i])
+#else
+#define IS_OFF(i, x) (!up[x])
+#endif
+/* told of a fencing of long ago: who is a member answers at once, which changes nothing; X_LATE leaves time between */
+#ifdef M_PROBE
+#define HEARS_LATE(i, x) d_step { was_fenced[x] && agent[i] && TOGETHER(i, x) -> was_fenced[x] = 0; AT(fenced, i, x) = AT(seen, i, x) }
+#else
+#define HEARS_LATE(i, x) d_step { was_fenced[x] && agent[i] && TOGETHER(i, x) -> was_fenced[x] = 0; probed[i] = probed[i] | BIT(x) }
+#endif
+
+#if N > 2
+#define PAIRS(do_it) :: do_it(0, 1) :: do_it(1, 0) :: do_it(0, 2) :: do_it(2, 0) :: do_it(1, 2) :: do_it(2, 1)
+#else
+#define PAIRS(do_it) :: do_it(0, 1) :: do_it(1, 0)
+#endif
+proctype Fencing()
+{
+	do
+	PAIRS(FENCES)
+#ifdef X_NOTE
+	PAIRS(FENCES_MEMBER)
+	PAIRS(ANSWERS)
+#if defined(X_LATE) || defined(M_PROBE)
+	PAIRS(HEARS_LATE)
+#endif
+#endif
+#ifdef X_WORD
+	PAIRS(SAYS_OFF)
+#endif
+	od
+}
+
+#ifdef X_STAY
+#define MAY_BOOT(i) (up[0] + up[1] + up[N - 1] < 2 || !SPENT)
+#else
+#define MAY_BOOT(i) 1
+#endif
+proctype Faults(byte i)
+{
+	do
+	:: d_step { faults < FAULTS && up[i] -> faults++; power_goes(i) }
+	:: d_step { faults < FAULTS && agent[i] -> faults++; agent_ends(i) }
+	:: d_step { faults < FAULTS && class[i] == 0 -> faults++; stir(0); class[i] = i + 1 }
+	:: d_step { faults < FAULTS && worker[i] != 0 -> faults++; worker[i] = 0; if :: LINKED(i) && stream < 3 -> stream = 0 :: else fi }
+	:: d_step { faults < FAULTS && (copy[i] == INCOMING || copy[i] == READY) -> faults++; vanishes(i) }
+#ifdef X_DIE
+	:: d_step { faults < FAULTS && copy[i] != NONE -> faults++; ended = 1; vanishes(i) }
+#endif
+#ifdef X_DISK
+	:: d_step { faults < FAULTS && up[i] -> faults++; power_goes(i); record(i, 0, N, N); begun[i] = 0; activated[i] = 0;
+		a = 0; do :: a < N -> AT(seen, i, a) = 1; a++ :: else -> break od; a = 0 }
+#endif
+	:: d_step { class[i] != 0 -> stir(class[i]); class[i] = 0; stir(0) }
+	:: d_step { !up[i] && MAY_BOOT(i) -> up[i] = 1; boot[i] = boot[i] + 8; }
+	:: d_step { up[i] && !agent[i] -> agent[i] = 1; boot[i] = boot[i] + 1; AT(seen, i, i) = boot[i]; stir(class[i]) }
+	od
+}
+
+proctype Link()
+{
+	do
+	:: d_step { faults < FAULTS && stream != 0 -> faults++; stream = 0 }
+	:: d_step { stream != 0 && (class[from_node] != class[to_node] || !up[to_node] || (stream < 3 && worker[from_node] == 0)) -> stream = 0 }
+	:: d_step { stream != 0 && copy[to_node] != INCOMING && copy[to_node] != READY -> stream = 0 }
+	:: d_step { stream == 0 && (from_node != 0 || to_node != 0) -> from_node = 0; to_node = 0 }
+	od
+}
+
+/* --- the end of a run ------------------------------------------------------------------------------------------------- */
+
+#define RUNS_HERE(i) (copy[i] == RUN)
+#define IN_ORDER(i) (copy[i] == NONE || copy[i] == RUN)
+#define RIGHT(i) (!agent[i] || (to[i] == N && owner[i] < N && copy[owner[i]] == RUN))
+proctype Calm()
+{
+	do
+	:: d_step { !SPENT -> faults = FAULTS; moves = MIGS; ops = OPS }
+	:: atomic { timeout -> assert(COUNT(RUNS_HERE) == 1 && EACH(IN_ORDER) && EACH(RIGHT)); break }
+	od
+}
+
+init
+{
+	atomic {
+	d_step {
+	a = 0;
+	do
+	:: a < N ->
+		up[a] = 1; agent[a] = 1; view[a] = EVERYBODY; reported[a] = EVERYBODY; holds[a] = 1; told[a] = 1; out[a] = nothing;
+		epoch[a] = 1; owner[a] = 0; to[a] = N; boot[a] = 1;
+#if N == 2
+		all_seen[a] = 1;
+#endif
+		b = 0;
+		do :: b < N -> AT(seen, a, b) = 1; b++ :: else -> break od;
+		a++
+	:: else -> break
+	od;
+	told[0] = 2; copy[0] = RUN; m_type = nothing };
+	run Node(0); run Node(1);
+#if N > 2
+	run Node(2); run Faults(2);
+#endif
+	run Faults(0); run Faults(1); run Corosync(); run Fencing(); run Link(); run Calm() }
+}
