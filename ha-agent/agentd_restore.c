@@ -115,6 +115,8 @@ static struct restore *restore_keep(struct agentd *a, struct msg_call *call, con
 static void restore_start(struct agentd *a, struct msg_call *call, const char *uuid, struct own_record *rec, const char *config)
 {
 	const struct own_dom *d = own_find(a->own, uuid);
+	bool force = msg_call_bool_opt(call, "force", false);
+	uint64_t from = d && !force ? d->rec.epoch : 0;
 	char text[OWN_TEXT_LEN] = "";
 	int rc = restore_refusal(a, d, msg_call_request(call), rec->name, text);
 
@@ -137,8 +139,8 @@ static void restore_start(struct agentd *a, struct msg_call *call, const char *u
 		restore_drop(a, uuid);
 		return;
 	}
-	log_info("restore of %s (%s)%s", rec->name, uuid, msg_call_bool_opt(call, "force", false) ? ", by force" : "");
-	rc = own_start(a->own, uuid, rec, config, text);
+	log_info("restore of %s (%s)%s", rec->name, uuid, force ? ", by force" : "");
+	rc = own_restore(a->own, uuid, rec, config, from, text);
 	if (rc)
 		ops_end_wait(a, WAIT_START, uuid, rc, text);
 }

@@ -149,6 +149,7 @@ struct own_dom {
 	int job_rc;			/* what the move's worker said */
 	char job_text[OWN_TEXT_LEN];
 	struct own_record job_rec;	/* the start's; domid 0: any */
+	uint64_t job_from;		/* a restore's: the only epoch its claim may extend; 0: any */
 	char *job_config;
 	bool orphan;			/* kept by the daemon: a move whose ha-agentd died under it */
 };
@@ -236,6 +237,11 @@ void own_tick(struct own *o);		/* re-sends what an answer is owed to; every seco
 
 /* 0: begun, job_done follows (or was called already); -EALREADY: it runs here; other: refused. */
 int own_start(struct own *o, const char *uuid, const struct own_record *rec, const char *config, char *text);
+/*
+ * A start from a saved image, whose memory is as old as the record of epoch from: given up (-ESTALE) as soon as the record is another,
+ * since the disks have then moved on. from 0: by the operator's word, whatever the record.
+ */
+int own_restore(struct own *o, const char *uuid, const struct own_record *rec, const char *config, uint64_t from, char *text);
 /* The other member that said in this quorate membership, where all have reported, that its copy runs; NULL: none did. */
 const char *own_runs_on(const struct own *o, const struct own_dom *d);
 /* Destroys the copy here and releases. 0: job_done follows or was called. Never touches another node's copy. */

@@ -440,6 +440,10 @@ static bool rule_start(struct own *o, struct own_dom *d)
 	}
 	if (own_holds(d) || !own_idle(o, d) || d->backoff)
 		return false;
+	if (d->job_from && d->rec.epoch != d->job_from) {
+		own_job_end(o, d, -ESTALE, "the domain was started since it was saved: its disks have moved on; restore with --force when they have not");
+		return true;
+	}
 	if (!o->known || !o->hv_up || !o->quorate || !own_synced(o) || !own_free_all(o, d))
 		return false;
 	rec.owner = o->me;
@@ -761,7 +765,7 @@ const char *own_runs_on(const struct own *o, const struct own_dom *d)
 	return NULL;
 }
 
-int own_start(struct own *o, const char *uuid, const struct own_record *rec, const char *config, char *text)
+int own_restore(struct own *o, const char *uuid, const struct own_record *rec, const char *config, uint64_t from, char *text)
 {
 	struct own_dom *d = own_find_or_add(o, uuid);
 	struct own_dom *named = own_find_name(o, rec->name);
@@ -786,9 +790,15 @@ int own_start(struct own *o, const char *uuid, const struct own_record *rec, con
 	if (!d->job_config)
 		return -ENOMEM;
 	d->job_rec = *rec;
+	d->job_from = from;
 	d->job = OWN_J_START;
 	own_run(o);
 	return 0;
+}
+
+int own_start(struct own *o, const char *uuid, const struct own_record *rec, const char *config, char *text)
+{
+	return own_restore(o, uuid, rec, config, 0, text);
 }
 
 int own_stop(struct own *o, const char *uuid, char *text)

@@ -642,6 +642,28 @@ static void test_start_knows_who_runs_it(void **state)
 	assert_non_null(strstr(text, "n2"));
 }
 
+/* A restore that waited while another node started, and stopped, the guest went on with memory older than the disk. */
+static void test_restore_waits_for_no_other_epoch(void **state)
+{
+	struct own_record rec = { .name = "demo", .hash = "h", .domid = 3 };
+	struct own_entry saved = { .rec = record(3, 0, 0), .act_known = true }, ran = { .rec = record(5, 0, 0), .act_known = true };
+	char text[OWN_TEXT_LEN];
+
+	hear_report(2, false, true, &saved);
+	own_quorum(o, false, true);
+	forget_outputs();
+	assert_int_equal(own_restore(o, U, &rec, "{}", 3, text), 0);
+	assert_int_equal(ended, OWN_J_NONE);
+	hear_report(2, false, true, &ran);
+	own_quorum(o, true, true);
+	assert_false(did_send(OWN_M_CLAIM));
+	assert_int_equal(ended, OWN_J_START);
+	assert_int_equal(ended_rc, -ESTALE);
+	forget_outputs();
+	assert_int_equal(own_restore(o, U, &rec, "{}", 5, text), 0);
+	assert_true(did_send(OWN_M_CLAIM));
+}
+
 static void test_leave_only_with_empty_hands(void **state)
 {
 	run_here();
@@ -702,7 +724,7 @@ int main(void)
 		T(test_contradicted_before_it_runs), T(test_late_running_is_taken_back),
 		T(test_overtaken_release_is_given_up),
 		T(test_quorum_pauses_and_resumes), T(test_start_knows_who_runs_it),
-		T(test_leave_only_with_empty_hands),
+		T(test_restore_waits_for_no_other_epoch), T(test_leave_only_with_empty_hands),
 		cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_codec_refuses),
 	};
 
