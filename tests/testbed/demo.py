@@ -37,6 +37,7 @@ hvc0::respawn:/bin/sh -l
 ::shutdown:/bin/umount -a -r
 """
 GUEST_RCS = """#!/bin/sh
+echo 1 > /proc/sys/kernel/sysrq
 mount -o remount,rw /
 ip link set lo up
 ip link set eth0 up
