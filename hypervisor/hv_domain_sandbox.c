@@ -15,7 +15,7 @@
 /* Code caches, kernel and ramdisk while they are unpacked, thread stacks, dirty bitmaps; beside the guest's RAM. */
 #define ADDRESS_SPACE_BESIDE_RAM (8UL << 30)
 
-static const struct { int nr; const char *why; } allowed[] = {
+static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(accept4), "hypervisord connects to the control socket" },
 	{ SCMP_SYS(getsockopt), "SO_PEERCRED of who connects" },
 	{ SCMP_SYS(setsockopt), "buffer sizes of channels" },
@@ -93,8 +93,8 @@ int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err)
 
 	if (!rc)
 		rc = sandbox_allow_basics(&sb);
-	for (size_t i = 0; !rc && i < sizeof allowed / sizeof allowed[0]; i++)
-		rc = sandbox_allow(&sb, allowed[i].nr, allowed[i].why);
+	if (rc == 0)
+		rc = sandbox_allow_list(&sb, allowed, sizeof(allowed) / sizeof(allowed[0]));
 	if (!rc)
 		rc = allow_bound(&sb);
 	if (rc)

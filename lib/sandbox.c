@@ -40,9 +40,16 @@ int sandbox_deny(struct sandbox *sb, int nr, int e, const char *why)
 	return seccomp_rule_add(sb->ctx, SCMP_ACT_ERRNO((uint32_t)e), nr, 0);
 }
 
-struct rule { int nr; const char *why; };
+int sandbox_allow_list(struct sandbox *sb, const struct sandbox_rule *rules, size_t n)
+{
+	int rc = 0;
 
-static const struct rule basics[] = {
+	for (size_t i = 0; rc == 0 && i < n; i++)
+		rc = sandbox_allow(sb, rules[i].nr, rules[i].why);
+	return rc;
+}
+
+static const struct sandbox_rule basics[] = {
 	{ SCMP_SYS(read), "descriptors it was handed" },
 	{ SCMP_SYS(write), "the same; also stderr for last words" },
 	{ SCMP_SYS(readv), "the same" },
@@ -89,7 +96,7 @@ static const struct rule basics[] = {
 };
 
 #ifdef HAVEN_ASAN
-static const struct rule asan_needs[] = {
+static const struct sandbox_rule asan_needs[] = {
 	{ SCMP_SYS(openat), "ASan reads /proc/self/maps" },
 	{ SCMP_SYS(open), "the same" },
 	{ SCMP_SYS(readlink), "the same" },
@@ -108,13 +115,11 @@ static const struct rule asan_needs[] = {
 
 int sandbox_allow_basics(struct sandbox *sb)
 {
-	int rc = 0;
+	int rc = sandbox_allow_list(sb, basics, sizeof(basics) / sizeof(basics[0]));
 
-	for (size_t i = 0; rc == 0 && i < sizeof(basics) / sizeof(basics[0]); i++)
-		rc = sandbox_allow(sb, basics[i].nr, basics[i].why);
 #ifdef HAVEN_ASAN
-	for (size_t i = 0; rc == 0 && i < sizeof(asan_needs) / sizeof(asan_needs[0]); i++)
-		rc = sandbox_allow(sb, asan_needs[i].nr, asan_needs[i].why);
+	if (rc == 0)
+		rc = sandbox_allow_list(sb, asan_needs, sizeof(asan_needs) / sizeof(asan_needs[0]));
 #endif
 	return rc;
 }

@@ -28,6 +28,9 @@ struct sandbox_limits {
 /* Default action: kill the process (in ASan builds: the calls ASan needs are allowed, by name). */
 int sandbox_begin(struct sandbox *sb, const char *name);
 int sandbox_allow(struct sandbox *sb, int syscall_nr, const char *why);
+/* A program's own list of them. 0 or the first -errno. */
+struct sandbox_rule { int nr; const char *why; };
+int sandbox_allow_list(struct sandbox *sb, const struct sandbox_rule *rules, size_t n);
 /* Only when argument `arg` masked equals value. */
 int sandbox_allow_arg(struct sandbox *sb, int syscall_nr, unsigned arg, uint64_t mask, uint64_t value, const char *why);
 /* Refused with an errno instead of death, where a library probes. */

@@ -11,9 +11,7 @@
 #include "lib/sandbox.h"
 #include "migrated/migrate_ids.h"
 
-struct rule { int nr; const char *why; };
-
-static const struct rule both_stages[] = {
+static const struct sandbox_rule both_stages[] = {
 	{ SCMP_SYS(memfd_create), "the state's memfd" },
 	{ SCMP_SYS(ftruncate), "the same" },
 	{ SCMP_SYS(pread64), "bitmaps, state and guest memory from memfds" },
@@ -24,7 +22,7 @@ static const struct rule both_stages[] = {
 	{ SCMP_SYS(getsockopt), "the same" },
 };
 
-static const struct rule first_stage[] = {
+static const struct sandbox_rule first_stage[] = {
 	{ SCMP_SYS(socket), "further connections to the target; is an iSCSI portal there" },
 	{ SCMP_SYS(connect), "the same" },
 	{ SCMP_SYS(access), "bridges in /sys/class/net, disks" },
@@ -37,7 +35,7 @@ static const struct rule first_stage[] = {
 
 #ifndef HAVEN_ASAN
 /* Probed by libraries at times we do not choose (locale, time zone, entropy): an error there is harmless, a kill is not. */
-static const struct rule refused[] = {
+static const struct sandbox_rule refused[] = {
 	{ SCMP_SYS(openat), "time zone, OpenSSL's configuration" },
 	{ SCMP_SYS(readlink), "the same" },
 	{ SCMP_SYS(sched_getaffinity), "malloc arenas" },
@@ -47,15 +45,6 @@ static const struct rule refused[] = {
 	{ SCMP_SYS(sysinfo), "qsort() of glibc" },
 };
 #endif
-
-static int allow_all(struct sandbox *sb, const struct rule *rule, size_t n)
-{
-	int rc = 0;
-
-	for (size_t i = 0; rc == 0 && i < n; i++)
-		rc = sandbox_allow(sb, rule[i].nr, rule[i].why);
-	return rc;
-}
 
 int worker_sandbox_enter(bool first, struct err *err)
 {
@@ -67,9 +56,9 @@ int worker_sandbox_enter(bool first, struct err *err)
 	if (rc == 0)
 		rc = sandbox_allow_basics(&sb);
 	if (rc == 0)
-		rc = allow_all(&sb, both_stages, sizeof(both_stages) / sizeof(both_stages[0]));
+		rc = sandbox_allow_list(&sb, both_stages, sizeof(both_stages) / sizeof(both_stages[0]));
 	if (rc == 0 && first)
-		rc = allow_all(&sb, first_stage, sizeof(first_stage) / sizeof(first_stage[0]));
+		rc = sandbox_allow_list(&sb, first_stage, sizeof(first_stage) / sizeof(first_stage[0]));
 #ifndef HAVEN_ASAN
 	/* threads, no processes; clone3 hides its flags behind a pointer, so glibc is sent back to clone */
 	if (rc == 0)

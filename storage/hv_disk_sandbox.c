@@ -9,7 +9,7 @@
 
 int hv_disk_sandbox_enter(uid_t uid, struct err *err)
 {
-	static const struct { int nr; const char *why; } allowed[] = {
+	static const struct sandbox_rule allowed[] = {
 		{ SCMP_SYS(socket), "reconnects to the portal" },
 		{ SCMP_SYS(connect), "the same" },
 		{ SCMP_SYS(getsockopt), "the same" },
@@ -36,8 +36,8 @@ int hv_disk_sandbox_enter(uid_t uid, struct err *err)
 
 	if (rc == 0)
 		rc = sandbox_allow_basics(&sb);
-	for (size_t i = 0; rc == 0 && i < sizeof(allowed) / sizeof(allowed[0]); i++)
-		rc = sandbox_allow(&sb, allowed[i].nr, allowed[i].why);
+	if (rc == 0)
+		rc = sandbox_allow_list(&sb, allowed, sizeof(allowed) / sizeof(allowed[0]));
 #ifndef HAVEN_ASAN
 	for (size_t i = 0; rc == 0 && i < sizeof(denied) / sizeof(denied[0]); i++)
 		rc = sandbox_deny(&sb, denied[i], EACCES, "libraries look for files and terminals; there are none");

@@ -185,7 +185,7 @@ static int32_t on_signal(int32_t sig, void *data)
 
 static int sandbox_apply(struct err *err)
 {
-	static const struct { int nr; const char *why; } rules[] = {
+	static const struct sandbox_rule rules[] = {
 		{ SCMP_SYS(accept4), "hypervisord" },
 		{ SCMP_SYS(getsockopt), "who a client is (SO_PEERCRED)" },
 		{ SCMP_SYS(socket), "xenstored, again after its restart; syslog" },
@@ -210,13 +210,12 @@ static int sandbox_apply(struct err *err)
 	};
 	struct sandbox_limits limits = { .no_dump = true };
 	struct sandbox sb;
-	size_t i;
 	int rc = sandbox_begin(&sb, "xenconsoled");
 
 	if (rc == 0)
 		rc = sandbox_allow_basics(&sb);
-	for (i = 0; rc == 0 && i < sizeof(rules) / sizeof(rules[0]); i++)
-		rc = sandbox_allow(&sb, rules[i].nr, rules[i].why);
+	if (rc == 0)
+		rc = sandbox_allow_list(&sb, rules, sizeof(rules) / sizeof(rules[0]));
 	if (rc == 0)
 		rc = sandbox_allow_arg(&sb, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0, "libqb reads RLIMIT_NOFILE; setting none");
 	if (rc < 0)

@@ -9,7 +9,7 @@
 
 int stored_sandbox_enter(struct err *err)
 {
-	static const struct { int nr; const char *why; } rules[] = {
+	static const struct sandbox_rule rules[] = {
 		{ SCMP_SYS(accept4), "clients of its sockets" },
 		{ SCMP_SYS(getsockopt), "who a client is (SO_PEERCRED)" },
 		{ SCMP_SYS(openat), "the journal's next file; the black box of a crash; the time zone of log lines" },
@@ -28,13 +28,12 @@ int stored_sandbox_enter(struct err *err)
 	};
 	struct sandbox_limits limits = { .uid = STORED_UID, .gid = STORED_UID, .no_dump = true };
 	struct sandbox sb;
-	size_t i;
 	int rc = sandbox_begin(&sb, "xenstored");
 
 	if (rc == 0)
 		rc = sandbox_allow_basics(&sb);
-	for (i = 0; rc == 0 && i < sizeof(rules) / sizeof(rules[0]); i++)
-		rc = sandbox_allow(&sb, rules[i].nr, rules[i].why);
+	if (rc == 0)
+		rc = sandbox_allow_list(&sb, rules, sizeof(rules) / sizeof(rules[0]));
 	if (rc == 0)
 		rc = sandbox_allow_arg(&sb, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0, "libqb reads RLIMIT_NOFILE; setting none");
 	if (rc < 0)
