@@ -90,18 +90,10 @@ KERNEL static uint64_t sha256(uint8_t *mem)
 	return h[0] ^ h[7];
 }
 
-KERNEL static uint64_t fib_of(uint64_t n);
-
-KERNEL static uint64_t fib_of(uint64_t n)
+__attribute__((section("bt_kernels"), noinline, noipa, used, optimize("no-optimize-sibling-calls", "no-inline"), no_stack_protector))
+static uint64_t fib_of(uint64_t n)
 {
-	uint64_t r = n;
-
-	if (n >= 2) {
-		r = fib_of(n - 1);
-		__asm__ volatile("" : "+r"(r));
-		r += fib_of(n - 2);
-	}
-	return r;
+	return n < 2 ? n : fib_of(n - 1) + fib_of(n - 2);
 }
 
 KERNEL static uint64_t fib(uint8_t *mem) { return fib_of(30); }
@@ -109,14 +101,14 @@ KERNEL static uint64_t fib(uint8_t *mem) { return fib_of(30); }
 KERNEL static uint64_t sse(uint8_t *mem)
 {
 	volatile int unit = 1;            /* not a constant in memory */
-	__m128d one = _mm_set1_pd((double)unit), acc = one;
-	double *p = (void *)mem;
+	__m128d one = _mm_set1_pd((double)unit), half = _mm_div_pd(one, _mm_add_pd(one, one)), acc = half;
+	double *p = (void *)mem, *q = (void *)(mem + 32768);
 
 	for (int round = 0; round < 2000; round++)
 		for (unsigned i = 0; i < 4096; i += 2) {
-			__m128d v = _mm_load_pd(p + i);
+			__m128d v = _mm_add_pd(_mm_mul_pd(_mm_load_pd(p + i), half), one);
 
-			v = _mm_add_pd(v, one);
+			v = _mm_max_pd(v, _mm_load_pd(q + i));
 			acc = _mm_add_pd(acc, v);
 			_mm_store_pd(p + i, v);
 		}

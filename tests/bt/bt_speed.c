@@ -4,7 +4,8 @@
  *
  *	bt_speed [kernel...]
  *
- * The loops are position-independent functions of bt_kernels.c, copied to the test's code pages as one piece.
+ * With CACHE=FILE in the environment the code cache is written to FILE at the end, for objdump -b binary (HV_BT_TRACE=block says
+ * which block is where).  The loops are position-independent functions of bt_kernels.c, copied to the test's code pages as one piece.
  */
 #include <math.h>
 #include <time.h>
@@ -97,6 +98,12 @@ int main(int argc, char **argv)
 		fflush(stdout);
 		log_sum += log((double)best / (double)native);
 		n++;
+	}
+	if (getenv("CACHE")) {
+		FILE *f = fopen(getenv("CACHE"), "w");
+
+		if (!f || fwrite(g->d.bt->rw, 1, g->d.bt->size, f) != g->d.bt->size || fclose(f))
+			perror(getenv("CACHE"));
 	}
 	printf("geometric mean %.2f\n", exp(log_sum / n));
 	btn_stop();

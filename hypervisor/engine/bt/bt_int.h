@@ -3,7 +3,9 @@
  * bt_int.h - what the translator's own files share: the state block behind %gs, the code cache and its tables.
  *
  * Registers while translated code runs: every guest general register is in the host register of the same name, except
- * those that a block has spilled to bt_vcpu.gpr[] to have scratch registers.  Status flags are in the host's flags or
+ * those that a block has spilled to bt_vcpu.gpr[] to have scratch registers.  Where one block ends and the next begins,
+ * exactly r10 and r11 (BT_SLOT_REGS), which compilers take last, are in their slots and free to use; so a block that needs
+ * scratch registers and leaves those two alone spills and reloads nothing.  Status flags are in the host's flags or
  * in bt_vcpu.fl (lahf/seto format); which of both, and which registers are spilled, is recorded for every guest
  * instruction (struct bt_irec) and every slow path (struct bt_site), so that the precise state of an instruction's
  * start can always be had.  DF is always 0 in translated code: with DF set the emulator runs.
@@ -21,6 +23,9 @@
 #define BT_MAX_PAGES 65536                  /* code pages (va page, frame, mode) before a full flush */
 #define BT_MAX_INSNS 48                     /* guest instructions a block */
 #define BT_PAGE_LOG 1024
+#define BT_S0 10                            /* r10: also the target of an indirect jump */
+#define BT_S1 11
+#define BT_SLOT_REGS (1U << BT_S0 | 1U << BT_S1)
 
 /* Status flags as lahf and seto %al leave them in %ax. */
 #define BT_RFLAGS_STATUS 0x8d5ULL           /* CF PF AF ZF SF OF */
@@ -192,6 +197,8 @@ static inline uint64_t bt_host(const struct bt_domain *bt, uint32_t off) { retur
 
 /* bt_stubs.c: fills the cache's start. */
 void bt_stubs_emit(struct bt_domain *bt);
+struct emit;
+void bt_emit_jump_cache(struct emit *e, int bank);
 
 /*
  * bt_xlat.c: translate the block at va, for v's mode, whose page is `code` (4096 bytes) and, for a first instruction

@@ -125,8 +125,8 @@ static bool on_fault(struct bt_vcpu *bv, greg_t *g)
 	if (off == UINT32_MAX)
 		return false;
 	if (bv->in_thunk) {
-		/* the scratch register is one of the low eight and has its value in the slot */
-		recover(bv, g, (uint16_t)(1U << bt_thunk_scratch(bv->bt, bv->slow.thunk)), false, bv->rip);
+		/* the scratch register is one of the low eight and has its value in the slot, as BT_SLOT_REGS do */
+		recover(bv, g, (uint16_t)(1U << bt_thunk_scratch(bv->bt, bv->slow.thunk) | BT_SLOT_REGS), false, bv->rip);
 		exception_from(bv, g);
 		leave(bv, g, BW_EXCEPTION);
 		return true;

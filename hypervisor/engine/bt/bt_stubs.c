@@ -6,7 +6,7 @@
  *   enter_direct  C function: the same, to the host address bt_vcpu.target, with the flags loaded
  *   stub_leave    returns from enter with BT_EXIT_RECOVERED: the guest's state is in memory already
  *   stub_exit     jumped to with every guest register and the flags in place and exit_id set: returns from enter
- *   stub_ijmp     an indirect jump that missed: target in rax, guest rax and rcx in their slots, flags in fl
+ *   stub_ijmp     an indirect jump that missed: target in BT_S0, flags in fl
  *   stub_cold     a memory access that missed: calls bt_vcpu.fn_cold; resumes at bt_vcpu.resume or returns from enter
  */
 #include "hypervisor/engine/bt/bt_int.h"
@@ -45,11 +45,28 @@ static void emit_epilogue(struct emit *e)
 	e8(e, 0xc3);
 }
 
+/* BT_SLOT_REGS are in their slots while translated code runs from block to block. */
 static void emit_load_all(struct emit *e, uint32_t skip)
 {
 	for (unsigned r = 0; r < NR_GPR; r++)
-		if (!(skip & 1U << r))
+		if (!((skip | BT_SLOT_REGS) & 1U << r))
 			e_load_gs(e, r, GS_GPR(r));
+}
+
+static void emit_store_all(struct emit *e)
+{
+	for (unsigned r = 0; r < NR_GPR; r++)
+		if (!(BT_SLOT_REGS & 1U << r))
+			e_store_gs(e, r, GS_GPR(r));
+}
+
+/* Through the jump cache to the target in BT_S0. */
+void bt_emit_jump_cache(struct emit *e, int bank)
+{
+	e_rr(e, 0, OP_STORE, BT_S0, BT_S1);
+	e8(e, 0x41); e8(e, 0x81); e8(e, 0xe3); e32(e, BT_JC_ENTRIES - 1);           /* and $mask, r11d */
+	e8(e, 0x65); e8(e, 0x42); e8(e, 0xff); e8(e, 0x24); e8(e, 0xdd);            /* jmp *%gs:jc(,%r11,8) */
+	e32(e, GS_OFF(jc) + (uint32_t)bank * BT_JC_ENTRIES * 8);
 }
 
 static uint32_t emit_enter_jc(const struct bt_domain *bt, struct emit *e, int bank)
@@ -60,12 +77,9 @@ static uint32_t emit_enter_jc(const struct bt_domain *bt, struct emit *e, int ba
 	at = e->p;
 	emit_prologue(e);
 	e8(e, 0x0f); e8(e, 0x85); e32(e, bt->stub_leave - (e->p + 4));
-	emit_load_all(e, 1U << REG_RAX | 1U << REG_RCX);
-	e_load_gs(e, REG_RAX, GS_OFF(rip));
-	e_rr(e, 0, OP_STORE, REG_RAX, REG_RCX);
-	e8(e, 0x81); e8(e, 0xe1); e32(e, BT_JC_ENTRIES - 1);              /* and $mask, ecx */
-	e8(e, 0x65); e8(e, 0xff); e8(e, 0x24); e8(e, 0xcd);               /* jmp *%gs:jc(,%rcx,8) */
-	e32(e, GS_OFF(jc) + (uint32_t)bank * BT_JC_ENTRIES * 8);
+	emit_load_all(e, 0);
+	e_load_gs(e, BT_S0, GS_OFF(rip));
+	bt_emit_jump_cache(e, bank);
 	return at;
 }
 
@@ -92,8 +106,7 @@ static void emit_exits(struct bt_domain *bt, struct emit *e)
 {
 	e_align(e, 0, 8);
 	bt->stub_exit = e->p;
-	for (unsigned r = 0; r < NR_GPR; r++)
-		e_store_gs(e, r, GS_GPR(r));
+	emit_store_all(e);
 	e8(e, 0x9f);                                                      /* lahf; seto al; mov ax, %gs:fl */
 	e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);
 	e8(e, 0x66); e_gs(e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
@@ -101,10 +114,8 @@ static void emit_exits(struct bt_domain *bt, struct emit *e)
 
 	e_align(e, 0, 8);
 	bt->stub_ijmp = e->p;
-	e_store_gs(e, REG_RAX, GS_OFF(rip));
-	for (unsigned r = 0; r < NR_GPR; r++)
-		if (r != REG_RAX && r != REG_RCX)
-			e_store_gs(e, r, GS_GPR(r));
+	e_store_gs(e, BT_S0, GS_OFF(rip));
+	emit_store_all(e);
 	e_store_gs_imm32(e, BT_EXIT_IJMP, GS_OFF(exit_id));
 	emit_epilogue(e);
 }

@@ -80,9 +80,17 @@ static bool xl_insn(struct xl *x)
 		xl_indirect_target(x);
 		xl_leave_indirect(x);
 		return true;
-	case BC_CALL_REG: case BC_CALL_MEM:
+	case BC_CALL_REG:
+		if (in->reg != REG_RSP) {
+			xl_push_imm(x, in->va + in->len, 0);
+			xl_indirect_target(x);
+			xl_leave_indirect(x);
+			return true;
+		}
+		/* fall through */
+	case BC_CALL_MEM:
 		xl_indirect_target(x);
-		xl_push_imm(x, in->va + in->len, R(REG_RAX));
+		xl_push_imm(x, in->va + in->len, R(BT_S0));
 		xl_leave_indirect(x);
 		return true;
 	case BC_RET:
@@ -217,9 +225,22 @@ static void emit_byte_check(struct emit *e, uint32_t off)
 /* Zero when the page is not known to be mapped as it was translated. */
 static void emit_page_check(struct emit *e, const struct bt_page *pg) { emit_byte_check(e, GS_OFF(cvalid) + pg->id); }
 
+/* Around a check where the flags are live; BT_S1 keeps rax. */
+static void emit_flags_push(struct emit *e)
+{
+	e_rr(e, 1, OP_STORE, REG_RAX, BT_S1);
+	xl_emit_flags_store(e);
+}
+
+static void emit_flags_pop(struct emit *e)
+{
+	xl_emit_flags_load(e);
+	e_rr(e, 1, OP_STORE, BT_S1, REG_RAX);
+}
+
 /*
- * ientry, right before the body: compares the address it was called for (rax) with the block's, and the page; restores
- * rax, rcx and the flags.  As long as it may miss, the flags stay in bt_vcpu.fl, for a block that does want them.
+ * ientry, right before the body: compares the address it was called for (BT_S0) with the block's, and the page; restores
+ * the flags.  As long as it may miss, the flags stay in bt_vcpu.fl, for a block that does want them.
  * bt_block_kill() overwrites its first instruction.
  */
 static void emit_ientry(struct xl *x)
@@ -232,30 +253,15 @@ static void emit_ientry(struct xl *x)
 	va_at = e->p;
 	e64(e, b->va);
 	b->ientry = e->p;
-	e8(e, 0x48); e8(e, 0x3b); e8(e, 0x05); e32(e, va_at - (e->p + 4));            /* cmp va(%rip), rax */
+	e8(e, 0x4c); e8(e, 0x3b); e8(e, 0x15); e32(e, va_at - (e->p + 4));            /* cmp va(%rip), r10 */
 	e8(e, 0x0f); e8(e, 0x85); e32(e, x->bt->stub_ijmp - (e->p + 4));              /* jne */
 	emit_page_check(e, b->page);
 	e8(e, 0x0f); e8(e, 0x84); e32(e, x->bt->stub_ijmp - (e->p + 4));              /* je */
-	e_load_gs(e, REG_RCX, GS_GPR(REG_RCX));
-	if (b->fl_live)
-		xl_emit_flags_load(e);
-	e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
+	if (b->fl_live) {
+		e_rr(e, 1, OP_STORE, REG_RAX, BT_S1);
+		emit_flags_pop(e);
+	}
 	e_align(e, 0, 8);
-}
-
-static void emit_flags_push(struct emit *e)
-{
-	e_store_gs(e, REG_RAX, GS_GPR(REG_RAX));
-	e8(e, 0x9f);
-	e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);
-	e8(e, 0x66);
-	e_gs(e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
-}
-
-static void emit_flags_pop(struct emit *e)
-{
-	xl_emit_flags_load(e);
-	e_load_gs(e, REG_RAX, GS_GPR(REG_RAX));
 }
 
 /* xentry, for direct jumps from other pages, behind the body; and the way out of a block that cannot be entered. */
@@ -347,8 +353,9 @@ static void emit_cold_paths(struct xl *x)
 			xl_emit_exit_stub(x, e, s->exit);
 			continue;
 		}
-		x->spilled = s->mask;
-		xl_need(x, s->mask);
+		x->spilled = s->at.spilled;
+		x->clean = s->at.clean;
+		xl_border(x);
 		xl_emit_link(x, s->target, false);
 	}
 	if (x->back.used) {
@@ -415,7 +422,8 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	x->e = (struct emit){ .base = bt->rw, .p = (uint32_t)bt->used };
 	x->c = (struct emit){ .base = bt->rw, .p = (uint32_t)bt->cold_used };
 	x->in_cold = false;
-	x->n = x->i = x->spilled = x->clean = x->nr_cold = x->nr_side = x->nr_irec = 0;
+	x->n = x->i = x->nr_cold = x->nr_side = x->nr_irec = 0;
+	x->spilled = x->clean = BT_SLOT_REGS;
 	x->back.used = false;
 	x->grp.valid = false;
 	x->no_groups = bt->no_group[bt_no_group_index(va)];
@@ -489,7 +497,13 @@ void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes
 	s->thunk = e.p;
 	e_store_gs(&e, a, GS_GPR(a));
 	e_load_gs(&e, a, GS_OFF(bounce_addr));
+	for (unsigned r = BT_S0; r <= BT_S1; r++)
+		if ((in.rd | in.wr) & R(r))
+			e_load_gs(&e, r, GS_GPR(r));
 	xl_emit_retargeted(&e, &in, a, BT_NO_REG, 0);
+	for (unsigned r = BT_S0; r <= BT_S1; r++)
+		if (in.wr & R(r))
+			e_store_gs(&e, r, GS_GPR(r));
 	e_load_gs(&e, a, GS_GPR(a));
 	e_store_gs_imm32(&e, (uint32_t)(ex - bt->exit), GS_OFF(exit_id));
 	e_jmp_to(&e, bt->stub_exit);

@@ -18,8 +18,8 @@ enum { FL_HOST, FL_SLOT };
 enum { CC_E = 4, CC_NE = 5, CC_A = 7 };
 
 struct cold { uint32_t jcc; uint32_t site; uint64_t va; uint8_t a; bool const_va; };
-struct side { uint32_t jcc; uint64_t target; uint32_t mask; struct bt_exit *exit; };
 struct regstate { unsigned spilled, clean; };
+struct side { uint32_t jcc; uint64_t target; struct regstate at; struct bt_exit *exit; };
 
 /*
  * A group: several accesses of the block at constant offsets from one register are checked together, as one range
@@ -64,8 +64,11 @@ void xl_need(struct xl *x, unsigned mask);
 void xl_wrote(struct xl *x, unsigned mask);
 unsigned xl_scratch(struct xl *x, unsigned excl);
 void xl_flags_save(struct xl *x);
+void xl_border(struct xl *x);
+void xl_emit_flags_store(struct emit *e);
 void xl_emit_flags_load(struct emit *e);
 void xl_flags_restore(struct xl *x);
+void xl_flags_restore_busy(struct xl *x, unsigned busy);
 void xl_flags_written(struct xl *x);
 void xl_flags_guard(struct xl *x, bool needed_later);
 void xl_record_start(struct xl *x);

@@ -65,21 +65,15 @@ void xl_leave_direct(struct xl *x, uint64_t target)
 
 	if (wanted)
 		xl_flags_restore(x);
-	xl_need(x, x->spilled);
+	xl_border(x);
 	xl_emit_link(x, target, !wanted);
 }
 
-/* Target in rax, guest rax and rcx in their slots, flags in fl. */
+/* Target in BT_S0, flags in fl. */
 void xl_leave_indirect(struct xl *x)
 {
-	struct emit *e = &x->e;
-
-	xl_need(x, x->spilled & ~(R(REG_RAX) | R(REG_RCX)));
-	xl_spill(x, REG_RCX);
-	e_rr(e, 0, OP_STORE, REG_RAX, REG_RCX);
-	e8(e, 0x81); e8(e, 0xe1); e32(e, BT_JC_ENTRIES - 1);              /* and $mask, ecx */
-	e8(e, 0x65); e8(e, 0xff); e8(e, 0x24); e8(e, 0xcd);               /* jmp *%gs:jc(,%rcx,8) */
-	e32(e, GS_OFF(jc) + (uint32_t)x->bank * BT_JC_ENTRIES * 8);
+	xl_border(x);
+	bt_emit_jump_cache(&x->e, x->bank);
 }
 
 void xl_leave_to_c(struct xl *x, enum bt_exit_kind kind, uint64_t rip)
@@ -87,18 +81,18 @@ void xl_leave_to_c(struct xl *x, enum bt_exit_kind kind, uint64_t rip)
 	struct bt_exit *ex;
 
 	xl_flags_restore(x);
-	xl_need(x, x->spilled);
+	xl_border(x);
 	ex = xl_exit_new(x, kind, rip, false);
 	xl_emit_exit_stub(x, &x->e, ex);
 }
 
-/* A conditional exit.  With nothing to reload the jump itself is patched. */
+/* A conditional exit.  With nothing to move the jump itself is patched. */
 static void side_exit(struct xl *x, unsigned cc, uint64_t target)
 {
 	struct side *s = &x->side[x->nr_side++];
 
-	*s = (struct side){ .target = target, .mask = x->spilled };
-	if (!x->spilled) {
+	*s = (struct side){ .target = target, .at = { x->spilled, x->clean } };
+	if (x->spilled == BT_SLOT_REGS) {
 		s->exit = xl_exit_new(x, BX_LINK, target, false);
 		e_align(&x->e, 2, 4);
 	}
@@ -179,7 +173,7 @@ void xl_loop(struct xl *x)
 	uint32_t at;
 
 	xl_flags_restore(x);
-	xl_need(x, x->spilled);
+	xl_border(x);
 	xl_record_op(x);
 	e8(&x->e, in->bytes[in->op_off]);
 	e8(&x->e, 0);
@@ -196,47 +190,49 @@ void xl_ret(struct xl *x)
 	int32_t off;
 
 	xl_flags_save(x);
-	xl_spill(x, REG_RAX);
+	xl_spill(x, BT_S0);
 	if (x->grp.valid && xl_group_use(x, REG_RSP, ac, 0, true, &off)) {
 		xl_record_op(x);
-		e_mem_disp(&x->e, 1, OP_LOAD, REG_RAX, x->grp.d, off);
+		e_mem_disp(&x->e, 1, OP_LOAD, BT_S0, x->grp.d, off);
 	} else {
-		xl_spill(x, REG_RCX);
-		xl_stack_access(x, 0, false, REG_RAX, REG_RCX);
+		xl_spill(x, BT_S1);
+		xl_stack_access(x, 0, false, BT_S0, BT_S1);
 		xl_record_op(x);
-		e_ai(&x->e, 1, OP_LOAD, REG_RAX, REG_RAX, REG_RCX);
+		e_ai(&x->e, 1, OP_LOAD, BT_S0, BT_S0, BT_S1);
 	}
+	x->grp.valid = false;
 	xl_rsp_add(x, 8 + (int32_t)in->imm);
 	xl_leave_indirect(x);
 }
 
-/* Brings the target of an indirect jump or call to rax, whose guest value is in its slot. */
+/* Brings the target of an indirect jump or call to BT_S0, whose guest value is in its slot. */
 void xl_indirect_target(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
 
 	xl_flags_save(x);
 	if (in->cls == BC_JMP_REG || in->cls == BC_CALL_REG) {
+		x->grp.valid = false;
 		xl_need(x, R(in->reg));
-		xl_spill(x, REG_RAX);
-		if (in->reg != REG_RAX)
-			e_rr(&x->e, 1, OP_STORE, in->reg, REG_RAX);
-		xl_record_op(x);
+		xl_spill(x, BT_S0);
+		if (in->reg != BT_S0)
+			e_rr(&x->e, 1, OP_STORE, in->reg, BT_S0);
 		return;
 	}
+	x->grp.valid = false;
 	xl_need(x, in->ea_regs);
-	xl_spill(x, REG_RAX);
-	xl_spill(x, REG_RCX);
+	xl_spill(x, BT_S0);
+	xl_spill(x, BT_S1);
 	if (xl_const_address(in, 8)) {
-		xl_emit_check_const(x, REG_RAX, (uint64_t)in->disp, 8, false);
+		xl_emit_check_const(x, BT_S0, (uint64_t)in->disp, 8, false);
 		xl_record_op(x);
-		e_mem_disp(&x->e, 1, OP_LOAD, REG_RAX, REG_RAX, (int32_t)(in->disp & (PAGE_SIZE_HV - 1)));
+		e_mem_disp(&x->e, 1, OP_LOAD, BT_S0, BT_S0, (int32_t)(in->disp & (PAGE_SIZE_HV - 1)));
 		return;
 	}
-	xl_emit_address(x, in, REG_RAX);
-	xl_emit_check(x, REG_RAX, REG_RCX, 8, false);
+	xl_emit_address(x, in, BT_S0);
+	xl_emit_check(x, BT_S0, BT_S1, 8, false);
 	xl_record_op(x);
-	e_ai(&x->e, 1, OP_LOAD, REG_RAX, REG_RAX, REG_RCX);
+	e_ai(&x->e, 1, OP_LOAD, BT_S0, BT_S0, BT_S1);
 }
 
 void xl_read_seg(struct xl *x)

@@ -51,7 +51,7 @@ void xl_mem(struct xl *x)
 	s->simple = true;
 	s->stack = stack_segment(in);
 	if (flags_back) {
-		xl_flags_restore(x);
+		xl_flags_restore_busy(x, R(a) | (konst ? 0 : R(i)));
 		xl_need(x, in->rd);
 	}
 	xl_record_op(x);
@@ -92,7 +92,7 @@ void xl_bit(struct xl *x)
 	e_rex(e, 0, 0, 0, t);
 	e8(e, 0x83); e8(e, 0xe0 | (t & 7)); e8(e, (1U << log) - 1);   /* and */
 	xl_emit_check_locked(x, a, i, in->opsize, in->mem_wr, in->locked)->stack = stack_segment(in);
-	xl_flags_restore(x);
+	xl_flags_restore_busy(x, R(a) | R(i) | R(t));
 	xl_record_op(x);
 	op.bytes[op.modrm_off] = (uint8_t)((op.bytes[op.modrm_off] & 0xc7) | (t & 7) << 3);
 	op.rex = (uint8_t)(0x40 | (in->rex & 8) | (t & 8 ? 4 : 0));

@@ -84,18 +84,57 @@ unsigned xl_scratch(struct xl *x, unsigned excl)
 	return best;
 }
 
+/* Where a block ends: every register where the next one looks for it. */
+void xl_border(struct xl *x)
+{
+	xl_need(x, x->spilled & ~BT_SLOT_REGS);
+	xl_spill(x, BT_S0);
+	xl_spill(x, BT_S1);
+}
+
+/*
+ * rax is about to be needed for the flags: its value moves to a host register that nobody uses, which is returned for
+ * rax_back(), or else to its slot.  `busy` are the scratch registers in use.
+ */
+static unsigned rax_free(struct xl *x, unsigned busy)
+{
+	unsigned mask = x->spilled & ~(busy | (x->grp.valid ? R(x->grp.d) : 0)), r;
+
+	if (!(x->spilled & R(REG_RAX)) && mask) {
+		r = 31 - (unsigned)__builtin_clz(mask);
+		e_rr(&x->e, 1, OP_STORE, REG_RAX, r);
+		return r;
+	}
+	xl_spill(x, REG_RAX);
+	return BT_NO_REG;
+}
+
+static void rax_back(struct xl *x, unsigned r)
+{
+	if (r != BT_NO_REG)
+		e_rr(&x->e, 1, OP_STORE, r, REG_RAX);
+}
+
+void xl_emit_flags_store(struct emit *e)
+{
+	e8(e, 0x9f);                                                      /* lahf */
+	e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);                            /* seto al */
+	e8(e, 0x66);
+	e_gs(e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
+}
+
 void xl_flags_save(struct xl *x)
 {
+	unsigned r;
+
 	if (x->fl == FL_SLOT)
 		return;
 	x->fl = FL_SLOT;
 	if (x->fl_slot_valid)
 		return;
-	xl_spill(x, REG_RAX);
-	e8(&x->e, 0x9f);                                          /* lahf */
-	e8(&x->e, 0x0f); e8(&x->e, 0x90); e8(&x->e, 0xc0);        /* seto al */
-	e8(&x->e, 0x66);
-	e_gs(&x->e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
+	r = rax_free(x, 0);
+	xl_emit_flags_store(&x->e);
+	rax_back(x, r);
 	x->fl_slot_valid = true;
 }
 
@@ -107,14 +146,19 @@ void xl_emit_flags_load(struct emit *e)
 	e8(e, 0x9e);                                                      /* sahf */
 }
 
-void xl_flags_restore(struct xl *x)
+void xl_flags_restore_busy(struct xl *x, unsigned busy)
 {
+	unsigned r;
+
 	if (x->fl == FL_HOST)
 		return;
-	xl_spill(x, REG_RAX);
+	r = rax_free(x, busy);
 	xl_emit_flags_load(&x->e);
+	rax_back(x, r);
 	x->fl = FL_HOST;
 }
+
+void xl_flags_restore(struct xl *x) { xl_flags_restore_busy(x, 0); }
 
 void xl_flags_written(struct xl *x)
 {
