@@ -46,7 +46,7 @@ static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(getuid), "the same" },
 	{ SCMP_SYS(pipe2), "libqb's signal pipe" },
 	{ SCMP_SYS(set_tid_address), "glibc, in new threads" },
-	{ SCMP_SYS(membarrier), "code published to other vCPUs" },
+	{ SCMP_SYS(membarrier), "barriers of the vCPUs, for the store ring" },
 	{ SCMP_SYS(msync), "image files" },
 	{ SCMP_SYS(rt_tgsigqueueinfo), "kicks of its own vCPU threads" },
 	{ SCMP_SYS(getcpu), "where a vCPU runs" },

@@ -15,10 +15,12 @@
 #include "lib/proto/store.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define OUT_MAX 64                    /* messages waiting for the reply ring; then the channel is not read */
@@ -36,6 +38,7 @@ struct store_ring {
 	struct io_fd *h;
 	int slot;                            /* port */
 	bool quiet, broken;
+	bool unfenced;                       /* an index of ours was stored since the vCPUs' last barrier */
 
 	uint8_t in[STORE_MSG_MAX];           /* bytes of the message being assembled, or the unanswered message */
 	size_t in_len;
@@ -66,12 +69,26 @@ static void ring_break(struct store_ring *s, struct xenstore_domain_interface *r
 }
 
 /*
- * Moves up to `want` octets from the ring to the message; how many came, or -1: the ring is broken.
+ * Whether to look at the guest's index again before it is believed.
  *
- * A guest tells us of what it wrote only if we had taken everything before it (Linux' xb_write: "prod <= req_cons"), so each of
- * the two stores its index before it loads the other's, with a barrier between: the store of req_cons has to be seen before the
- * next look at req_prod, or both take the other to be awake and the request lies in the ring for ever.
+ * A guest tells us of what it wrote only if we had taken everything before it, and of room only if it found the ring full (Linux'
+ * xb_write: "prod <= req_cons", xb_read: "rsp_prod - cons >= XENSTORE_RING_SIZE").  So each side stores its own index, then loads
+ * the other's, and needs a barrier between, or both take the other to be awake and a message lies in the ring for ever.  Linux
+ * has none there: its processor may load before the store is seen.  xenstored of Xen gets away with it, as it looks again
+ * microseconds later; we look at once.  The barrier of the guest's side is therefore made from here: membarrier(2) returns when
+ * each vCPU's thread has been through one, and what it stored before is seen by the next look.
  */
+static bool look_again(struct store_ring *s)
+{
+	if (!s->unfenced)
+		return false;
+	s->unfenced = false;
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) < 0)
+		log_err("domain %u: membarrier: %s; the guest's store may stall", s->ds->d->domid, strerror(errno));
+	return true;
+}
+
+/* Moves up to `want` octets from the ring to the message; how many came, or -1: the ring is broken. */
 static ssize_t ring_take(struct store_ring *s, struct xenstore_domain_interface *r, size_t want)
 {
 	uint32_t cons = __atomic_load_n(&r->req_cons, __ATOMIC_RELAXED);
@@ -87,8 +104,10 @@ static ssize_t ring_take(struct store_ring *s, struct xenstore_domain_interface 
 	for (uint32_t i = 0; i < n; i++)
 		s->in[s->in_len + i] = (uint8_t)r->req[MASK_XENSTORE_IDX(cons + i)];
 	s->in_len += n;
-	if (n)
+	if (n) {
 		__atomic_store_n(&r->req_cons, cons + n, __ATOMIC_SEQ_CST);
+		s->unfenced = true;
+	}
 	return n;
 }
 
@@ -112,9 +131,9 @@ static bool ring_assemble(struct store_ring *s, struct xenstore_domain_interface
 				return true;
 		}
 		n = ring_take(s, r, need - s->in_len);
-		if (n <= 0)
+		if (n < 0 || (n == 0 && !look_again(s)))
 			return false;
-		*moved = true;
+		*moved |= n > 0;
 	}
 }
 
@@ -206,10 +225,6 @@ static uint32_t ring_fill(struct store_ring *s, struct xenstore_domain_interface
 	return prod - start;
 }
 
-/*
- * A guest tells us of room only if it found the ring full before it took something (Linux' xb_read), so "full" has to be true of
- * the rsp_cons there is after rsp_prod was stored, not of an older one.
- */
 static void serve_replies(struct store_ring *s, struct xenstore_domain_interface *r)
 {
 	uint32_t prod = __atomic_load_n(&r->rsp_prod, __ATOMIC_RELAXED), start = prod;
@@ -222,10 +237,13 @@ static void serve_replies(struct store_ring *s, struct xenstore_domain_interface
 			return;
 		}
 		n = ring_fill(s, r, prod, XENSTORE_RING_SIZE - used);
-		if (!n)
+		if (n) {
+			prod += n;
+			__atomic_store_n(&r->rsp_prod, prod, __ATOMIC_SEQ_CST);
+			s->unfenced = true;
+		} else if (!s->out || !look_again(s)) {
 			break;
-		prod += n;
-		__atomic_store_n(&r->rsp_prod, prod, __ATOMIC_SEQ_CST);
+		}
 	}
 	if (prod == start)
 		return;
@@ -351,6 +369,8 @@ struct store_ring *store_ring_create(struct devices *ds)
 
 	if (!s)
 		return NULL;
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) < 0)
+		log_err("domain %u: membarrier: %s; does the kernel lack CONFIG_MEMBARRIER?", ds->d->domid, strerror(errno));
 	s->ds = ds;
 	s->fd = -1;
 	s->slot = -1;

@@ -120,9 +120,9 @@ static void ring_write(const void *data, size_t n)
 			room = (uint32_t)n;
 		for (uint32_t i = 0; i < room; i++)
 			ring->req[MASK_XENSTORE_IDX(prod + i)] = p[i];
-		__atomic_store_n(&ring->req_prod, prod + room, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&ring->req_prod, prod + room, __ATOMIC_RELEASE);
 		/* The other side sleeps only if it had taken all there was before this. */
-		if (prod == __atomic_load_n(&ring->req_cons, __ATOMIC_SEQ_CST))
+		if (prod == __atomic_load_n(&ring->req_cons, __ATOMIC_RELAXED))
 			event_send(store_port);
 		p += room;
 		n -= room;
@@ -144,8 +144,8 @@ static void ring_read(void *data, size_t n)
 			avail = (uint32_t)n;
 		for (uint32_t i = 0; i < avail; i++)
 			p[i] = ring->rsp[MASK_XENSTORE_IDX(cons + i)];
-		__atomic_store_n(&ring->rsp_cons, cons + avail, __ATOMIC_SEQ_CST);
-		if (__atomic_load_n(&ring->rsp_prod, __ATOMIC_SEQ_CST) - cons >= XENSTORE_RING_SIZE)
+		__atomic_store_n(&ring->rsp_cons, cons + avail, __ATOMIC_RELEASE);
+		if (__atomic_load_n(&ring->rsp_prod, __ATOMIC_RELAXED) - cons >= XENSTORE_RING_SIZE)
 			event_send(store_port);
 		p += avail;
 		n -= avail;

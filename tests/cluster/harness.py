@@ -41,6 +41,22 @@ def keep_logs(c, name=None):
                     f.write(f"$ {' '.join(argv)}\n{c.sh(n, 'timeout', '10', *argv, check=False).stdout}\n")
 
 
+def tell(c):
+    """What the nodes look like at a failure, for whoever has nothing but this output."""
+    for n in c.tb.nodes:
+        if not c.tb.init_pid(n):
+            print(f"{n}: its power is off")
+            continue
+        for argv in (["xl", "list"], ["crm_mon", "-1rf"]):
+            out = c.sh(n, "timeout", "10", *argv, check=False).stdout.strip().splitlines()
+            print(f"{n} # {' '.join(argv)}", *out[-25:], sep="\n    ")
+        try:
+            with open(os.path.join(c.tb.root(n), "var/log/xen/console/guest-demo.log"), errors="replace") as f:
+                print(f"{n}: end of the guest's console", *f.read()[-1500:].splitlines(), sep="\n    ")
+        except OSError:
+            pass
+
+
 # -- migrated's workers held at a step of a move (hold_at in migrated/) ------------------------------------------------------------
 def hold_file(c, node):
     return os.path.join(c.tb.root(node), "run/haven/hold")
@@ -102,6 +118,7 @@ def main(test):
         print("held")
     except Failed as e:
         keep_logs(c)
+        tell(c)
         print(f"FAILED: {e}")
     except Exception:
         keep_logs(c)
