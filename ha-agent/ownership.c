@@ -642,10 +642,15 @@ static void own_on_claim(struct own *o, struct own_dom *d, const struct own_msg 
 
 static void own_on_release(struct own *o, struct own_dom *d, const struct own_msg *m)
 {
-	struct own_record rec = d->rec;
+	struct own_record rec = *d->rec.name ? d->rec : m->rec;
 
-	if (!(m->epoch == rec.epoch + 1 && rec.owner == m->from) && !(m->epoch == rec.epoch && !rec.owner)) {
+	/*
+	 * Whoever my record says is the owner: its sender knew that nobody held anything, and records can differ after a BEGIN and
+	 * a CLAIM of one epoch that only some delivered.
+	 */
+	if (m->epoch <= d->rec.epoch && !(m->epoch == d->rec.epoch && !d->rec.owner)) {
 		own_refused(o, d, m);
+		d->told = false;	/* two releases of one epoch: each side has to hear of what stands in its way to go above it */
 		return;
 	}
 	rec.epoch = m->epoch;

@@ -35,7 +35,7 @@
  *	M_OFF		the operator takes a node that is out of sight for one that is off
  *	M_KEEP		the operator keeps a handed copy without having looked at the target
  *	M_RESTORE	whether a save is still good is looked at when the restore is asked for, not when its CLAIM is made
- *	M_RELEASE	a RELEASE is taken only from the owner in my record, and its refusal is not answered (what ownership.c does)
+ *	M_RELEASE	a RELEASE is taken only from the owner in my record, and its refusal is not answered
  *	M_PAUSED	quorum's return lets every paused copy run
  *	M_LOST		a handed copy waits although its target was fenced
  *	M_WAIT		(X_FREEZE) the move's action goes on while its target is out of the membership

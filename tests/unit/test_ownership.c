@@ -606,6 +606,25 @@ static void test_overtaken_release_is_given_up(void **state)
 	assert_int_equal(own_find(o, U)->outs[0].type, OWN_M_NONE);
 }
 
+/* Two owners on two records of one epoch, neither with a copy: their releases waited for each other and no start went through. */
+static void test_crossing_releases(void **state)
+{
+	const struct own_dom *d;
+
+	run_here();
+	forget_outputs();
+	hear(2, (struct own_msg){ .type = OWN_M_RELEASE, .epoch = 1, .serial = 9, .rec = record(1, 0, 0) });
+	d = own_find(o, U);
+	assert_int_equal(d->rec.owner, 1);
+	assert_false(did_send(OWN_M_ACK));
+	assert_true(did_send(OWN_M_REPORT));
+	forget_outputs();
+	hear(2, (struct own_msg){ .type = OWN_M_RELEASE, .epoch = 3, .serial = 10, .rec = record(3, 0, 0) });
+	assert_int_equal(d->rec.epoch, 3);
+	assert_int_equal(d->rec.owner, 0);
+	assert_true(did_send(OWN_M_ACK));
+}
+
 static void test_quorum_pauses_and_resumes(void **state)
 {
 	run_here();
@@ -723,6 +742,7 @@ int main(void)
 		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_move_whose_copy_died), T(test_contradicted_copy_goes_above),
 		T(test_contradicted_before_it_runs), T(test_late_running_is_taken_back),
 		T(test_overtaken_release_is_given_up),
+		T(test_crossing_releases),
 		T(test_quorum_pauses_and_resumes), T(test_start_knows_who_runs_it),
 		T(test_restore_waits_for_no_other_epoch), T(test_leave_only_with_empty_hands),
 		cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_codec_refuses),
