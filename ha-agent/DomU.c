@@ -412,6 +412,9 @@ static int act_migrate_to(void)
 	set_option(options, "deadline_s", "OCF_RESKEY_migration_deadline");
 	set_option(options, "bandwidth_mbs", "OCF_RESKEY_bandwidth_mbs");
 	set_option(options, "connections", "OCF_RESKEY_connections");
+	set_option(options, "target_downtime_ms", "OCF_RESKEY_target_downtime_ms");
+	if (env("OCF_RESKEY_converge", NULL))
+		json_object_set_new(options, "converge", json_string(env("OCF_RESKEY_converge", "")));
 	json_object_set_new(req, "target", json_string(target));
 	json_object_set_new(req, "options", options);
 	fd = msg_connect(AGENTD, &err);
@@ -505,8 +508,8 @@ static const char metadata[] =
 "destroyed at once.</longdesc>\n"
 "<shortdesc lang=\"en\">graceful part of a stop</shortdesc><content type=\"integer\" default=\"60\"/></parameter>\n"
 "<parameter name=\"max_downtime_ms\" reloadable=\"1\" required=\"0\">\n"
-"<longdesc lang=\"en\">Milliseconds of pause a move aims at.</longdesc>\n"
-"<shortdesc lang=\"en\">downtime target</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
+"<longdesc lang=\"en\">Milliseconds: the longest pause a move may make; 0: what the xl.cfg or haven.conf say, else 300.</longdesc>\n"
+"<shortdesc lang=\"en\">longest pause of a move</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
 "<parameter name=\"migration_deadline\" reloadable=\"1\" required=\"0\">\n"
 "<longdesc lang=\"en\">Seconds after which a move that does not converge is given up; 0: migrated's default.</longdesc>\n"
 "<shortdesc lang=\"en\">deadline of a move</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
@@ -516,6 +519,13 @@ static const char metadata[] =
 "<parameter name=\"connections\" reloadable=\"1\" required=\"0\">\n"
 "<longdesc lang=\"en\">TLS connections a move uses; 0: migrated's default.</longdesc>\n"
 "<shortdesc lang=\"en\">connections of a move</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
+"<parameter name=\"target_downtime_ms\" reloadable=\"1\" required=\"0\">\n"
+"<longdesc lang=\"en\">Milliseconds of pause a move aims at; 0: what the xl.cfg or haven.conf say, else 50.</longdesc>\n"
+"<shortdesc lang=\"en\">pause a move aims at</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
+"<parameter name=\"converge\" reloadable=\"1\" required=\"0\">\n"
+"<longdesc lang=\"en\">What is done about a guest that writes its memory faster than the link carries it: throttle slows it down, no leaves it "
+"alone and gives the move up. Empty: what the xl.cfg or haven.conf say, else throttle.</longdesc>\n"
+"<shortdesc lang=\"en\">how a move converges</shortdesc><content type=\"string\" default=\"\"/></parameter>\n"
 "</parameters>\n"
 "<actions>\n"
 "<action name=\"start\" timeout=\"120s\"/>\n"

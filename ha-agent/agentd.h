@@ -47,7 +47,7 @@ struct move {
 /* A worker of ours that was let take a stream: its connection is its life. */
 struct accept { struct accept *next; struct msg_client *client; char uuid[OWN_UUID_LEN]; uint64_t attempt; };
 /* A `haven migrate` under way: with its connection end Haven's location constraint of that resource. */
-struct guard { struct guard *next; struct msg_client *client; char resource[OWN_NAME_LEN]; };
+struct guard { struct guard *next; struct msg_client *client; char resource[OWN_NAME_LEN], uuid[OWN_UUID_LEN]; bool policy; };
 /* A cleanup after one that died: until it has ended no other command may put a constraint of that resource. */
 struct abandon { struct abandon *next; struct agentd *a; char resource[OWN_NAME_LEN]; int pidfd; };
 
@@ -78,6 +78,7 @@ struct agentd {
 	json_t *unspent;		/* uuid -> the last restore that never ran: {saved, after}, epochs */
 	struct abandon *abandons;
 	json_t *news;			/* uuid -> the last progress or result any node told */
+	json_t *policies;		/* uuid -> options of the `haven migrate` under way, whichever node it is on */
 	json_t *offers;			/* node -> what it has to offer */
 	json_t *failures;		/* uuid -> failed moves from here in a row */
 };

@@ -13,6 +13,7 @@
 #include "ha-agent/agentd.h"
 #include "ha-agent/constraint.h"
 #include "lib/log.h"
+#include "lib/move_policy.h"
 
 static struct guard *guard_of(struct agentd *a, const char *resource)
 {
@@ -21,6 +22,12 @@ static struct guard *guard_of(struct agentd *a, const char *resource)
 	for (g = a->guards; g && strcmp(g->resource, resource); g = g->next)
 		;
 	return g;
+}
+
+/* Which node the domain leaves is not the command's node: every ha-agentd hears how the command wants the move made. */
+static void guard_tell_policy(struct agentd *a, const struct guard *g, const json_t *options)
+{
+	agentd_cluster_send(a, json_pack("{s:s,s:s,s:O?}", "type", "x-policy", "uuid", g->uuid, "options", options));
 }
 
 static struct abandon *abandon_of(struct agentd *a, const char *resource)
@@ -84,6 +91,8 @@ static void guard_drop(struct agentd *a, const struct msg_client *client, bool a
 			continue;
 		}
 		*p = g->next;
+		if (g->policy)
+			guard_tell_policy(a, g, NULL);
 		if (abandon && !guard_of(a, g->resource) && !abandon_of(a, g->resource))
 			abandon_begin(a, g->resource);
 		free(g);
@@ -98,7 +107,10 @@ void guard_client_gone(struct agentd *a, const struct msg_client *client)
 void op_guard(struct msg_call *call, void *daemon)
 {
 	struct agentd *a = daemon;
-	const char *resource;
+	const json_t *options = json_object_get(msg_call_request(call), "options");
+	const char *resource, *uuid = msg_call_str_opt(call, "uuid", "");
+	struct move_policy checked;
+	struct err err;
 	struct guard *g;
 
 	if (!msg_call_str(call, "resource", &resource))
@@ -112,13 +124,21 @@ void op_guard(struct msg_call *call, void *daemon)
 		msg_error(call, -EAGAIN, "%s: what an earlier command left is still being cleaned up; try again in a moment", resource);
 		return;
 	}
+	if (move_policy_apply(&checked, options, &err)) {
+		msg_error_from(call, &err);
+		return;
+	}
 	g = calloc(1, sizeof(*g));
-	if (!g || strlen(resource) >= sizeof(g->resource)) {
+	if (!g || strlen(uuid) >= sizeof(g->uuid) || strlen(resource) >= sizeof(g->resource)) {
 		free(g);
-		msg_error(call, -EINVAL, "resource: too long");
+		msg_error(call, -EINVAL, "resource or uuid: too long");
 		return;
 	}
 	strncpy(g->resource, resource, sizeof(g->resource) - 1);
+	strncpy(g->uuid, uuid, sizeof(g->uuid) - 1);
+	g->policy = *uuid && json_object_size(options) > 0;
+	if (g->policy)
+		guard_tell_policy(a, g, options);
 	g->client = msg_call_client(call);
 	g->next = a->guards;
 	a->guards = g;

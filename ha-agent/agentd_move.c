@@ -93,7 +93,7 @@ static json_t *move_request(struct agentd *a, const struct own_dom *d, const str
 {
 	const struct corolink_node *n = agentd_node(a, m->target);
 	struct conf *conf = NULL;
-	json_t *j;
+	json_t *j, *options;
 	long long port;
 
 	(void)conf_load("haven.conf", &conf, NULL);
@@ -101,8 +101,9 @@ static json_t *move_request(struct agentd *a, const struct own_dom *d, const str
 	conf_free(conf);
 	j = json_pack("{s:s,s:s,s:i,s:I,s:s,s:s,s:i}", "op", "move", "uuid", d->uuid, "domid", (int)d->copy_domid,
 		      "attempt", (json_int_t)m->attempt, "target", m->target, "address", n ? n->address : "", "port", (int)port);
-	if (w && w->options)
-		json_object_set(j, "options", w->options);
+	options = w && w->options ? json_deep_copy(w->options) : json_object();
+	json_object_update(options, json_object_get(a->policies, d->uuid));      /* the command's word before the resource's */
+	json_object_set_new(j, "options", options);
 	return j;
 }
 

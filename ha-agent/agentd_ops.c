@@ -561,6 +561,6 @@ const struct msg_op agentd_ops[] = {
 	{ "guard", MSG_ROOT, op_guard },
 	{ "resolve", MSG_ROOT, op_resolve },
 	{ "managed", MSG_ANY, op_managed },
-	{ "subscribe", MSG_ROOT, op_subscribe },
+	{ "subscribe", MSG_ANY, op_subscribe },
 	{ NULL, MSG_ROOT, NULL },
 };

@@ -571,6 +571,29 @@ static void agentd_on_lost(void *arg)
 		own_view_lost(a->own);
 }
 
+static void agentd_policy(struct agentd *a, const char *uuid, json_t *options)
+{
+	if (json_is_object(options))
+		json_object_set(a->policies, uuid, options);
+	else
+		json_object_del(a->policies, uuid);
+}
+
+/* The same for who subscribed: a move's progress, and its end. */
+static void agentd_tell_move(struct agentd *a, const char *uuid, const char *type, const json_t *j)
+{
+	json_t *event;
+
+	if (!a->server || (strcmp(type, "x-progress") && strcmp(type, "x-moved")))
+		return;
+	event = json_deep_copy(j);
+	json_object_del(event, "type");
+	json_object_del(event, "seq");
+	json_object_set_new(event, "name", json_string(own_find(a->own, uuid)->rec.name));
+	json_object_set_new(event, "event", json_string(strcmp(type, "x-moved") ? "move-progress" : "move-ended"));
+	msg_event(a->server, event);
+}
+
 /* Progress and results for whoever asks any node; cancels. None of it decides anything. */
 static void agentd_on_news(struct agentd *a, uint32_t from, const char *type, json_t *j)
 {
@@ -586,9 +609,12 @@ static void agentd_on_news(struct agentd *a, uint32_t from, const char *type, js
 		return;
 	if (!strcmp(type, "x-cancel")) {
 		move_cancel(a, uuid, "cancelled", true);
+	} else if (!strcmp(type, "x-policy")) {
+		agentd_policy(a, uuid, json_object_get(j, "options"));
 	} else {
 		json_object_set_new(j, "from", json_string(own_node_name(a->own, from)));
 		json_object_set(a->news, uuid, j);
+		agentd_tell_move(a, uuid, type, j);
 	}
 }
 
@@ -675,10 +701,11 @@ static int agentd_start(struct agentd *a, struct err *err)
 
 	a->loop = qb_loop_create();
 	a->news = json_object();
+	a->policies = json_object();
 	a->offers = json_object();
 	a->failures = json_object();
 	a->unspent = json_object();
-	if (!a->loop || !a->news || !a->offers || !a->failures || !a->unspent)
+	if (!a->loop || !a->news || !a->policies || !a->offers || !a->failures || !a->unspent)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = directory_open(&a->dir, err);
 	if (rc)

@@ -47,9 +47,9 @@ void haven_print_result(const char *name, const char *from, const char *to, cons
 /*
  * Haven's location constraint (constraint.h): the resource goes to that node and nowhere else, however Pacemaker plans anew meanwhile. guard:
  * a connection to ha-agentd (*fd; -1: made), which has the constraints of its resources removed when this process ends in any way
- * before haven_guard_release(). guard and unpin print why they failed; pin is 0 or -errno with err.
+ * before haven_guard_release(). uuid and options (or NULL): how that domain's moves are made until then. guard and unpin print why they failed; pin is 0 or -errno with err.
  */
-int haven_guard(int *fd, const char *resource);
+int haven_guard(int *fd, const char *resource, const char *uuid, const json_t *options);
 void haven_guard_release(int fd);
 int haven_pin(const char *resource, const char *node, struct err *err);
 int haven_unpin(const char *resource);

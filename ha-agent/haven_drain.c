@@ -14,6 +14,7 @@
 
 #include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
+#include "lib/move_policy.h"
 
 #define CIB_S 20
 #define POLL_US 150000
@@ -29,7 +30,7 @@ struct guest {
 	int waited;
 };
 
-struct drain { char node[128]; struct guest *guests; size_t n, stay; int guard; };
+struct drain { char node[128]; struct guest *guests; size_t n, stay; int guard; json_t *options; };
 
 static int set_standby(const char *node, bool on, struct err *err)
 {
@@ -320,7 +321,7 @@ static int drain_pin(struct drain *dr)
 
 	for (size_t i = 0; i < dr->n && !rc; i++)
 		if (*dr->guests[i].to)
-			rc = haven_guard(&dr->guard, dr->guests[i].resource);
+			rc = haven_guard(&dr->guard, dr->guests[i].resource, dr->guests[i].uuid, dr->options);
 	for (size_t i = 0; i < dr->n && !rc; i++)
 		if (*dr->guests[i].to && haven_pin(dr->guests[i].resource, dr->guests[i].to, &err))
 			rc = haven_fail("%s", err.text);
@@ -355,12 +356,20 @@ static int drain_begin(struct drain *dr, bool force)
 
 static int run_drain(int argc, char **argv)
 {
-	struct drain dr = { .guard = -1 };
+	struct drain dr = { .guard = -1, .options = json_object() };
 	const char *node = NULL;
 	bool force = false;
+	struct err err;
 	int rc;
 
 	for (int i = 1; i < argc; i++) {
+		rc = move_policy_argument(dr.options, argc, argv, &i, &err);
+		if (rc < 0) {
+			haven_fail("%s", err.text);
+			return HAVEN_USAGE;
+		}
+		if (rc)
+			continue;
 		if (!strcmp(argv[i], "--force"))
 			force = true;
 		else if (!node && argv[i][0] != '-')
@@ -379,6 +388,7 @@ static int run_drain(int argc, char **argv)
 		free(dr.guests[i].problem);
 	}
 	free(dr.guests);
+	json_decref(dr.options);
 	return rc;
 }
 
@@ -431,12 +441,13 @@ static int run_undrain(int argc, char **argv)
 }
 
 const struct haven_command haven_cmd_drain = {
-	"drain", "NODE [--force]", "moves every guest off a node",
+	"drain", "NODE [--force] [HOW]", "moves every guest off a node",
 	"Asks Pacemaker where each guest of NODE would go and each of those nodes whether it can take it, and refuses when one has nowhere to go\n"
 	"(--force: drains all the same; such a guest is stopped). Then puts NODE in standby, so that Pacemaker moves the guests live, as many at\n"
 	"a time as its migration-limit says (haven setup: 2), and follows them until the last has left; a move that fails is tried again.\n"
 	"Ctrl-C ends the drain: moves under way are cancelled, NODE takes guests again, guests that had left stay where they are. The drain\n"
-	"itself is Pacemaker's: it goes on when this command dies, and haven drain NODE follows it again.", run_drain
+	"itself is Pacemaker's: it goes on when this command dies, and haven drain NODE follows it again. HOW, while the command lives:\n"
+	MOVE_POLICY_HELP, run_drain
 };
 
 const struct haven_command haven_cmd_undrain = {

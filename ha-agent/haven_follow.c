@@ -10,6 +10,7 @@
 #include "ha-agent/constraint.h"
 #include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
+#include "lib/move_policy.h"
 #include "lib/msg.h"
 
 #define CLEAR_S 30
@@ -29,14 +30,15 @@ static double number(const json_t *j, const char *key)
 void haven_print_progress(const json_t *dom, char **last)
 {
 	const json_t *news = json_object_get(dom, "news"), *p = json_object_get(news, "progress");
-	char *line = NULL;
+	char *line = NULL, outlook[128];
 	int r;
 
 	if (!p)
 		return;
+	move_outlook(p, outlook, sizeof(outlook));
 	r = asprintf(&line, "%s to %s: %s, %.0f %%, round %.0f, %.1f MiB sent at %.0f MB/s, dirtied at %.0f MB/s%s", haven_str(dom, "name"),
 		     haven_str(news, "target"), haven_str(p, "phase"), number(p, "percent"), number(p, "rounds"), number(p, "bytes_sent") / 1048576,
-		     number(p, "rate_mbs"), number(p, "dirty_rate_mbs"), "");
+		     number(p, "rate_mbs"), number(p, "dirty_rate_mbs"), outlook);
 	if (r < 0)
 		return;
 	if (*last && !strcmp(*last, line)) {
@@ -164,9 +166,9 @@ static bool has_failed(const char *resource, char *node, size_t size)
 
 /* --- the constraint that makes a move --------------------------------------------------------------------------------------- */
 
-int haven_guard(int *fd, const char *resource)
+int haven_guard(int *fd, const char *resource, const char *uuid, const json_t *options)
 {
-	json_t *req = json_pack("{s:s,s:s}", "op", "guard", "resource", resource);
+	json_t *req = json_pack("{s:s,s:s,s:s*,s:O*}", "op", "guard", "resource", resource, "uuid", uuid, "options", options);
 	time_t end = time(NULL) + SETTLE_S + CLEAR_S;
 	struct err err;
 	int rc = 0;

@@ -15,6 +15,7 @@
 #include "ha-agent/constraint.h"
 #include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
+#include "lib/move_policy.h"
 #include "lib/msg.h"
 
 #define CIB_S 20
@@ -31,6 +32,7 @@ struct migrate {
 	unsigned polls_moved;	/* since the record says it runs there */
 	int failures;
 	char *last;		/* progress line printed last */
+	json_t *options;	/* how the move is to be made */
 	char error[768];
 };
 
@@ -280,7 +282,7 @@ static int direct_progress(const json_t *progress, void *arg)
 
 static int migrate_direct(struct migrate *m, double begun)
 {
-	json_t *req = json_pack("{s:s,s:s,s:s}", "op", "migrate-out", "uuid", m->uuid, "target", m->to), *reply = NULL;
+	json_t *req = json_pack("{s:s,s:s,s:s,s:O}", "op", "migrate-out", "uuid", m->uuid, "target", m->to, "options", m->options), *reply = NULL;
 	struct err err;
 	int fd = msg_connect("ha-agentd.sock", &err), rc;
 
@@ -324,43 +326,62 @@ static int migrate_begin(struct migrate *m, const char *name, const char *to)
 	return rc ? rc : preflight_refusal(m);
 }
 
-static int run_migrate(int argc, char **argv)
+/* NAME and NODE into words; an exit status. */
+static int migrate_arguments(struct migrate *m, int argc, char **argv, const char *words[2])
 {
-	struct migrate m = { .guard = -1 };
-	const char *words[2] = { NULL, NULL };
-	double begun = mono();
 	struct err err;
 	int n = 0, rc;
 
 	for (int i = 1; i < argc; i++) {
+		rc = move_policy_argument(m->options, argc, argv, &i, &err);
+		if (rc < 0) {
+			haven_fail("%s", err.text);
+			return HAVEN_USAGE;
+		}
+		if (rc)
+			continue;
 		if (!strcmp(argv[i], "--json"))
-			m.json = true;
+			m->json = true;
 		else if (n < 2 && argv[i][0] != '-')
 			words[n++] = argv[i];
 		else
 			return haven_usage(&haven_cmd_migrate);
 	}
-	if (n != 2)
-		return haven_usage(&haven_cmd_migrate);
-	rc = migrate_begin(&m, words[0], words[1]);
-	if (rc)
-		return rc;
-	haven_catch_interrupts();
-	if (!*m.resource)
-		return migrate_direct(&m, begun);
-	rc = haven_guard(&m.guard, m.resource);
+	return n == 2 ? HAVEN_OK : haven_usage(&haven_cmd_migrate);
+}
+
+static int migrate_managed(struct migrate *m, double begun)
+{
+	struct err err;
+	int rc = haven_guard(&m->guard, m->resource, m->uuid, m->options);
+
 	if (!rc)
-		rc = haven_pin(m.resource, m.to, &err) ? haven_fail("%s", err.text) : 0;
+		rc = haven_pin(m->resource, m->to, &err) ? haven_fail("%s", err.text) : 0;
+	return rc ? rc : migrate_watch(m, begun);
+}
+
+static int run_migrate(int argc, char **argv)
+{
+	struct migrate m = { .guard = -1, .options = json_object() };
+	const char *words[2] = { NULL, NULL };
+	double begun = mono();
+	int rc = migrate_arguments(&m, argc, argv, words);
+
 	if (!rc)
-		rc = migrate_watch(&m, begun);
+		rc = migrate_begin(&m, words[0], words[1]);
+	if (!rc) {
+		haven_catch_interrupts();
+		rc = *m.resource ? migrate_managed(&m, begun) : migrate_direct(&m, begun);
+	}
 	free(m.last);
+	json_decref(m.options);
 	return rc;
 }
 
 const struct haven_command haven_cmd_migrate = {
-	"migrate", "NAME NODE [--json]", "moves a domain live",
+	"migrate", "NAME NODE [--json] [HOW]", "moves a domain live",
 	"Asks NODE whether it can take the domain, then has Pacemaker move it, with progress; prints total time, rounds, bytes and the pause the\n"
 	"vCPUs saw (--json: one JSON object on the last line). A failed move leaves the domain where it was and is tried again, with\n"
 	"growing pauses, four times in all. Ctrl-C cancels: the domain stays where it was, and it is not tried again. No location constraint\n"
-	"outlives the command.", run_migrate
+	"outlives the command. HOW goes before what the resource, the xl.cfg and haven.conf say:\n" MOVE_POLICY_HELP, run_migrate
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ha-agent/haven.h"
+#include "lib/move_policy.h"
 #include "lib/msg.h"
 
 static const char *node_state(const json_t *n)
@@ -30,6 +31,17 @@ static void print_waiting(const json_t *status, const json_t *d)
 			       where, haven_str(to, "name"), name, where);
 }
 
+static void print_move(const json_t *d, const json_t *progress)
+{
+	char outlook[128];
+
+	move_outlook(progress, outlook, sizeof(outlook));
+	printf("%-20s        moving to %s: %s %.0f %%, round %lld, %.0f MB/s, dirtied at %.0f MB/s%s\n", "", haven_str(d, "intent"),
+	       haven_str(progress, "phase"), json_number_value(json_object_get(progress, "percent")),
+	       (long long)json_integer_value(json_object_get(progress, "rounds")), json_number_value(json_object_get(progress, "rate_mbs")),
+	       json_number_value(json_object_get(progress, "dirty_rate_mbs")), outlook);
+}
+
 static void print_domain(const json_t *status, const json_t *d)
 {
 	const json_t *v, *news = json_object_get(d, "news"), *progress = json_object_get(news, "progress");
@@ -41,8 +53,7 @@ static void print_domain(const json_t *status, const json_t *d)
 	printf("%-20s %5lld  %-12s %s\n", haven_str(d, "name"), (long long)json_integer_value(json_object_get(d, "domid")),
 	       *owner ? owner : "-", *state ? state : "stopped");
 	if (*haven_str(d, "intent") && progress)
-		printf("%-20s        moving to %s: %s %lld %%\n", "", haven_str(d, "intent"), haven_str(progress, "phase"),
-		       (long long)json_number_value(json_object_get(progress, "percent")));
+		print_move(d, progress);
 	print_waiting(status, d);
 }
 

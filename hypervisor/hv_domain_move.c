@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "hypervisor/hv_domain_image.h"
+#include "hypervisor/vcpu_thread.h"
 #include "lib/log.h"
 
 struct hv_move {
@@ -126,6 +127,24 @@ static void op_dirty_stop(struct msg_call *c, void *arg)
 	msg_reply(c, NULL);
 }
 
+/* The migration channel's alone: whatever ends the channel, or the guest's run here, gives the guest its time back. */
+static void op_throttle(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	int64_t thousandths;
+
+	if (!source_only(c, h) || !msg_call_int(c, "thousandths", &thousandths))
+		return;
+	if (thousandths < 0 || thousandths > 999)
+		msg_error(c, -EINVAL, "thousandths: 0 to 999");
+	else if (thousandths && h->copy.state != COPY_RUNNING)
+		msg_error(c, -EPERM, "domain %u: throttle: the copy is %s", h->d->domid, copy_state_name(h->copy.state));
+	else {
+		vcpu_threads_throttle(h->d, (unsigned)thousandths);
+		msg_reply(c, NULL);
+	}
+}
+
 static uint64_t bits_count(const uint64_t *w, size_t words)
 {
 	uint64_t n = 0;
@@ -206,6 +225,7 @@ static void op_pause(struct msg_call *c, void *arg)
 		msg_error_from(c, &err);
 	else {
 		h->move->waiting = c;
+		vcpu_threads_throttle(h->d, 0);
 		pause_ns = monotonic_ns();
 		pause_realtime_ns = hv_realtime_ns();
 		hv_changed(h);
@@ -388,6 +408,7 @@ static const struct msg_op ops[] = {          /* whoever holds the descriptor ma
 	{ "dirty-start", MSG_ANY, op_dirty_start },
 	{ "dirty-round", MSG_ANY, op_dirty_round },
 	{ "dirty-stop", MSG_ANY, op_dirty_stop },
+	{ "throttle", MSG_ANY, op_throttle },
 	{ "pause", MSG_ANY, op_pause },
 	{ "state-save", MSG_ANY, op_state_save },
 	{ "state-load", MSG_ANY, op_state_load },
@@ -415,6 +436,7 @@ static void channel_end(struct msg_client *client, void *arg)
 	log_info("domain %u: the migration channel ended, the copy is %s", h->d->domid, copy_state_name(s));
 	h->move->waiting = NULL;
 	hv_image_forget();
+	vcpu_threads_throttle(h->d, 0);
 	if (h->move->incoming && (s == COPY_INCOMING || (s == COPY_READY && !h->activating)))
 		_exit(0);
 	if (h->move->logging)

@@ -127,6 +127,7 @@ struct vcpu {
 	atomic_bool pause_requested;
 	atomic_bool exit_requested;                   /* the thread is to end */
 	atomic_bool in_guest;                         /* between entry to and exit from engine run() */
+	uint64_t nap_ns;                              /* what a throttled vCPU has still to lose */
 	struct vcpu_thread *th;                       /* vcpu_thread.c */
 
 	void *engine_private;                         /* struct bt_vcpu */

@@ -10,6 +10,10 @@
 #include "hypervisor/vcpu_loop.h"
 #include "hypervisor/vcpu_thread.h"
 
+#define THROTTLE_SLICE_NS 1000000UL
+#define THROTTLE_NAP_MIN_NS 500000UL         /* shorter ones are saved up */
+#define THROTTLE_NAP_MAX_NS 1000000000UL
+
 /* BLOCKED ends with any pending event, POLLING with a deliverable one (a polled port or time-out ended it elsewhere). */
 static bool vcpu_asleep(struct vcpu *v)
 {
@@ -22,14 +26,10 @@ static bool vcpu_asleep(struct vcpu *v)
 	return atomic_load(&v->run_state) != VCPU_RUNNABLE;
 }
 
-static void vcpu_run_guest(struct vcpu *v)
+static void vcpu_run_until_kicked(struct vcpu *v, const struct engine_ops *engine)
 {
-	const struct engine_ops *engine = v->d->engine;
 	enum engine_exit why;
 
-	runstate_change(v, RUNSTATE_running);
-	time_update_vcpu(v);
-	vcpu_timer_arm(v, time_next_deadline_ns(v));
 	if (pv_deliver_events(v))
 		return;
 	do {
@@ -37,6 +37,47 @@ static void vcpu_run_guest(struct vcpu *v)
 		if (pv_serve(v, why))
 			break;
 	} while (why != EXIT_KICK && !atomic_load_explicit(&v->kick, memory_order_relaxed));
+}
+
+/*
+ * A throttled vCPU pays for the time it ran with a share of time asleep; what counts is the time it had, so that a slice that ran over
+ * is paid for too, and a guest that mostly sleeps loses little.  It is runnable meanwhile: the guest sees stolen time.
+ */
+static void throttle_charge(struct vcpu *v, uint64_t ran_ns)
+{
+	uint64_t share = atomic_load_explicit(&v->d->throttle, memory_order_relaxed);
+
+	v->nap_ns = share ? v->nap_ns + ran_ns * share / (1000 - share) : 0;
+	if (v->nap_ns > THROTTLE_NAP_MAX_NS)
+		v->nap_ns = THROTTLE_NAP_MAX_NS;
+}
+
+static void throttle_nap(struct vcpu *v)
+{
+	unsigned share = atomic_load(&v->d->throttle);
+	uint64_t end = abi_now_ns() + v->nap_ns;
+
+	vcpu_timer_arm(v, UINT64_MAX);
+	runstate_change(v, RUNSTATE_runnable);
+	/* events end a wait, not the nap; a change of the share does */
+	while (share && abi_now_ns() < end && atomic_load(&v->d->throttle) == share && !atomic_load(&v->pause_requested) &&
+	       !atomic_load(&v->exit_requested))
+		vcpu_wait(v, end);
+	v->nap_ns = 0;
+}
+
+static void vcpu_run_guest(struct vcpu *v)
+{
+	const struct engine_ops *engine = v->d->engine;
+	bool throttled = atomic_load_explicit(&v->d->throttle, memory_order_relaxed) != 0;
+	uint64_t begin = throttled ? abi_now_ns() : 0, deadline = time_next_deadline_ns(v);
+
+	runstate_change(v, RUNSTATE_running);
+	time_update_vcpu(v);
+	vcpu_timer_arm(v, throttled && begin + THROTTLE_SLICE_NS < deadline ? begin + THROTTLE_SLICE_NS : deadline);
+	vcpu_run_until_kicked(v, engine);
+	if (throttled)
+		throttle_charge(v, abi_now_ns() - begin);
 }
 
 static void vcpu_sleep(struct vcpu *v, int runstate, uint64_t deadline_ns)
@@ -72,6 +113,8 @@ void vcpu_loop(struct vcpu *v)
 		time_poll_timers(v);
 		if (vcpu_asleep(v))
 			vcpu_sleep(v, RUNSTATE_blocked, time_next_deadline_ns(v));
+		else if (v->nap_ns >= THROTTLE_NAP_MIN_NS)
+			throttle_nap(v);
 		else
 			vcpu_run_guest(v);
 	}

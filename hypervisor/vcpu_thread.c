@@ -349,3 +349,11 @@ void vcpu_threads_resume(struct domain *d)
 	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		vcpu_wake(d->vcpu[i]);
 }
+
+void vcpu_threads_throttle(struct domain *d, unsigned thousandths)
+{
+	atomic_store(&d->throttle, thousandths < 1000 ? thousandths : 999);
+	/* whoever sleeps for the former share looks again */
+	for (unsigned i = 0; threads_of(d) && i < d->nr_vcpus; i++)
+		vcpu_wake(d->vcpu[i]);
+}

@@ -19,6 +19,8 @@ int vcpu_threads_start(struct domain *d);
  */
 void vcpu_threads_pause(struct domain *d);
 void vcpu_threads_resume(struct domain *d);
+/* Takes so many thousandths (0 … 999) of their time from the vCPUs; 0 gives all of it back at once. */
+void vcpu_threads_throttle(struct domain *d, unsigned thousandths);
 /* Ends and joins the threads.  Idempotent. */
 void vcpu_threads_stop(struct domain *d);
 

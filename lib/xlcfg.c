@@ -15,6 +15,7 @@
 #include "lib/atomic_file.h"
 #include "lib/conf.h"
 #include "lib/cpulist.h"
+#include "lib/move_policy.h"
 #include "lib/xlcfg_cpuid.h"
 #include "lib/xlcfg_keys.h"
 #include "lib/xlcfg_syntax.h"
@@ -28,7 +29,7 @@
 struct settings {
 	const struct xlcfg_setting *name, *uuid, *type, *builder, *kernel, *ramdisk, *root, *extra, *cmdline, *memory, *maxmem,
 		*vcpus, *maxvcpus, *cpus, *cpu_weight, *cap, *disk, *vif, *on_poweroff, *on_reboot, *on_crash, *on_watchdog,
-		*io_timeout, *cpuid;
+		*io_timeout, *cpuid, *migration;
 };
 
 struct build {
@@ -51,7 +52,7 @@ static const struct {
 	ROW(maxvcpus, XLCFG_NUMBER), ROW(disk, XLCFG_LIST), ROW(vif, XLCFG_LIST), ROW(on_poweroff, XLCFG_STRING),
 	ROW(on_reboot, XLCFG_STRING), ROW(on_crash, XLCFG_STRING), ROW(on_watchdog, XLCFG_STRING),
 	ROW(io_timeout, XLCFG_NUMBER), ROW(cpus, XLCFG_STRING), ROW(cpu_weight, XLCFG_NUMBER), ROW(cap, XLCFG_NUMBER),
-	ROW(cpuid, XLCFG_STRING),
+	ROW(cpuid, XLCFG_STRING), ROW(migration, XLCFG_STRING),
 #undef ROW
 };
 
@@ -421,9 +422,25 @@ static int build_vifs(struct build *b)
 	return rc;
 }
 
+/* Haven's own: how a move of this domain goes about it. */
+static int build_migration(struct build *b)
+{
+	const struct xlcfg_setting *s = b->set.migration;
+	json_t *options = NULL;
+	struct err err;
+	int rc;
+
+	if (!s || !s->value.text[0])
+		return 0;
+	rc = move_policy_parse(s->value.text, &options, &err);
+	if (rc < 0)
+		return xlcfg_error(b->file, s->value.line, s->value.column, rc, "migration: %s", err.text);
+	return config_set(b, "migration", options);
+}
+
 static int (*const steps[])(struct build *) = {
 	build_name, build_uuid, build_type, build_kernel, build_cmdline, build_memory, build_vcpus, build_cpus, build_share,
-	build_disks, build_vifs, build_actions, build_io_timeout, build_cpuid,
+	build_disks, build_vifs, build_actions, build_io_timeout, build_cpuid, build_migration,
 };
 
 static int config_build(struct build *b)

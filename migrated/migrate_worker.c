@@ -71,7 +71,10 @@ int worker_open(struct worker *w, struct err *err)
 		return rc;
 	silence_s = conf_get_int(conf, "migration_silence_s", 10);
 	w->link.silence_ns = (uint64_t)(silence_s >= 1 && silence_s <= 600 ? silence_s : 10) * 1000000000ull;
-	rc = open_daemons(w, conf, err);
+	move_policy_default(&w->policy);
+	rc = move_policy_conf(&w->policy, conf, err);
+	if (rc == 0)
+		rc = open_daemons(w, conf, err);
 	conf_free(conf);
 	if (rc < 0)
 		return rc;

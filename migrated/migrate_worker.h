@@ -14,6 +14,7 @@
 #include <jansson.h>
 #include <openssl/ssl.h>
 #include "lib/err.h"
+#include "lib/move_policy.h"
 #include "migrated/tls_link.h"
 
 #define WORKER_FD_CONTROL 3
@@ -24,6 +25,7 @@
 
 struct worker {
 	int control, hypervisord, ha_agentd, channel;     /* sockets; -1: none */
+	struct move_policy policy;        /* of this node: haven.conf over the defaults */
 	bool standalone;                  /* no cluster here: haven.conf says standalone = yes */
 	bool cancelled;                   /* the client or migrated went away, or SIGTERM came */
 	bool cancellable;                 /* until GO */

@@ -54,6 +54,7 @@ struct job {
 	struct msg_call *call;           /* who asked for it; NULL: incoming, or answered */
 	struct msg_client *client;
 	bool incoming, authenticated, handed;
+	char uuid[64], target[64];       /* of a move, for events */
 	char token[2 * STREAM_TOKEN_BYTES + 1];
 	qb_loop_timer_handle timer;      /* a stranger's time to show its certificate */
 };
@@ -78,12 +79,23 @@ static unsigned count_strangers(void)
 	return n;
 }
 
+/* Also when who asked is gone. */
+static void tell_end(const struct job *j, const json_t *reply)
+{
+	json_t *event = json_pack("{s:s, s:s, s:s}", "event", "move-ended", "uuid", j->uuid, "target", j->target);
+
+	json_object_update(event, (json_t *)(uintptr_t)reply);
+	msg_event(m.server, event);
+}
+
 static void job_answer(struct job *j, json_t *reply)
 {
 	struct err err = { 0 };
 	const char *code = json_string_value(json_object_get(reply, "code"));
 	int e = code ? err_from_name(code) : 0;
 
+	if (*j->uuid)
+		tell_end(j, reply);
 	if (!j->call) {
 		json_decref(reply);
 		return;
@@ -124,6 +136,9 @@ static void job_heard(struct job *j, json_t *obj)
 
 	if (progress && j->call)
 		msg_progress(j->call, json_incref(progress));
+	if (progress && *j->uuid)
+		msg_event(m.server, json_pack("{s:s, s:s, s:s, s:O}", "event", "move-progress", "uuid", j->uuid, "target", j->target,
+					      "progress", progress));
 	if (handed)
 		j->handed = json_is_true(handed);
 	if (json_is_true(json_object_get(obj, "authenticated"))) {
@@ -274,6 +289,10 @@ static void op_move(struct msg_call *call, void *daemon)
 	}
 	j->call = call;
 	j->client = msg_call_client(call);
+	if (strcmp(msg_call_str_opt(call, "op", ""), "move") == 0) {
+		snprintf(j->uuid, sizeof(j->uuid), "%s", msg_call_str_opt(call, "uuid", ""));
+		snprintf(j->target, sizeof(j->target), "%s", msg_call_str_opt(call, "target", ""));
+	}
 }
 
 static void op_identity(struct msg_call *call, void *daemon)
@@ -286,6 +305,11 @@ static void op_identity(struct msg_call *call, void *daemon)
 		msg_error_from(call, &err);
 	else
 		msg_reply(call, json_pack("{s:s, s:i, s:i}", "node", name, "days_left", days, "port", m.port));
+}
+
+static void op_subscribe(struct msg_call *call, void *daemon)
+{
+	msg_subscribe(call);
 }
 
 static void on_client_gone(struct msg_client *client, void *daemon)
@@ -304,6 +328,7 @@ static const struct msg_op ops[] = {
 	{ "move", MSG_ROOT, op_move },
 	{ "preflight", MSG_ROOT, op_move },
 	{ "identity", MSG_ROOT, op_identity },
+	{ "subscribe", MSG_ANY, op_subscribe },
 	{ NULL, MSG_ROOT, NULL },
 };
 

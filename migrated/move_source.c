@@ -76,6 +76,7 @@ struct source {
 	unsigned links;
 	struct precopy_config cfg;
 	struct precopy precopy;
+	unsigned throttle;               /* thousandths that hv-domain was told */
 	/* a round over several connections */
 	_Atomic size_t next_word;
 	_Atomic uint64_t done_pages, done_bytes;
@@ -104,22 +105,18 @@ static void send_progress(struct worker *w, void *arg)
 {
 	struct source *s = arg;
 	struct precopy_progress g;
+	json_t *p;
 
 	precopy_progress(&s->precopy, &g);
-	worker_send_control(w, json_pack("{s:{s:s, s:f, s:i, s:I, s:f, s:f, s:f}}", "progress", "phase", phase_name[s->phase], "percent",
-			    g.percent, "rounds", (int)g.rounds, "bytes_sent", (json_int_t)g.bytes_sent, "rate_mbs", g.rate_mbs,
-			    "dirty_rate_mbs", g.dirty_rate_mbs, "eta_s", g.eta_s));
+	p = json_pack("{s:s, s:f, s:i, s:I, s:f, s:f, s:f, s:f}", "phase", phase_name[s->phase], "percent", g.percent, "rounds", (int)g.rounds,
+		      "bytes_sent", (json_int_t)g.bytes_sent, "rate_mbs", g.rate_mbs, "dirty_rate_mbs", g.dirty_rate_mbs, "eta_s", g.eta_s,
+		      "throttle_percent", g.throttle_percent);
+	if (g.known)
+		json_object_set_new(p, "converges", json_boolean(g.converges));
+	worker_send_control(w, json_pack("{s:o}", "progress", p));
 }
 
 /* --- request, local preparations -------------------------------------------------------------------------------------------- */
-
-static int64_t option(const struct source *s, const char *key, int64_t dflt, int64_t min, int64_t max)
-{
-	const json_t *v = json_object_get(json_object_get(s->request, "options"), key);
-	int64_t n = json_is_number(v) ? (int64_t)json_number_value(v) : dflt;
-
-	return n < min ? min : n > max ? max : n;
-}
 
 static int need_string(const struct source *s, const char *key, const char **ret, struct err *err)
 {
@@ -158,10 +155,23 @@ static int parse_request(struct source *s, struct err *err)
 		rc = need_integer(s, "domid", &s->domid, err);
 	if (rc == 0)
 		rc = need_integer(s, "attempt", &s->attempt, err);
+	return rc;
+}
+
+/* haven.conf, the domain's own, this command's: who comes later wins. */
+static int decide_policy(struct source *s, struct err *err)
+{
+	struct move_policy *p = &s->w->policy;
+	int rc = move_policy_apply(p, json_object_get(s->config, "migration"), err);
+
+	if (rc == 0)
+		rc = move_policy_apply(p, json_object_get(s->request, "options"), err);
 	precopy_config_default(&s->cfg);
-	s->cfg.max_downtime_ns = (uint64_t)option(s, "max_downtime_ms", 300, 1, 3600000) * NS_PER_MS;
-	s->cfg.deadline_ns = (uint64_t)option(s, "deadline_s", 300, 1, 86400) * NS_PER_S;
-	s->cfg.bandwidth_bps = (uint64_t)option(s, "bandwidth_mbs", 0, 0, 1000000) * 1000000;
+	s->cfg.goal_downtime_ns = (uint64_t)p->target_downtime_ms * NS_PER_MS;
+	s->cfg.max_downtime_ns = (uint64_t)p->max_downtime_ms * NS_PER_MS;
+	s->cfg.deadline_ns = (uint64_t)p->deadline_s * NS_PER_S;
+	s->cfg.bandwidth_bps = (uint64_t)p->bandwidth_mbs * 1000000;
+	s->cfg.throttle = p->converge == MOVE_CONVERGE_THROTTLE;
 	return rc;
 }
 
@@ -282,7 +292,7 @@ static unsigned wanted_links(const struct source *s)
 {
 	long long kib = json_integer_value(json_object_get(s->config, "memory_kib"));
 
-	return (unsigned)option(s, "connections", kib >= BIG_KIB ? BIG_LINKS : 1, 1, WORKER_LINKS_MAX);
+	return s->w->policy.connections ? (unsigned)s->w->policy.connections : kib >= BIG_KIB ? BIG_LINKS : 1;
 }
 
 static int send_hello(struct source *s, struct err *err)
@@ -466,6 +476,8 @@ static int meet(struct source *s, struct err *err)
 	if (rc == 0)
 		rc = ask_hypervisord(s, err);
 	if (rc == 0)
+		rc = decide_policy(s, err);
+	if (rc == 0)
 		rc = link_connect(&w->link, s->address, s->port, CONNECT_MS, err);
 	if (rc == 0)
 		rc = worker_drop_root(w, err);
@@ -537,8 +549,7 @@ static int between_batches(struct source *s)
 	s->told_bytes = bytes;
 	if (rc == 0)
 		rc = worker_tick(s->w, false);
-	if (rc == 0 && !s->paused && precopy_expired(&s->precopy, now) &&
-	    precopy_predict_ns(&s->precopy, s->precopy.pending) > s->cfg.max_downtime_ns)
+	if (rc == 0 && !s->paused && precopy_too_late(&s->precopy, now))
 		rc = -ETIME;
 	while (rc == 0 && !s->paused && (pace = precopy_pace_ns(&s->precopy, link_now_ns())) > NS_PER_MS) {
 		struct pollfd p = { .fd = s->w->control, .events = POLLIN };
@@ -597,10 +608,22 @@ static int send_word(struct sender *n, uint64_t base, uint64_t bits)
 	return rc;
 }
 
+/* A further connection keeps to the same cap; what all have sent is behind what the first has told the estimate. */
+static int pace_further(struct source *s)
+{
+	struct timespec nap = { .tv_nsec = NS_PER_MS };
+	int rc;
+
+	while ((rc = atomic_load(&s->failed)) == 0 && !s->paused &&
+	       precopy_pace_for(&s->precopy, atomic_load(&s->done_bytes), link_now_ns()) > NS_PER_MS)
+		nanosleep(&nap, NULL);
+	return rc;
+}
+
 static int explain_round(struct source *s, int rc, struct err *err)
 {
 	if (rc == -ETIME)
-		return err_set(err, rc, "the deadline passed before the guest's memory was sent; raise deadline_s");
+		return err_set(err, rc, "%s", precopy_why(&s->precopy));
 	if (atomic_load(&s->failed) && rc != -ECANCELED)
 		return err_set(err, rc, "%s: a further connection broke off", s->target);
 	return worker_link_error(s->w, rc, err);
@@ -627,7 +650,7 @@ static int send_share(struct sender *n, struct err *err)
 			if (rc == 0 && n->main && (rc = hear_target(s, err)) < 0)
 				return rc;
 			if (rc == 0 && !n->main)
-				rc = atomic_load(&s->failed);
+				rc = pace_further(s);
 		}
 		if (rc < 0)
 			break;
@@ -739,6 +762,22 @@ static void swap_bitmaps(struct source *s)
 	s->snap = t;
 }
 
+static int tell_throttle(struct source *s, struct err *err)
+{
+	unsigned want = precopy_throttle(&s->precopy);
+	int rc;
+
+	if (want == s->throttle)
+		return 0;
+	rc = worker_call(s->w, s->w->channel, json_pack("{s:s, s:i}", "op", "throttle", "thousandths", (int)want), NULL, 0, NULL, NULL, NULL,
+			 LOCAL_MS, err);
+	if (rc == 0) {
+		log_info("%s: writes faster than the link carries, slowed down by %.1f %%", s->uuid, want / 10.0);
+		s->throttle = want;
+	}
+	return rc;
+}
+
 /* Rounds until the guest may be stopped; todo then names the pages known to be left. */
 static int precopy_rounds(struct source *s, struct err *err)
 {
@@ -768,6 +807,8 @@ static int precopy_rounds(struct source *s, struct err *err)
 		log_debug("%s: round %u: %llu pages sent, %llu dirty after it, %.0f MB/s", s->uuid, s->precopy.round - 1,
 			  (unsigned long long)pages, (unsigned long long)dirty, (double)s->precopy.rate_bps / 1e6);
 		swap_bitmaps(s);
+		if (action == PRECOPY_ROUND)
+			rc = tell_throttle(s, err);
 	}
 	if (rc == 0 && action == PRECOPY_GIVE_UP)
 		rc = err_set(err, -ETIME, "%s", precopy_why(&s->precopy));
@@ -988,10 +1029,10 @@ static json_t *figures(struct source *s)
 		zero += s->sender[i].pages.zero_pages;
 		sent += s->sender[i].pages.sent_pages;
 	}
-	return json_pack("{s:b, s:s, s:f, s:i, s:I, s:I, s:I, s:f, s:i, s:s, s:o}", "ok", 1, "state", "running-there", "total_ms",
+	return json_pack("{s:b, s:s, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:s, s:o}", "ok", 1, "state", "running-there", "total_ms",
 			 (double)(link_now_ns() - s->begin_ns) / 1e6, "rounds", (int)s->precopy.round, "bytes_sent",
 			 (json_int_t)bytes, "pages_sent", (json_int_t)sent, "zero_pages", (json_int_t)zero, "downtime_vcpu_ms",
-			 downtime_ms(s), "connections", (int)s->links, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
+			 downtime_ms(s), "throttle_percent", s->throttle / 10.0, "connections", (int)s->links, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
 }
 
 static json_t *failure(const struct source *s, const struct err *err)

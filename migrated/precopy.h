@@ -11,6 +11,7 @@
  *		case PRECOPY_ROUND:   send those pages as the next round
  *		case PRECOPY_STOP:    pause the guest; those pages and what the pause adds are the last ones
  *		case PRECOPY_GIVE_UP: the guest stays; precopy_why() says why
+ *		and precopy_throttle(&p) says how much of its time the guest is to lose from here on
  */
 #ifndef MIGRATED_PRECOPY_H
 #define MIGRATED_PRECOPY_H
@@ -21,6 +22,8 @@
 
 #define PRECOPY_PAGE_SIZE 4096u
 
+#define PRECOPY_THROTTLE_MAX 999u
+
 enum precopy_action { PRECOPY_ROUND, PRECOPY_STOP, PRECOPY_GIVE_UP };
 
 struct precopy_config {
@@ -29,7 +32,8 @@ struct precopy_config {
 	uint64_t fixed_downtime_ns; /* part of every downtime that does not depend on pages: state, messages, activation */
 	uint64_t deadline_ns;       /* from init to the pause; 0: none */
 	uint64_t bandwidth_bps;     /* cap, bytes a second; 0: none */
-	unsigned max_rounds;        /* full rounds before the stop or the surrender */
+	unsigned max_rounds;        /* full rounds before the stop or the surrender; a throttled guest's go on to the deadline */
+	bool throttle;              /* a guest that does not converge may be slowed down */
 };
 
 struct precopy {
@@ -39,11 +43,13 @@ struct precopy {
 	unsigned round;             /* rounds begun */
 	uint64_t round_pages, round_sent;
 	uint64_t bytes_sent, pages_sent;
-	uint64_t window_ns, window_bytes;   /* of the rate estimate */
+	uint64_t window_ns, window_bytes, window_pages;   /* of the rate estimate */
 	uint64_t rate_bps, dirty_bps;       /* bytes a second; 0: not known yet */
 	uint64_t pending;           /* pages known dirty and not sent yet */
 	uint64_t best_dirty;        /* fewest dirty pages after any round */
 	unsigned stalled_rounds, short_rounds;
+	unsigned throttle;          /* thousandths of its time the guest loses: 0 … PRECOPY_THROTTLE_MAX */
+	bool dirty_known;
 	double percent;             /* never falls */
 	const char *why;
 };
@@ -53,7 +59,9 @@ struct precopy_progress {
 	unsigned rounds;
 	uint64_t bytes_sent;
 	double rate_mbs, dirty_rate_mbs; /* 10^6 bytes a second */
-	double eta_s;               /* to the switch; negative: it will not converge at these rates */
+	double eta_s;               /* to the switch; negative: unknown, or it will not converge at these rates */
+	bool known, converges;      /* known: a round's end has told the dirty rate */
+	double throttle_percent;    /* of each vCPU's time, taken away; 0: none */
 };
 
 /* Defaults: goal 50 ms, limit 300 ms, 30 rounds, 300 s. */
@@ -63,13 +71,18 @@ void precopy_round_begin(struct precopy *p, uint64_t pages, uint64_t now_ns);
 /* pages: dealt with (sent or elided); bytes: what that put on the wire. */
 void precopy_sent(struct precopy *p, uint64_t pages, uint64_t bytes, uint64_t now_ns);
 enum precopy_action precopy_round_end(struct precopy *p, uint64_t dirty, uint64_t now_ns);
-/* Is the deadline over?  To be asked between batches, so that a slow round 0 ends in time too. */
+/* Thousandths of its vCPUs' time that the guest is to lose.  Only ever rises; who stops the move takes it back. */
+unsigned precopy_throttle(const struct precopy *p);
 bool precopy_expired(const struct precopy *p, uint64_t now_ns);
+/* Is the deadline over, and what is left too much for the pause?  To be asked between batches: a slow round ends in time too. */
+bool precopy_too_late(struct precopy *p, uint64_t now_ns);
 /* Nanoseconds to wait before more is sent, for the bandwidth cap. */
 uint64_t precopy_pace_ns(const struct precopy *p, uint64_t now_ns);
+/* The same when so many bytes are on the wire: reads nothing that precopy_sent() changes. */
+uint64_t precopy_pace_for(const struct precopy *p, uint64_t bytes, uint64_t now_ns);
 /* Predicted downtime when the guest is stopped with so many pages to send. */
 uint64_t precopy_predict_ns(const struct precopy *p, uint64_t pages);
-/* Why the last action was PRECOPY_GIVE_UP: static text. */
+/* Why the last action was PRECOPY_GIVE_UP, or it was too late: static text. */
 const char *precopy_why(const struct precopy *p);
 void precopy_progress(struct precopy *p, struct precopy_progress *ret_progress);
 

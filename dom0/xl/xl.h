@@ -55,7 +55,8 @@ int xl_console_attach(long long domid);
 int xl_show_progress(const json_t *progress, void *arg);
 
 /* A move between two hosts that are in no cluster, by migrated alone. */
-int xl_migrate_plain(const char *who, const char *host);
+/* options: an object of lib/move_policy.h's. */
+int xl_migrate_plain(const char *who, const char *host, const json_t *options);
 
 int cmd_create(int argc, char **argv);
 int cmd_list(int argc, char **argv);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lib/atomic_file.h"
+#include "lib/move_policy.h"
 #include "lib/msg.h"
 #include "lib/xlcfg.h"
 
@@ -512,22 +513,50 @@ int cmd_restore(int argc, char **argv)
 	return rc == XL_OK && console ? xl_console_attach(domid) : rc;
 }
 
+/* argv is xl's own, from "migrate" on. */
+static int migrate_by_haven(char **argv)
+{
+	char haven[] = "haven", *args[64] = { haven };
+
+	for (size_t i = 0; argv[i]; i++) {
+		if (i + 2 >= sizeof(args) / sizeof(args[0]))
+			return xl_usage("migrate");
+		args[i + 1] = argv[i];
+	}
+	execvp(haven, args);
+	return xl_fail("cannot run haven: %s; is Haven installed completely?", strerror(errno));
+}
+
 /* Moves are the cluster's business: `haven migrate` goes through Pacemaker for a managed domain, and through ha-agentd else. */
 int cmd_migrate(int argc, char **argv)
 {
-	char haven[] = "haven", verb[] = "migrate";
-	char *args[] = { haven, verb, NULL, NULL, NULL };
-	int c;
+	json_t *options = json_object();
+	const char *words[2] = { NULL, NULL };
+	int n = 0, rc = 0, kept = 1;
+	struct err err;
 
-	while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
-		if (c != OPT_LIVE)
+	for (int i = 1; i < argc && rc >= 0; i++) {
+		int first = i;
+
+		if (!strcmp(argv[i], "--live"))
+			continue;
+		rc = move_policy_argument(options, argc, argv, &i, &err);
+		if (rc == 0 && (n == 2 || argv[i][0] == '-'))
 			return xl_usage("migrate");
-	if (optind + 2 != argc)
-		return xl_usage("migrate");
-	if (!xl_clustered())
-		return xl_migrate_plain(argv[optind], argv[optind + 1]);
-	args[2] = argv[optind];
-	args[3] = argv[optind + 1];
-	execvp(haven, args);
-	return xl_fail("cannot run haven: %s; is Haven installed completely?", strerror(errno));
+		if (rc == 0)
+			words[n++] = argv[i];
+		while (first <= i)
+			argv[kept++] = argv[first++];
+	}
+	argv[kept] = NULL;
+	if (rc < 0)
+		rc = xl_error(&err);
+	else if (n != 2)
+		rc = xl_usage("migrate");
+	else if (!xl_clustered())
+		rc = xl_migrate_plain(words[0], words[1], options);
+	else
+		rc = migrate_by_haven(argv);
+	json_decref(options);
+	return rc;
 }

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/move_policy.h"
+
 const struct xl_command xl_commands[] = {
 	{ "create", cmd_create, "[-cpnF] CONFIG [KEY=VALUE...]", "Create a domain from an xl.cfg",
 	  "-c  connect to the console\n-p  leave the domain paused\n-n  only show what the file means\n"
@@ -49,8 +51,8 @@ const struct xl_command xl_commands[] = {
 	{ "trigger", cmd_trigger, "DOMAIN nmi [VCPU]", "Send an NMI to a vCPU", NULL },
 	{ "rename", cmd_rename, "DOMAIN NAME", "Give a domain another name", NULL },
 	{ "dump-core", cmd_dump_core, "DOMAIN FILE", "Write a domain's memory and vCPUs to a file", NULL },
-	{ "migrate", cmd_migrate, "[--live] DOMAIN NODE", "Move a domain to another node, live",
-	  "--live  (always; accepted for compatibility)\n" },
+	{ "migrate", cmd_migrate, "[--live] [HOW] DOMAIN NODE", "Move a domain to another node, live",
+	  "--live  (always; accepted for compatibility)\n" MOVE_POLICY_HELP },
 	{ "save", cmd_save, "[-cp] DOMAIN FILE", "Save a domain to a file and end it",
 	  "-c  leave it running\n-p  leave it paused\n--force  without a word to Pacemaker\n" },
 	{ "restore", cmd_restore, "[-cp] FILE", "Continue a saved domain",

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/conf.h"
+#include "lib/move_policy.h"
 #include "lib/msg.h"
 #include "lib/paths.h"
 
@@ -24,9 +25,13 @@ static void on_interrupt(int sig) { interrupted = 1; }
 
 static int plain_progress(const json_t *progress, void *arg)
 {
+	char outlook[128];
+
+	move_outlook(progress, outlook, sizeof(outlook));
 	if (isatty(STDOUT_FILENO))
-		printf("\r\033[K%s: %s, %.0f %%, %.1f MiB sent", (const char *)arg, xl_str(progress, "phase"),
-		       json_number_value(json_object_get(progress, "percent")), json_number_value(json_object_get(progress, "bytes_sent")) / 1048576);
+		printf("\r\033[K%s: %s, %.0f %%, %.1f MiB sent at %.0f MB/s%s", (const char *)arg, xl_str(progress, "phase"),
+		       json_number_value(json_object_get(progress, "percent")), json_number_value(json_object_get(progress, "bytes_sent")) / 1048576,
+		       json_number_value(json_object_get(progress, "rate_mbs")), outlook);
 	fflush(stdout);
 	return interrupted;
 }
@@ -60,19 +65,19 @@ static int plain_failed(const json_t *d, const char *host, const struct err *err
 	return xl_fail("%s was not moved to %s: %s; it is %s here", name, host, interrupted ? "cancelled" : err->text, copy);
 }
 
-static json_t *plain_request(const json_t *d, const char *host, const struct conf *conf)
+static json_t *plain_request(const json_t *d, const char *host, const struct conf *conf, const json_t *options)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:I}", "op", "move", "uuid", xl_str(d, "uuid"), "domid", (json_int_t)xl_int(d, "domid"),
+	return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:O}", "op", "move", "uuid", xl_str(d, "uuid"), "domid", (json_int_t)xl_int(d, "domid"),
 			 "attempt", (json_int_t)now.tv_sec * 1000000 + now.tv_nsec / 1000, "target", host, "address", host, "port",
-			 (json_int_t)conf_get_int(conf, "migration_port", 8002));
+			 (json_int_t)conf_get_int(conf, "migration_port", 8002), "options", options);
 }
 
-static int plain_move(const json_t *d, const char *host, const struct conf *conf)
+static int plain_move(const json_t *d, const char *host, const struct conf *conf, const json_t *options)
 {
-	json_t *req = plain_request(d, host, conf), *reply = NULL;
+	json_t *req = plain_request(d, host, conf, options), *reply = NULL;
 	struct sigaction sa = { .sa_handler = on_interrupt };
 	struct err err = { 0 };
 	int fd = msg_connect("migrated.sock", &err), rc = fd;
@@ -97,7 +102,7 @@ static int plain_move(const json_t *d, const char *host, const struct conf *conf
 	return XL_OK;
 }
 
-int xl_migrate_plain(const char *who, const char *host)
+int xl_migrate_plain(const char *who, const char *host, const json_t *options)
 {
 	struct conf *conf = NULL;
 	struct err err;
@@ -114,7 +119,7 @@ int xl_migrate_plain(const char *who, const char *host)
 	else if (strcmp(xl_str(d, "copy"), "running"))
 		rc = xl_fail("%s is %s%s", who, xl_str(d, "copy"), strcmp(xl_str(d, "copy"), "handed") ? ": wait for that" : " to another host: haven resolve");
 	else
-		rc = plain_move(d, host, conf);
+		rc = plain_move(d, host, conf, options);
 	json_decref(d);
 	conf_free(conf);
 	return rc;

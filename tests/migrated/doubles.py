@@ -50,6 +50,7 @@ class Domain:
         self.dirty = set()
         self.attempt, self.counter, self.hot, self.pages_per_ms = 0, 0, range(min(64, self.frames)), 2
         self.channel = None
+        self.throttle, self.throttles = 0, []
         self.loaded = None
         self.seen = []                     # ops the channel got, in order
         self.log = []                      # copy states, in order
@@ -75,7 +76,7 @@ class Domain:
         while self.copy != "destroyed":
             with self.lock:
                 if self.copy == "running" and self.pages_per_ms:
-                    for _ in range(self.pages_per_ms):
+                    for _ in range(max(1, self.pages_per_ms * (1000 - self.throttle) // 1000)):
                         f = self.hot[r.randrange(len(self.hot))]
                         self.counter += 1
                         self.mm[f * PAGE:f * PAGE + 8] = struct.pack("<Q", self.counter)
@@ -134,6 +135,7 @@ class Domain:
     def end_of_channel(self):
         with self.lock:
             self.channel = None
+            self.throttle = 0
             if self.copy == "paused":
                 self.set_copy("running")
             elif self.copy in ("incoming", "ready"):
@@ -153,8 +155,14 @@ class Domain:
             dirty, self.dirty = self.dirty, set()
         return {"pages": len(dirty)}, [self.bitmap(dirty)]
 
+    def ch_throttle(self, req, fds):
+        self.throttle = req["thousandths"]
+        self.throttles.append(self.throttle)
+        return {}, []
+
     def ch_pause(self, req, fds):
         with self.lock:
+            self.throttle = 0
             self.set_copy("paused")
             dirty, self.dirty = self.dirty, set()
         return {"pause_ns": time.monotonic_ns(), "pause_realtime_ns": time.time_ns(), "pages": len(dirty)}, [self.bitmap(dirty)]

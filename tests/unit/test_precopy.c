@@ -134,6 +134,88 @@ static void test_goal_never_above_the_limit(void **state)
 	assert_int_equal(s.last, PRECOPY_GIVE_UP);
 }
 
+/* As the simulated guest of sim_run(), but it writes less the more it is slowed down. */
+static void throttled_run(struct sim *s, const struct precopy_config *cfg, uint64_t frames)
+{
+	uint64_t pages = frames, full = s->dirty_bps;
+	unsigned throttle = 0;
+
+	s->now = 5 * S;
+	precopy_init(&s->p, cfg, frames, s->now);
+	do {
+		uint64_t took = pages * 4096 * S / s->link_bps;
+
+		precopy_round_begin(&s->p, pages, s->now);
+		for (uint64_t sent = 0; sent < pages; sent += 64) {
+			s->now += took * 64 / pages;
+			precopy_sent(&s->p, 64, 64 * 4096, s->now);
+		}
+		s->left = (uint64_t)((double)full * (1000 - throttle) / 1000 * (double)took / S / 4096);
+		if (s->left > s->hot_pages)
+			s->left = s->hot_pages;
+		s->last = precopy_round_end(&s->p, s->left, s->now);
+		assert_true(precopy_throttle(&s->p) >= throttle);
+		throttle = precopy_throttle(&s->p);
+		assert_true(throttle <= PRECOPY_THROTTLE_MAX);
+		pages = s->left;
+		sim_progress(s);
+		assert_true(++s->rounds < 1000);
+	} while (s->last == PRECOPY_ROUND);
+}
+
+static void test_a_throttled_guest_ends_within_the_deadline(void **state)
+{
+	static const struct { uint64_t link, dirty, hot, deadline; } c[] = {
+		{ 20000000, 4000000000, 25000, 120 }, { 20000000, 4000000000, 25000, 30 }, { 100000000, 300000000, 60000, 60 },
+		{ 20000000, 25000000, 25000, 60 }, { 1000000000, 10000000000, 200000, 20 },
+	};
+
+	for (size_t i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+		struct sim s = { .link_bps = c[i].link, .dirty_bps = c[i].dirty, .hot_pages = c[i].hot };
+		struct precopy_config cfg;
+
+		precopy_config_default(&cfg);
+		cfg.throttle = true;
+		cfg.deadline_ns = c[i].deadline * S;
+		throttled_run(&s, &cfg, 2 * c[i].hot);
+		assert_int_equal(s.last, PRECOPY_STOP);
+		assert_true(precopy_throttle(&s.p) > 0);
+		assert_true(s.now - 5 * S <= cfg.deadline_ns);
+		assert_true(precopy_predict_ns(&s.p, s.left) <= cfg.max_downtime_ns);
+	}
+}
+
+static void test_no_guest_is_slowed_down_that_converges(void **state)
+{
+	struct sim s = { .link_bps = 1000000000, .dirty_bps = 500000000, .hot_pages = 200000 };
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	cfg.throttle = true;
+	throttled_run(&s, &cfg, 262144);
+	assert_int_equal(s.last, PRECOPY_STOP);
+	assert_int_equal(0, precopy_throttle(&s.p));
+}
+
+static void test_a_slow_link_is_measured(void **state)
+{
+	struct precopy_config cfg;
+	struct precopy p;
+	uint64_t now = S;
+
+	precopy_config_default(&cfg);
+	precopy_init(&p, &cfg, 100000, now);
+	precopy_round_begin(&p, 100000, now);
+	for (int i = 0; i < 100; i++) {
+		precopy_sent(&p, 64, 64 * 4096, now += 1000);       /* a burst into the socket */
+		precopy_sent(&p, 64, 64 * 4096, now += 100 * MS);
+	}
+	assert_in_range(p.rate_bps, 4500000, 6500000);
+	for (int i = 0; i < 100; i++)
+		precopy_sent(&p, 4096, 0, now += 10 * MS);          /* zero pages cost nothing and tell nothing */
+	assert_in_range(p.rate_bps, 4500000, 6500000);
+}
+
 static void test_pace_holds_the_cap(void **state)
 {
 	struct precopy_config cfg;
@@ -187,6 +269,9 @@ int main(void)
 		cmocka_unit_test(test_hopeless_guest_is_left_alone),
 		cmocka_unit_test(test_deadline_ends_a_slow_first_round),
 		cmocka_unit_test(test_goal_never_above_the_limit),
+		cmocka_unit_test(test_a_throttled_guest_ends_within_the_deadline),
+		cmocka_unit_test(test_no_guest_is_slowed_down_that_converges),
+		cmocka_unit_test(test_a_slow_link_is_measured),
 		cmocka_unit_test(test_pace_holds_the_cap),
 		cmocka_unit_test(test_eta_says_when_it_will_not_converge),
 		cmocka_unit_test(test_empty_and_huge_values_do_no_harm),

@@ -221,6 +221,8 @@ static void bad_values(void **state)
 	assert_refused(BASE "kernel='vmlinuz'\n", -EINVAL, "absolute");
 	assert_refused(BASE "on_reboot='dance'\n", -EINVAL, "no action");
 	assert_refused(BASE "io_timeout=-1\n", -EINVAL, "t.cfg:4:12: ");
+	assert_refused(BASE "migration='deadline_s=0'\n", -EINVAL, "t.cfg:4:11: migration: deadline_s");
+	assert_refused(BASE "migration='faster'\n", -EINVAL, "NAME=VALUE");
 	assert_refused(BASE "disk=[['x']]\n", -EINVAL, "string in quotes");
 }
 

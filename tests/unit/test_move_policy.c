@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The options of a move: text, command line and messages say the same, what is out of range is refused by name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "lib/move_policy.h"
+
+static void test_defaults_hold_until_something_is_said(void **state)
+{
+	json_t *options = NULL;
+	struct move_policy p;
+	struct err err;
+
+	move_policy_default(&p);
+	assert_int_equal(0, move_policy_apply(&p, NULL, &err));
+	assert_int_equal(p.target_downtime_ms, 50);
+	assert_int_equal(p.max_downtime_ms, 300);
+	assert_int_equal(p.deadline_s, 300);
+	assert_int_equal(p.converge, MOVE_CONVERGE_THROTTLE);
+	assert_int_equal(0, move_policy_parse("deadline_s=7, converge=no,bandwidth_mbs=20", &options, &err));
+	assert_int_equal(0, move_policy_apply(&p, options, &err));
+	assert_int_equal(p.deadline_s, 7);
+	assert_int_equal(p.converge, MOVE_CONVERGE_NO);
+	assert_int_equal(p.bandwidth_mbs, 20);
+	assert_int_equal(p.max_downtime_ms, 300);
+	json_decref(options);
+}
+
+static void test_what_is_wrong_is_named(void **state)
+{
+	static const struct { const char *text, *word; } bad[] = {
+		{ "deadline_s=0", "deadline_s" }, { "connections=9", "between 0 and 8" }, { "max_downtime_ms=x", "not a number" },
+		{ "max_downtime_ms=nan", "max_downtime_ms" }, { "converge=postcopy", "throttle or no" }, { "converge=1", "throttle or no" },
+		{ "speed=1", "no option" }, { "deadline_s", "NAME=VALUE" }, { "bandwidth_mbs=1e300", "bandwidth_mbs" },
+	};
+	json_t *options = NULL;
+	struct err err;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(-EINVAL, move_policy_parse(bad[i].text, &options, &err));
+		assert_non_null(strstr(err.text, bad[i].word));
+	}
+}
+
+static void test_messages_of_any_type_are_looked_at(void **state)
+{
+	json_t *bad = json_pack("{s:s}", "deadline_s", "soon"), *worse = json_pack("{s:i}", "converge", 1), *list = json_array();
+	json_t *good = json_pack("{s:f, s:n, s:s, s:i}", "max_downtime_ms", 20.5, "deadline_s", "converge", "throttle", "future", 1);
+	struct move_policy p;
+	struct err err;
+
+	move_policy_default(&p);
+	assert_int_equal(-EINVAL, move_policy_apply(&p, bad, &err));
+	assert_int_equal(-EINVAL, move_policy_apply(&p, worse, &err));
+	assert_int_equal(0, move_policy_apply(&p, list, &err));
+	assert_int_equal(0, move_policy_apply(&p, good, &err));
+	assert_int_equal(p.max_downtime_ms, 20);
+	json_decref(bad);
+	json_decref(worse);
+	json_decref(list);
+	json_decref(good);
+}
+
+static void test_command_lines(void **state)
+{
+	char name[] = "web", deadline[] = "--deadline", ten[] = "10", cap[] = "--bandwidth=50", other[] = "--json", near[] = "--deadlines";
+	char *argv[] = { name, deadline, ten, cap, other, near, deadline };
+	json_t *options = json_object();
+	struct err err;
+	int i = 0;
+
+	assert_int_equal(0, move_policy_argument(options, 7, argv, &i, &err));
+	i = 1;
+	assert_int_equal(1, move_policy_argument(options, 7, argv, &i, &err));
+	assert_int_equal(2, i);
+	i = 3;
+	assert_int_equal(1, move_policy_argument(options, 7, argv, &i, &err));
+	assert_int_equal(3, i);
+	for (i = 4; i < 6; i++)
+		assert_int_equal(0, move_policy_argument(options, 7, argv, &i, &err));
+	assert_int_equal(-EINVAL, move_policy_argument(options, 7, argv, &i, &err));
+	assert_non_null(strstr(err.text, "needs a value"));
+	assert_int_equal(10, json_integer_value(json_object_get(options, "deadline_s")));
+	assert_int_equal(50, json_integer_value(json_object_get(options, "bandwidth_mbs")));
+	json_decref(options);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults_hold_until_something_is_said),
+		cmocka_unit_test(test_what_is_wrong_is_named),
+		cmocka_unit_test(test_messages_of_any_type_are_looked_at),
+		cmocka_unit_test(test_command_lines),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
