@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "hypervisor/abi/abi.h"
+#include "lib/huge.h"
 
 #define CODE_CACHE_BYTES (64UL << 20)
 #define M2P_INVALID UINT64_MAX
@@ -67,11 +68,9 @@ static int memory_new(struct domain *d, int ram_fd, struct err *err)
 	if (memfd_check(d->ram_fd, bytes) < 0)
 		return err_set(err, -EINVAL, "domain %u: the RAM handed in is not a sealed memfd of %llu bytes", d->domid,
 			       (unsigned long long)bytes);
-	d->ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, d->ram_fd, 0);
-	if (d->ram == MAP_FAILED) {
-		d->ram = NULL;
+	d->ram = huge_map(bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, d->ram_fd);
+	if (!d->ram)
 		return err_set(err, -errno, "domain %u: cannot map %llu MiB of RAM", d->domid, (unsigned long long)bytes >> 20);
-	}
 	d->populated = calloc((d->max_pages + 63) / 64, sizeof *d->populated);
 	d->dirty = calloc((frames + 63) / 64, sizeof *d->dirty);
 	d->pt_type = calloc(d->max_pages, 1);

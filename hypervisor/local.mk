@@ -35,6 +35,10 @@ check_PROGRAMS += tests/unit/test_pv_start
 tests_unit_test_pv_start_SOURCES = tests/unit/test_pv_start.c
 tests_unit_test_pv_start_LDADD = $(HYPERVISOR_LIBS) lib/libhaven.a $(QB_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_ram_huge
+tests_unit_test_ram_huge_SOURCES = tests/unit/test_ram_huge.c
+tests_unit_test_ram_huge_LDADD = $(HYPERVISOR_LIBS) lib/libhaven.a $(QB_LIBS) $(UNIT_LIBS)
+
 dist_systemdsystemunit_DATA += units/hypervisord.service
 dist_man_MANS += docs/man/hypervisord.8 docs/man/haven-hv-domain.8 docs/man/haven-image-check.8
 

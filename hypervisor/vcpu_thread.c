@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "hypervisor/abi/abi.h"
+#include "hypervisor/ram_huge.h"
 #include "hypervisor/vcpu_loop.h"
 #include "hypervisor/vcpu_thread.h"
 
@@ -27,6 +28,7 @@ struct vcpu_threads {
 	struct domain *d;
 	pthread_t timer_thread;
 	bool timer_started;
+	struct ram_huge *huge;
 	pthread_mutex_t lock;
 	pthread_cond_t timer_cond;
 	_Atomic uint64_t sleeping_until;      /* when the timer thread will look next */
@@ -288,6 +290,8 @@ int vcpu_threads_start(struct domain *d)
 	}
 	if (rc)
 		vcpu_threads_stop(d);
+	else
+		set->huge = ram_huge_start(d);
 	return rc;
 }
 
@@ -297,6 +301,7 @@ void vcpu_threads_stop(struct domain *d)
 
 	if (!set)
 		return;
+	ram_huge_stop(set->huge);
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
 		atomic_store(&d->vcpu[i]->exit_requested, true);
 		vcpu_wake(d->vcpu[i]);

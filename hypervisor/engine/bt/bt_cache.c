@@ -6,6 +6,7 @@
  */
 #include "hypervisor/engine/bt/bt_int.h"
 #include "hypervisor/engine/bt/bt_emit.h"
+#include "lib/huge.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -29,31 +30,10 @@ static void *table_alloc(size_t n)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-#define HUGE_PAGE (2UL << 20)
-#ifndef MADV_COLLAPSE                        /* linux/mman.h, since 6.1 */
-#define MADV_COLLAPSE 25
-#endif
-
-/* A shared mapping of fd at an address where the host can use large pages. */
-static uint8_t *cache_map(int fd, size_t n, int prot)
-{
-	uint8_t *area = mmap(NULL, n + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *p, *end;
-
-	if (area == MAP_FAILED)
-		return NULL;
-	p = (uint8_t *)(((uintptr_t)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-	end = p + ((n + 4095) & ~4095UL);
-	if (p > area)
-		munmap(area, (size_t)(p - area));
-	munmap(end, (size_t)(area + n + HUGE_PAGE - end));
-	return mmap(p, n, prot, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ? NULL : p;
-}
-
 void bt_cache_grown(struct bt_domain *bt)
 {
 	while (bt->huge_end + HUGE_PAGE <= bt->used) {
-		/* a wish: an older kernel or a full host goes on with small pages */
-		if (madvise(bt->rx + bt->huge_end, HUGE_PAGE, MADV_COLLAPSE))
+		if (huge_collapse(bt->rx + bt->huge_end))
 			bt->huge_end = bt->size;
 		else
 			bt->huge_end += HUGE_PAGE;
@@ -87,8 +67,8 @@ int bt_cache_init(struct bt_domain *bt, size_t bytes)
 		close(fd);
 		return rc;
 	}
-	bt->rw = cache_map(fd, bt->size, PROT_READ | PROT_WRITE);
-	bt->rx = cache_map(fd, bt->size, PROT_READ | PROT_EXEC);
+	bt->rw = huge_map(bt->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	bt->rx = huge_map(bt->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd);
 	close(fd);
 	bt->block = table_alloc(bt->max_blocks * sizeof(*bt->block));
 	bt->exit = table_alloc(bt->max_exits * sizeof(*bt->exit));

@@ -13,8 +13,10 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "lib/huge.h"
 
 #define ARCH_SET_GS 0x1001
+#define BT_VCPU_BYTES ((sizeof(struct bt_vcpu) + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1))
 
 /* pext is one fast instruction on Intel and from Zen 3 on; before, AMD's is microcode. */
 static bool pext_is_fast(void)
@@ -93,15 +95,16 @@ static void xsave_reset(struct vcpu *v)
 
 static int bt_vcpu_init(struct vcpu *v)
 {
-	struct bt_vcpu *bv = mmap(NULL, sizeof(*bv), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct bt_vcpu *bv = huge_map(BT_VCPU_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	int rc;
 
-	if (bv == MAP_FAILED)
+	if (!bv)
 		return -ENOMEM;
+	madvise(bv, BT_VCPU_BYTES, MADV_HUGEPAGE);       /* translated code looks all over its tables */
 	xsave_reset(v);
 	rc = emu_vcpu_init(v);
 	if (rc) {
-		munmap(bv, sizeof(*bv));
+		munmap(bv, BT_VCPU_BYTES);
 		return rc;
 	}
 	bv->v = v;
@@ -138,7 +141,7 @@ static void bt_vcpu_destroy(struct vcpu *v)
 	emu_vcpu_destroy(v);
 	if (bv->altstack)
 		munmap(bv->altstack, 128 * 1024);
-	munmap(bv, sizeof(*bv));
+	munmap(bv, BT_VCPU_BYTES);
 	v->engine_private = NULL;
 }
 

@@ -129,7 +129,10 @@ bool xl_group_use(struct xl *x, unsigned base, struct access ac, unsigned regs, 
 	xl_need(x, R(base));
 	a = xl_scratch(x, used);
 	i = xl_scratch(x, used | R(a));
-	e_mem_disp(&x->e, 1, OP_LEA, a, base, g.lo);
+	if (g.lo)
+		e_mem_disp(&x->e, 1, OP_LEA, a, base, g.lo);
+	else
+		e_rr(&x->e, 1, OP_STORE, base, a);       /* which the processor may do by renaming */
 	s = xl_emit_check(x, a, i, (unsigned)(g.hi - g.lo), ac.write);
 	s->size = (uint8_t)ac.size;
 	s->off = (uint16_t)(ac.disp - g.lo);

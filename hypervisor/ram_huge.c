@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ram_huge.c - the thread behind ram_huge.h.
+ *
+ * RAM is a memfd, which gets small pages from most hosts (shmem_enabled is "never" unless the administrator changed it):
+ * a pointer chase then pays the host's TLB twice, for guest memory and for its own.  MADV_COLLAPSE moves a range to a
+ * large page whatever sysfs says, and fills what was missing in it.  So only ranges are moved that the guest holds as a whole
+ * (nothing ballooned out) and has touched at least half of; it may touch the rest whenever it likes.  What a guest
+ * balloons out afterwards is punched out of the large page as out of small ones.
+ *
+ * A move copies 2 MiB while the guest waits if it touches that range: one at a time, with pauses.
+ */
+#include "hypervisor/ram_huge.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+#include "lib/huge.h"
+
+#define RANGE_FRAMES (HUGE_PAGE >> PAGE_SHIFT_HV)
+#define BUSY_MS 200                            /* between two looks while there was something to do */
+#define IDLE_MS 16000                          /* the longest, when nothing changes */
+#define PAUSE_FACTOR 4                         /* rest after a move, in the time it took */
+
+struct ram_huge {
+	struct domain *d;
+	uint64_t ranges;
+	uint8_t *done;
+	bool hopeless;                         /* the host does not do it */
+	pthread_t thread;
+	bool started;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool stop;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000UL + (uint64_t)ts.tv_nsec;
+}
+
+/* true: it is to end. */
+static bool rest(struct ram_huge *h, uint64_t ns)
+{
+	uint64_t end = now_ns() + ns;
+	struct timespec ts = { .tv_sec = (time_t)(end / 1000000000UL), .tv_nsec = (long)(end % 1000000000UL) };
+	bool stop;
+
+	pthread_mutex_lock(&h->lock);
+	while (!h->stop && pthread_cond_timedwait(&h->cond, &h->lock, &ts) != ETIMEDOUT)
+		;
+	stop = h->stop;
+	pthread_mutex_unlock(&h->lock);
+	return stop;
+}
+
+static bool held_whole(const struct domain *d, uint64_t range)
+{
+	for (uint64_t w = range * RANGE_FRAMES / 64; w < (range + 1) * RANGE_FRAMES / 64; w++)
+		if (__atomic_load_n(&d->populated[w], __ATOMIC_RELAXED) != UINT64_MAX)
+			return false;
+	return true;
+}
+
+/* At least half of the range is there. */
+static bool touched(const struct domain *d, uint64_t range)
+{
+	off_t at = (off_t)(range * HUGE_PAGE), end = at + (off_t)HUGE_PAGE, missing = 0;
+
+	while (at < end) {
+		off_t data = lseek(d->ram_fd, at, SEEK_DATA), hole;
+
+		if (data < 0 || data > end)
+			data = end;
+		missing += data - at;
+		if (missing > (off_t)HUGE_PAGE / 2)
+			return false;
+		if (data == end)
+			break;
+		hole = lseek(d->ram_fd, data, SEEK_HOLE);
+		if (hole < 0)
+			return false;
+		at = hole;
+	}
+	return true;
+}
+
+unsigned ram_huge_round(struct ram_huge *h)
+{
+	unsigned moved = 0;
+
+	for (uint64_t r = 0; r < h->ranges && !h->hopeless; r++) {
+		uint64_t begun;
+
+		if (h->done[r] || !held_whole(h->d, r) || !touched(h->d, r))
+			continue;
+		begun = now_ns();
+		if (huge_collapse(h->d->ram + r * HUGE_PAGE)) {
+			h->hopeless = errno == EINVAL || errno == ENOSYS || errno == EPERM;
+			continue;                  /* no large page free, or somebody uses one of the small: another time */
+		}
+		h->done[r] = 1;
+		moved++;
+		if (rest(h, PAUSE_FACTOR * (now_ns() - begun)))
+			break;
+	}
+	return moved;
+}
+
+static void *main_of(void *arg)
+{
+	struct ram_huge *h = arg;
+	uint64_t ms = BUSY_MS;
+
+	while (!rest(h, ms * 1000000UL) && !h->hopeless)
+		ms = ram_huge_round(h) ? BUSY_MS : ms < IDLE_MS / 2 ? 2 * ms : IDLE_MS;
+	return NULL;
+}
+
+struct ram_huge *ram_huge_new(struct domain *d)
+{
+	struct ram_huge *h = calloc(1, sizeof(*h));
+	pthread_condattr_t ca;
+
+	if (!h)
+		return NULL;
+	h->d = d;
+	h->ranges = d->max_pages / RANGE_FRAMES;
+	h->done = calloc(h->ranges ? h->ranges : 1, 1);
+	pthread_mutex_init(&h->lock, NULL);
+	pthread_condattr_init(&ca);
+	pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
+	pthread_cond_init(&h->cond, &ca);
+	pthread_condattr_destroy(&ca);
+	if (h->done)
+		return h;
+	free(h);
+	return NULL;
+}
+
+struct ram_huge *ram_huge_start(struct domain *d)
+{
+	struct ram_huge *h = ram_huge_new(d);
+
+	if (h)
+		h->started = !pthread_create(&h->thread, NULL, main_of, h);
+	if (h && !h->started) {
+		ram_huge_stop(h);
+		h = NULL;
+	}
+	return h;
+}
+
+void ram_huge_stop(struct ram_huge *h)
+{
+	if (!h)
+		return;
+	pthread_mutex_lock(&h->lock);
+	h->stop = true;
+	pthread_cond_signal(&h->cond);
+	pthread_mutex_unlock(&h->lock);
+	if (h->started)
+		pthread_join(h->thread, NULL);
+	pthread_mutex_destroy(&h->lock);
+	pthread_cond_destroy(&h->cond);
+	free(h->done);
+	free(h);
+}
