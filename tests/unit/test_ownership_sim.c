@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Three nodes, two domains, everything that may go wrong, in virtual time: ownership.c against the claims of
+ * Three nodes (or five: test_ownership_sim5), two domains, everything that may go wrong, in virtual time: ownership.c against the claims of
  * docs/specs/ownership.md. Corosync, hypervisord, the copies, migration workers, fencing and Pacemaker are simulated as
  * reference/ownership.pml has them, but with every step of its own: an action takes time, an event arrives later.
  *
@@ -18,7 +18,12 @@
 
 #include "ha-agent/ownership.h"
 
+#ifdef SIM_NODES
+#define N SIM_NODES
+#else
 #define N 3
+#endif
+#define MOST_NODES 5
 #define D 2
 #define GRANTS 256
 #define QUEUE 4096
@@ -27,8 +32,8 @@
 
 static const char *const uuids[D] = { "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002" };
 static const char *const names[D] = { "one", "two" };
-static const char *const node_names[N] = { "n1", "n2", "n3" };
-static const uint32_t ids[N] = { 1, 2, 3 };
+static const char *const node_names[MOST_NODES] = { "n1", "n2", "n3", "n4", "n5" };
+static const uint32_t ids[MOST_NODES] = { 1, 2, 3, 4, 5 };
 
 static uint64_t seed, rng;
 static int trace;
