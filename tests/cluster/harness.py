@@ -87,6 +87,12 @@ def pids(c, node, name):
     return out
 
 
+def fenced_nodes(c):
+    """Nodes whose power a fence agent has cut, in the order of it."""
+    with open(os.path.join(c.tb.t, "shared/events")) as f:
+        return re.findall(r"power controller: (?:reboot|off) (\w+)", f.read())
+
+
 def crashes(c):
     """What the nodes' logs tell of crashed daemons and of sanitizers' findings; killed ones (SIGKILL, SIGTERM) are the tests' own doing."""
     signs = re.compile(r"ended with status 13[4-9]|(Address|Leak|UndefinedBehavior)Sanitizer|runtime error: ")

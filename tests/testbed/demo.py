@@ -32,7 +32,7 @@ exec switch_root /root /sbin/init
 """
 GUEST_INITTAB = """::sysinit:/etc/rcS
 hvc0::respawn:/bin/sh -l
-::respawn:/usr/bin/demo-guest /data/written {pattern_mib}
+::respawn:/usr/bin/demo-guest /data/written {pattern_mib} {journal}
 ::shutdown:/bin/sync
 ::shutdown:/bin/umount -a -r
 """
@@ -141,7 +141,7 @@ def make_initramfs(modules, out):
     shutil.rmtree(tree)
 
 
-def make_disk(program, out, pattern_mib, address=GUEST_ADDRESS):
+def make_disk(program, out, pattern_mib, address=GUEST_ADDRESS, journal=""):
     tree = out + ".tree"
     shutil.rmtree(tree, ignore_errors=True)
     for d in ("bin", "sbin", "usr/bin", "etc", "proc", "sys", "dev", "tmp", "data", "root"):
@@ -153,7 +153,7 @@ def make_disk(program, out, pattern_mib, address=GUEST_ADDRESS):
     for name in ("init", "poweroff", "reboot"):    # the kernel calls the last two when the toolstack asks for a shutdown
         os.symlink("/bin/busybox", os.path.join(tree, "sbin", name))
     shutil.copy2(program, os.path.join(tree, "usr/bin/demo-guest"))
-    write(os.path.join(tree, "etc/inittab"), GUEST_INITTAB.format(pattern_mib=pattern_mib))
+    write(os.path.join(tree, "etc/inittab"), GUEST_INITTAB.format(pattern_mib=pattern_mib, journal=journal))
     write(os.path.join(tree, "etc/rcS"), GUEST_RCS.format(address=address), 0o755)
     with open(out, "wb") as f:
         f.truncate(DISK_MIB << 20)
@@ -169,8 +169,8 @@ def config(name="demo", memory=256, vcpus=2, folder="/srv/demo", iqn=IQN, mac=MA
             f"disk = [ '{disk}' ]\nvif = [ 'mac={mac},bridge=xenbr0' ]\non_reboot = 'restart'\non_crash = 'restart'\n")
 
 
-def export_lun(tb, image, iqn=IQN, tid=1, luns=1):
-    """The image becomes LUN 1 of a target on the storage node; further LUNs are empty disks of 16 MiB."""
+def export_lun(tb, image, iqn=IQN, tid=1, luns=1, mib=16):
+    """The image becomes LUN 1 of a target on the storage node; further LUNs are empty disks of mib MiB."""
     dest = os.path.join(tb.root(STORAGE), f"srv/lun{tid}.img")
     os.makedirs(os.path.dirname(dest), exist_ok=True)
     shutil.copyfile(image, dest)
@@ -182,7 +182,7 @@ def export_lun(tb, image, iqn=IQN, tid=1, luns=1):
     tb.sh(STORAGE, *adm, "new", "--mode", "target", "--tid", str(tid), "-T", iqn)
     tb.sh(STORAGE, *adm, "new", "--mode", "logicalunit", "--tid", str(tid), "--lun", "1", "-b", f"/srv/lun{tid}.img")
     for lun in range(2, luns + 1):
-        tb.sh(STORAGE, "truncate", "-s", "16M", f"/srv/lun{tid}.{lun}.img")
+        tb.sh(STORAGE, "truncate", "-s", f"{mib}M", f"/srv/lun{tid}.{lun}.img")
         tb.sh(STORAGE, *adm, "new", "--mode", "logicalunit", "--tid", str(tid), "--lun", str(lun), "-b", f"/srv/lun{tid}.{lun}.img")
     tb.sh(STORAGE, *adm, "bind", "--mode", "target", "--tid", str(tid), "-I", "ALL")
 

@@ -72,12 +72,15 @@ class DemoCluster:
         raise Failed(f"{what}: not within {timeout} s")
 
     # -- the guest ---------------------------------------------------------------------------------------------------
-    def make_guest(self, pattern_mib=96, memory=256, vcpus=2, luns=1):
+    def make_guest(self, pattern_mib=96, memory=256, vcpus=2, luns=1, journal_mib=0):
+        """journal_mib: a second disk of that size for the guest's journal (demo-guest.c)."""
+        luns = 2 if journal_mib else luns
         vmlinuz, modules, self.kernel = demo.fetch_kernel(self.cache)
         initrd, disk = os.path.join(self.cache, "initrd"), os.path.join(self.cache, "disk.img")
         demo.make_initramfs(modules, initrd)
-        demo.make_disk(os.path.join(self.build, "tests/testbed/demo-guest"), disk, pattern_mib)
-        demo.export_lun(self.tb, disk, luns=luns)
+        demo.make_disk(os.path.join(self.build, "tests/testbed/demo-guest"), disk, pattern_mib,
+                       journal="/dev/xvdb" if journal_mib else "")
+        demo.export_lun(self.tb, disk, luns=luns, mib=journal_mib or 16)
         demo.install_on_nodes(self.tb, vmlinuz, initrd, demo.config(memory=memory, vcpus=vcpus, luns=luns))
 
     def start_probe(self):

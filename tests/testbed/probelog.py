@@ -17,11 +17,14 @@ class Reply:
     write_errors: int
     monotonic: int
     realtime: int
+    journal_epoch: int = 0
+    journal_seq: int = 0
+    journal_errors: int = 0
 
     @property
     def errors(self):
-        """What the guest itself found wrong: memory pattern, clock steps, failed writes."""
-        return self.memory_errors + self.clock_errors + self.write_errors
+        """What the guest itself found wrong: memory pattern, clock steps, failed writes, another copy's records."""
+        return self.memory_errors + self.clock_errors + self.write_errors + self.journal_errors
 
 
 class ProbeLog:
@@ -47,8 +50,8 @@ class ProbeLog:
         self.offset += end
         for line in text[:end].splitlines():
             w = line.split()
-            if w[0] == "R" and len(w) == 13:
-                self.replies.append(Reply(int(w[1]), int(w[2]), w[4], *map(int, w[5:13])))
+            if w[0] == "R" and len(w) in (13, 16):
+                self.replies.append(Reply(int(w[1]), int(w[2]), w[4], *map(int, w[5:])))
             elif w[0] == "C":
                 self.tcp.append((int(w[1]), w[2:]))
             elif w[0] == "N":

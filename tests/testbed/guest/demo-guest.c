@@ -2,7 +2,7 @@
 /*
  * demo-guest.c - what runs inside the demo guest (static, so that a busybox userland suffices).
  *
- *	demo-guest DATAFILE PATTERN_MIB
+ *	demo-guest DATAFILE PATTERN_MIB [JOURNAL]
  *
  * - UDP port 7000: answers each probe "SEQ" with one status line (below), so that a client sees to the millisecond when
  *   the guest does not answer.
@@ -11,7 +11,12 @@
  * - A checker fills PATTERN_MIB of memory with a pattern that depends on address and round, and verifies it for ever.
  * - A clock watcher checks that CLOCK_MONOTONIC never steps back.
  *
+ * - With JOURNAL, a block device of its own: a record each 25 ms, one a sector, without the page cache: {"HJ", epoch, seq, nonce}.
+ *   The epoch is one more than the last record's found at the start. Before a record is written, its sector has to be empty and
+ *   the one before it to hold what this copy of the guest wrote there: a second copy that runs, or an older one, is found.
+ *
  * Status line: SEQ boot_id durable recovered memory_rounds memory_errors clock_errors write_errors monotonic_ns realtime_ns
+ * journal_epoch journal_seq journal_errors
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,6 +24,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +37,8 @@
 static char boot_id[40];
 static _Atomic unsigned long durable, recovered, memory_rounds, memory_errors, clock_errors, write_errors;
 static size_t pattern_bytes;
-static const char *data_file;
+static const char *data_file, *journal_file;
+static _Atomic unsigned long journal_epoch, journal_seq, journal_errors;
 
 static long long now_ns(clockid_t clock)
 {
@@ -73,8 +81,9 @@ static void *probes(void *arg)
 		if (r <= 0)
 			continue;
 		in[r] = '\0';
-		snprintf(out, sizeof(out), "%.20s %s %lu %lu %lu %lu %lu %lu %lld %lld", in, boot_id, durable, recovered, memory_rounds,
-			 memory_errors, clock_errors, write_errors, now_ns(CLOCK_MONOTONIC), now_ns(CLOCK_REALTIME));
+		snprintf(out, sizeof(out), "%.20s %s %lu %lu %lu %lu %lu %lu %lld %lld %lu %lu %lu", in, boot_id, durable, recovered,
+			 memory_rounds, memory_errors, clock_errors, write_errors, now_ns(CLOCK_MONOTONIC), now_ns(CLOCK_REALTIME),
+			 journal_epoch, journal_seq, journal_errors);
 		sendto(fd, out, strlen(out), 0, (struct sockaddr *)&from, n);
 	}
 	return arg;
@@ -141,6 +150,75 @@ static void *writer(void *arg)
 	return arg;
 }
 
+#define SECTOR 512
+struct record { char magic[8]; uint64_t epoch, seq, nonce; };
+union sector { struct record r; char bytes[SECTOR]; };
+
+static bool sector_read(int fd, union sector *s, unsigned long at)
+{
+	if (pread(fd, s, SECTOR, (off_t)(at * SECTOR)) == SECTOR)
+		return true;
+	write_errors++;
+	return false;
+}
+
+/* The first sector without a record: they are written without a gap. */
+static unsigned long journal_end(int fd, union sector *s, unsigned long sectors)
+{
+	unsigned long lo = 0, hi = sectors;
+
+	while (lo < hi) {
+		unsigned long mid = lo + (hi - lo) / 2;
+
+		if (sector_read(fd, s, mid) && memcmp(s->r.magic, "HJ", 3) == 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* Whether this copy of the guest, and no other, wrote the last record. */
+static bool journal_ours(int fd, union sector *s, unsigned long at, const struct record *last)
+{
+	if (!sector_read(fd, s, at) || memcmp(s->r.magic, "\0", 2) != 0)
+		return false;
+	return !last->seq || (sector_read(fd, s, at - 1) && memcmp(&s->r, last, sizeof(*last)) == 0);
+}
+
+static void *journal(void *arg)
+{
+	union sector *s = aligned_alloc(4096, 4096);
+	unsigned long sectors, at;
+	struct record last = { .magic = "HJ" };
+	int fd = -1;
+
+	for (int i = 0; i < 300 && fd < 0; i++, sleep_ms(100))        /* the second disk may come later than the first */
+		fd = open(journal_file, O_RDWR | O_DIRECT | O_DSYNC);
+	if (!s || fd < 0) {
+		journal_errors++;
+		return arg;
+	}
+	sectors = (unsigned long)lseek(fd, 0, SEEK_END) / SECTOR;
+	at = journal_end(fd, s, sectors);
+	if (at && sector_read(fd, s, at - 1))
+		last.epoch = s->r.epoch;
+	journal_epoch = ++last.epoch;
+	for (; at < sectors; at++) {
+		if (!journal_ours(fd, s, at, &last))
+			journal_errors++;
+		last.seq++;
+		last.nonce = (uint64_t)now_ns(CLOCK_MONOTONIC) ^ __builtin_ia32_rdtsc();
+		memset(s, 0, SECTOR);
+		s->r = last;
+		if (pwrite(fd, s, SECTOR, (off_t)(at * SECTOR)) != SECTOR)
+			write_errors++;
+		journal_seq = last.seq;
+		sleep_ms(25);
+	}
+	return arg;
+}
+
 static unsigned long pattern(unsigned long i, unsigned long round)
 {
 	return (i * 0x9e3779b97f4a7c15UL) ^ (round * 0xbf58476d1ce4e5b9UL);
@@ -190,8 +268,8 @@ int main(int argc, char **argv)
 	pthread_t t;
 	long data;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: demo-guest DATAFILE PATTERN_MIB\n");
+	if (argc != 3 && argc != 4) {
+		fprintf(stderr, "usage: demo-guest DATAFILE PATTERN_MIB [JOURNAL]\n");
 		return 2;
 	}
 	data_file = argv[1];
@@ -205,6 +283,9 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++)
 		if (pthread_create(&t, NULL, threads[i], (void *)data) != 0)
 			return 1;
+	journal_file = argv[3];
+	if (journal_file && pthread_create(&t, NULL, journal, NULL) != 0)
+		return 1;
 	probes(NULL);
 	return 0;
 }
