@@ -52,6 +52,11 @@ void haven_print_result(const char *name, const char *from, const char *to, cons
 int haven_guard(int *fd, const char *resource, const char *uuid, const json_t *options);
 void haven_guard_release(int fd);
 int haven_pin(const char *resource, const char *node, struct err *err);
+/*
+ * Pins again what is not pinned any more; true: it was. A change of the CIB that one part of a divided cluster made can be lost when
+ * the parts meet: the CIB of whoever becomes the controller (DC) then replaces the other one.
+ */
+bool haven_pin_again(const char *resource, const char *node);
 int haven_unpin(const char *resource);
 void haven_cancel_move(const char *uuid);	/* asks for it, waits for nothing */
 int haven_end_move(const char *uuid);

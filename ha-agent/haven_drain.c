@@ -19,6 +19,7 @@
 #define CIB_S 20
 #define POLL_US 150000
 #define FIGURES_POLLS (3000000 / (POLL_US))	/* how long a move's figures may follow its end */
+#define INSIST_POLLS (5000000 / (POLL_US))
 #define CALM_POLLS (300000000 / (POLL_US))	/* how long moves may take to end before the standby is left as it is */
 
 struct guest {
@@ -290,10 +291,26 @@ static int drain_put_back(struct drain *dr)
 	return HAVEN_INTERRUPTED;
 }
 
+/* What the cluster's configuration lost when its parts met again is asked for once more (haven_pin_again). */
+static void drain_insist(const struct drain *dr)
+{
+	char *value = NULL;
+	struct err err;
+
+	for (size_t i = 0; i < dr->n; i++)
+		if (!dr->guests[i].left && *dr->guests[i].to)
+			(void)haven_pin_again(dr->guests[i].resource, dr->guests[i].to);
+	if (!crm_run(&value, &err, CIB_S, "crm_attribute", "--node", dr->node, "--name", "standby", "--lifetime", "forever", "--query",
+		     "--quiet", "--default", "off", NULL) && strncmp(value, "on", 2))
+		(void)set_standby(dr->node, true, &err);
+	free(value);
+}
+
 static int drain_watch(struct drain *dr)
 {
 	json_t *status;
 	size_t left = dr->n;
+	unsigned polls = 0;
 
 	while (left) {
 		if (haven_interrupted)
@@ -302,6 +319,8 @@ static int drain_watch(struct drain *dr)
 		status = haven_status();
 		left = status ? drain_look(dr, status) : left;
 		json_decref(status);
+		if (left && ++polls % INSIST_POLLS == 0)
+			drain_insist(dr);
 	}
 	(void)haven_wait_pacemaker();
 	drain_unpin(dr);

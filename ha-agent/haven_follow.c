@@ -214,6 +214,18 @@ int haven_pin(const char *resource, const char *node, struct err *err)
 	return rc;
 }
 
+bool haven_pin_again(const char *resource, const char *node)
+{
+	char host[128] = "", xpath[512];
+	struct err err;
+
+	gethostname(host, sizeof(host) - 1);
+	constraint_xpath(xpath, sizeof(xpath), resource, host);
+	if (crm_run(NULL, &err, ASK_S, "cibadmin", "--query", "--xpath", xpath, NULL) == 0)
+		return false;
+	return haven_pin(resource, node, &err) == 0;
+}
+
 static int constraints_delete(const char *resource, const char *from)
 {
 	char xpath[512];

@@ -21,6 +21,7 @@
 #define CIB_S 20
 #define POLL_US 150000
 #define RESULT_POLLS (3000000 / (POLL_US))
+#define QUIET_POLLS (5000000 / (POLL_US))	/* nothing begins: is the constraint still there? */
 #define TRIES 4			/* a move that failed this often is given up */
 
 struct migrate {
@@ -30,6 +31,7 @@ struct migrate {
 	long long seen;		/* the result told last before ours */
 	long long domid;	/* travels with it: another one is another start */
 	unsigned polls_moved;	/* since the record says it runs there */
+	unsigned polls_quiet;	/* nothing of the move to be seen */
 	int failures;
 	char *last;		/* progress line printed last */
 	json_t *options;	/* how the move is to be made */
@@ -182,6 +184,17 @@ static bool migrate_hopeless(const struct migrate *m, const json_t *status)
 	return m->failures && d && !*haven_str(d, "intent") && !strcmp(haven_str(d, "owner"), m->from) && (!n || !haven_true(n, "member"));
 }
 
+/* Pacemaker is asked once more when what it was asked is gone, or the command would wait for a move that nobody makes. */
+static void migrate_insist(struct migrate *m, const json_t *status)
+{
+	const json_t *d = haven_find_domain(status, m->uuid);
+
+	if (!d || *haven_str(d, "intent") || strcmp(haven_str(d, "owner"), m->from))
+		m->polls_quiet = 0;
+	else if (++m->polls_quiet % QUIET_POLLS == 0 && haven_pin_again(m->resource, m->to))
+		puts("the cluster's configuration lost the request when its parts met again; asked once more");
+}
+
 static int migrate_put_back(struct migrate *m, const char *why)
 {
 	json_t *status;
@@ -246,6 +259,8 @@ static int migrate_watch(struct migrate *m, double begun)
 			continue;	/* ha-agentd is being started again */
 		v = migrate_look(m, status, &result);
 		hopeless = (v == V_WAIT || v == V_FAILED) && migrate_hopeless(m, status);
+		if (v == V_WAIT && !hopeless)
+			migrate_insist(m, status);
 		json_decref(status);
 		if (hopeless)
 			v = V_FAILED;
