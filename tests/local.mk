@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Programs of the test bed: what runs in the demo guest (static), and the client that measures it.
-EXTRA_PROGRAMS += tests/testbed/demo-guest tests/testbed/haven-probe
+EXTRA_PROGRAMS += tests/testbed/demo-guest tests/testbed/guest-check tests/testbed/guest-clock tests/testbed/haven-probe
 tests_testbed_demo_guest_SOURCES = tests/testbed/guest/demo-guest.c
 tests_testbed_demo_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
 tests_testbed_demo_guest_LDFLAGS = -static -pthread
+tests_testbed_guest_check_SOURCES = tests/testbed/guest/guest-check.c
+tests_testbed_guest_check_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
+tests_testbed_guest_check_LDFLAGS = -static -pthread
+tests_testbed_guest_clock_SOURCES = tests/testbed/guest/guest-clock.c
+tests_testbed_guest_clock_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
+tests_testbed_guest_clock_LDFLAGS = -static
 tests_testbed_haven_probe_SOURCES = tests/testbed/probe.c
-testbed-programs: tests/testbed/demo-guest$(EXEEXT) tests/testbed/haven-probe$(EXEEXT)
+testbed-programs: tests/testbed/demo-guest$(EXEEXT) tests/testbed/guest-check$(EXEEXT) tests/testbed/guest-clock$(EXEEXT) tests/testbed/haven-probe$(EXEEXT)
 .PHONY: testbed-programs
-CLEANFILES += tests/testbed/demo-guest tests/testbed/haven-probe
+CLEANFILES += tests/testbed/demo-guest tests/testbed/guest-check tests/testbed/guest-clock tests/testbed/haven-probe
 
 check_PROGRAMS += tests/unit/test_msg tests/unit/test_buf tests/unit/test_log
 tests_unit_test_log_SOURCES = tests/unit/test_log.c

@@ -7,6 +7,7 @@ zlib1g-dev uuid-dev libcmocka-dev libxen-dev libncurses-dev libnftables-dev"
 PACKAGES_RUN="python3 corosync pacemaker pacemaker-cli-utils tgt busybox-static cpio e2fsprogs kmod iproute2 util-linux xenstore-utils \
 openssl procps"
 PACKAGES_TEST="spin"
+PACKAGES_LONG="mmdebstrap"
 SERVICES="corosync.service pacemaker.service tgt.service"
 
 say() { printf '%s\n' "$*"; }

@@ -8,22 +8,9 @@ import os
 import shutil
 import subprocess
 
+from debian import mirror
+
 SUITES = ("bookworm", "bookworm-backports")
-
-
-def mirror():
-    """The Debian mirror that the host's own sources name."""
-    for f in ["/etc/apt/sources.list"] + sorted(glob.glob("/etc/apt/sources.list.d/*")):
-        if not os.path.isfile(f):
-            continue
-        for line in open(f, errors="replace"):
-            words = line.split()
-            if not words or words[0] not in ("deb", "URIs:"):
-                continue
-            for w in words[1:]:
-                if "://" in w and w.rstrip("/").endswith("/debian"):
-                    return w
-    return "http://deb.debian.org/debian"
 
 
 class Qemu:

@@ -108,8 +108,13 @@ class Run:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def terminated(*_):
+    raise Failed("ended from outside: a time limit?")
+
+
 def main(*tests):
     bad = 0
+    signal.signal(signal.SIGTERM, terminated)
     for test in tests:
         run = Run()
         try:
