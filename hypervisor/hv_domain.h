@@ -37,7 +37,7 @@ struct hv {
 	bool activating;               /* hypervisord is about to activate: the channel's end no longer ends the copy */
 	bool end_told;                 /* hypervisord was told of the guest's own end */
 	bool release_wanted;           /* hypervisord is to have hv-disk let its disks go */
-	bool released;                 /* disks and taps are closed: of a handed copy */
+	bool released;                 /* disks are closed: of a handed copy */
 	uint64_t started_unix;
 	struct hv_move *move;
 };
@@ -82,6 +82,7 @@ int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err);
 
 /* hv_domain_move.c */
 void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target);
+void hv_move_release(struct hv *h);                             /* of a handed copy: what needs nobody else; the rest is release_wanted */
 void hv_move_op_release_done(struct msg_call *c, void *h);
 void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt);
 

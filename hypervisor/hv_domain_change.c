@@ -151,6 +151,7 @@ void hv_change_op_dump_core(struct msg_call *c, void *arg)
 static int io_let_go(struct hv *h, void *arg)
 {
 	devices_release(h->ds);
+	devices_release_taps(h->ds);
 	return 0;
 }
 

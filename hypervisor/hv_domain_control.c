@@ -100,6 +100,10 @@ static void op_channel_set(struct msg_call *c, void *arg)
 		return;
 	s.fd = msg_call_take_fd(c, 0);
 	s.fd2 = msg_call_take_fd(c, 1);
+	if (!strcmp(s.kind, "store-import")) {
+		reply_rc(c, hv_image_import_channel(arg, s.fd), NULL);
+		return;
+	}
 	reply_rc(c, hv_io_call(arg, io_set_channel, &s), NULL);
 }
 
@@ -186,7 +190,10 @@ static void op_activate(struct msg_call *c, void *arg)
 		return;
 	}
 	h->drained = false;
-	apply(c, h, COPY_ACTIVATE, attempt, NULL);
+	copy_apply(&h->copy, COPY_ACTIVATE, attempt, NULL, NULL);
+	hv_sync_execution(h);
+	msg_reply(c, json_pack("{s:I}", "run_ns", (json_int_t)io_now_ns()));
+	hv_changed(h);
 }
 
 static void op_user_pause(struct msg_call *c, void *arg)
@@ -212,9 +219,21 @@ static void op_user_unpause(struct msg_call *c, void *arg)
 static void op_quorum_pause(struct msg_call *c, void *arg) { apply(c, arg, COPY_QUORUM_PAUSE, 0, NULL); }
 static void op_quorum_resume(struct msg_call *c, void *arg) { apply(c, arg, COPY_QUORUM_RESUME, 0, NULL); }
 
+/* With `release` the disks are let go of in the same breath; what hv-disk holds stays wanted until hypervisord says release-done. */
 static void op_mark_handed(struct msg_call *c, void *arg)
 {
-	apply(c, arg, COPY_HAND, (uint64_t)msg_call_int_opt(c, "attempt", 0), msg_call_str_opt(c, "target", ""));
+	struct hv *h = arg;
+	struct err err = { 0 };
+	int rc = copy_apply(&h->copy, COPY_HAND, (uint64_t)msg_call_int_opt(c, "attempt", 0), msg_call_str_opt(c, "target", ""), &err);
+
+	if (rc) {
+		msg_error_from(c, &err);
+		return;
+	}
+	if (msg_call_bool_opt(c, "release", false))
+		hv_move_release(h);
+	msg_reply(c, json_pack("{s:b}", "released", h->released));
+	hv_changed(h);
 }
 
 static int io_activate(struct hv *h, void *arg)

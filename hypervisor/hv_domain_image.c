@@ -2,6 +2,7 @@
 /* hv_domain_image.c - see hv_domain_image.h and docs/specs/image.md. */
 #include "hypervisor/hv_domain_image.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -29,13 +30,89 @@ static struct {
 	hv_store_fn *want; void *want_arg;
 	hv_done_fn *offer; void *offer_arg;
 	int offer_fd;                          /* what store-take hands out; -1: none */
-} store = { .offer_fd = -1 };
+	int import_fd;                         /* to xenstored, of a copy that it expects; -1: none */
+	bool offered;                          /* to hypervisord */
+} store = { .offer_fd = -1, .import_fd = -1 };
 
 void hv_image_store_want(struct hv *h, hv_store_fn *cb, void *arg)
 {
 	store.want = cb;
 	store.want_arg = arg;
 	hv_event(h, "store-wanted", NULL);
+}
+
+static void store_arrived(struct hv *h)
+{
+	store.offered = true;
+	hv_event(h, "store-arrived", NULL);
+}
+
+static void store_connected(struct hv *h, const struct err *err)
+{
+	hv_done_fn *cb = store.offer;
+
+	store.offer = NULL;
+	store.offered = false;
+	if (store.offer_fd >= 0)
+		close(store.offer_fd);
+	store.offer_fd = -1;
+	if (cb)
+		cb(h, err->code, err, store.offer_arg);
+}
+
+static void import_close(struct hv *h)
+{
+	qb_loop_poll_del(h->loop, store.import_fd);
+	close(store.import_fd);
+	store.import_fd = -1;
+}
+
+/* xenstored has taken it, or is another one than the one that expected it: then hypervisord knows how. */
+static int32_t import_answered(int32_t fd, int32_t revents, void *arg)
+{
+	struct hv *h = arg;
+	struct err none = { 0 };
+	json_t *reply = NULL;
+	int rc = msg_recv(fd, &reply, NULL, NULL);
+	bool taken = rc == 1 && json_is_true(json_object_get(reply, "ok"));
+
+	if (rc == -EAGAIN)
+		return 0;
+	if (rc == 1 && !taken)
+		log_warn("domain %u: xenstored: %s", h->d->domid, json_string_value(json_object_get(reply, "error")));
+	json_decref(reply);
+	import_close(h);
+	if (store.offer && taken)
+		store_connected(h, &none);
+	else if (store.offer)
+		store_arrived(h);
+	return 0;
+}
+
+int hv_image_import_channel(struct hv *h, int fd)
+{
+	int rc = fd < 0 ? -EBADF : 0;
+
+	if (store.import_fd >= 0)
+		import_close(h);
+	if (!rc)
+		rc = qb_loop_poll_add(h->loop, QB_LOOP_MED, fd, POLLIN, h, import_answered);
+	if (!rc)
+		store.import_fd = fd;
+	else if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+static int import_ask(struct hv *h)
+{
+	json_t *req = json_pack("{s:s}", "op", "import");
+	int rc = store.import_fd < 0 ? -ENOTCONN : msg_send(store.import_fd, req, &store.offer_fd, 1);
+
+	json_decref(req);
+	if (rc && store.import_fd >= 0)
+		import_close(h);
+	return rc;
 }
 
 void hv_image_store_offer(struct hv *h, int fd, hv_done_fn *cb, void *arg)
@@ -45,11 +122,12 @@ void hv_image_store_offer(struct hv *h, int fd, hv_done_fn *cb, void *arg)
 	store.offer_fd = fd;
 	store.offer = cb;
 	store.offer_arg = arg;
-	hv_event(h, "store-arrived", NULL);
+	if (import_ask(h))
+		store_arrived(h);
 }
 
 bool hv_image_store_is_wanted(void) { return store.want != NULL; }
-bool hv_image_store_is_offered(void) { return store.offer != NULL; }
+bool hv_image_store_is_offered(void) { return store.offer && store.offered; }
 
 void hv_image_forget(void)
 {
@@ -94,15 +172,9 @@ void hv_image_op_store_take(struct msg_call *c, void *arg)
 void hv_image_op_store_done(struct msg_call *c, void *arg)
 {
 	struct err err = request_error(c);
-	hv_done_fn *cb = store.offer;
 
-	store.offer = NULL;
-	if (store.offer_fd >= 0)
-		close(store.offer_fd);
-	store.offer_fd = -1;
 	msg_reply(c, NULL);
-	if (cb)
-		cb(arg, err.code, &err, store.offer_arg);
+	store_connected(arg, &err);
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------------ */

@@ -3,7 +3,8 @@
  * hv_domain_image.h - a domain as records: what save, restore and both ends of a move share.
  *
  * Saving needs the store's part, which only hypervisord can get from xenstored: event store-wanted, answered by request
- * store-state.  Loading hands it back: event store-arrived, request store-take, and store-done when channels stand.
+ * store-state.  Loading hands it back: to xenstored where that expects it (the target of a move), else event store-arrived, request
+ * store-take, and store-done when channels stand.
  */
 #ifndef HV_DOMAIN_IMAGE_H
 #define HV_DOMAIN_IMAGE_H
@@ -14,9 +15,14 @@
 /* Asks for the store's export; cb(h, fd, arg) with a descriptor it takes over, or -errno (err says why). */
 typedef void hv_store_fn(struct hv *h, int fd, const struct err *err, void *arg);
 void hv_image_store_want(struct hv *h, hv_store_fn *cb, void *arg);
-/* Offers the loaded export to hypervisord; cb when everything is connected.  fd is taken over. */
+/*
+ * Takes the loaded export to xenstored, which expects it (hv_image_import_channel), or offers it to hypervisord; cb when everything is
+ * connected.  fd is taken over.
+ */
 typedef void hv_done_fn(struct hv *h, int rc, const struct err *err, void *arg);
 void hv_image_store_offer(struct hv *h, int fd, hv_done_fn *cb, void *arg);
+/* The connection over which xenstored takes the store of this copy, once.  fd is taken over.  0 or -errno. */
+int hv_image_import_channel(struct hv *h, int fd);
 bool hv_image_store_is_wanted(void);
 bool hv_image_store_is_offered(void);
 void hv_image_forget(void);                    /* who waited is gone: callbacks are dropped */

@@ -287,6 +287,15 @@ static int io_release(struct hv *h, void *arg)
 	return 0;
 }
 
+void hv_move_release(struct hv *h)
+{
+	h->release_wanted = !h->released && h->has_iscsi;      /* reservations first; release-done goes on */
+	if (h->released || h->has_iscsi)
+		return;
+	hv_io_call(h, io_release, NULL);
+	h->released = true;
+}
+
 static void op_released(struct msg_call *c, void *arg)
 {
 	struct hv *h = arg;
@@ -297,16 +306,12 @@ static void op_released(struct msg_call *c, void *arg)
 		msg_error(c, -EPERM, "domain %u: released: the copy is %s, not handed", h->d->domid, copy_state_name(h->copy.state));
 		return;
 	}
+	hv_move_release(h);
 	if (h->released) {
 		msg_reply(c, NULL);
-	} else if (h->has_iscsi) {             /* reservations first; release-done goes on */
-		h->move->waiting = c;
-		h->release_wanted = true;
-		hv_event(h, "release-wanted", NULL);
 	} else {
-		hv_io_call(h, io_release, NULL);
-		h->released = true;
-		msg_reply(c, NULL);
+		h->move->waiting = c;
+		hv_event(h, "release-wanted", NULL);
 	}
 }
 
@@ -499,6 +504,7 @@ void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const c
 	else if (h->copy.state != COPY_RUNNING)
 		msg_error(call, -EPERM, "domain %u: cannot move: the copy is %s", h->d->domid, copy_state_name(h->copy.state));
 	else {
+		image_prepare();
 		h->copy.attempt = attempt;
 		snprintf(h->copy.target, sizeof h->copy.target, "%s", target);
 		channel_reply(h, call, false);
@@ -513,6 +519,7 @@ void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt)
 		msg_error(call, -EPERM, "domain %u: not an empty copy", h->d->domid);
 		return;
 	}
+	image_prepare();
 	h->copy.state = COPY_INCOMING;
 	h->copy.attempt = attempt;
 	channel_reply(h, call, true);

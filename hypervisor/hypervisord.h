@@ -150,12 +150,12 @@ void disk_unwatch(struct dom *d);
 enum disk_use { DISK_CHECK, DISK_INCOMING, DISK_USE };
 int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err);   /* files and blocks, hv-disk */
 int disks_activate(struct dom *d, bool preempt, struct err *err);                  /* after GO: opened for use */
-int vifs_open(struct dom *d, bool add, struct err *err);   /* add: tell hv-domain of them; else: taps for those it knows */
+int vifs_open(struct dom *d, struct err *err);             /* taps, which hv-domain is told of */
 void vifs_up(struct dom *d);                               /* after GO: an incoming copy's taps; errors are logged */
 void devices_close(struct dom *d);                         /* taps removed, hv-disk shut down; errors are logged */
 int disk_supervise(struct dom *d, struct err *err);        /* hv-disk again, for one that died or let go */
 int disks_release(struct dom *d, struct err *err);         /* drained, reservations released; files stay hv-domain's */
-int disks_reopen(struct dom *d, struct err *err);          /* after a release: all disks and taps again, for use */
+int disks_reopen(struct dom *d, struct err *err);          /* after a release: all disks again, for use */
 void disk_supervision_init(struct hvd *h);
 /* Of a domain that runs; config is its configuration as it is to become.  The store's nodes are the caller's. */
 int device_disk_attach(struct dom *d, const json_t *config, json_t *disk, struct err *err);
@@ -177,6 +177,7 @@ void helpers_end(struct dom *d);
 
 int store_introduce(struct dom *d, const json_t *status, struct err *err);  /* nodes, channels */
 int store_channels(struct dom *d, struct err *err);        /* fresh channels only */
+int store_expect(struct dom *d, struct err *err);          /* channels of a copy to come, whose process will import its store */
 void store_wipe(struct dom *d);                            /* leftovers under its number, before it begins */
 void store_release(struct dom *d);                         /* nodes and connection go; errors are logged */
 int store_write(const char *path, const char *value, struct err *err);

@@ -341,7 +341,7 @@ static int create_steps(struct job *j)
 	if (!rc)
 		rc = disks_open(d, DISK_USE, d->claim != 0, err);
 	if (!rc)
-		rc = vifs_open(d, true, err);
+		rc = vifs_open(d, err);
 	if (!rc)
 		rc = store_introduce(d, status, err);
 	if (!rc)

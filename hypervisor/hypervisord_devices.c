@@ -282,7 +282,7 @@ int disks_reopen(struct dom *d, struct err *err)
 			rc = disk_open_local(d, v, DISK_USE, false, err);
 	if (!rc && d->has_iscsi)
 		rc = disk_supervise(d, err);
-	return rc ? rc : vifs_open(d, false, err);
+	return rc;
 }
 
 /*
@@ -340,29 +340,25 @@ static void supervise_again(void *data)
  * An incoming copy's tap is made and joined with everything else, but stays down: the bridge keeps a port that is down disabled, so
  * that nothing passes before the switch.  It goes with the copy's process.
  */
-static int vif_open(struct dom *d, json_t *vif, unsigned devid, bool add, struct err *err)
+static int vif_open(struct dom *d, json_t *vif, unsigned devid, struct err *err)
 {
-	char kind[16];
 	json_t *req;
 	int fd = -1, rc;
 
 	rc = helper_call("haven-network", json_pack("{s:s, s:i, s:i, s:I, s:O, s:b}", "op", "tap", "domid", d->domid, "devid", (int)devid,
 						    "uid", (json_int_t)(HVD_FIRST_UID + d->domid), "vif", vif, "up", !d->incoming),
 			 NULL, &fd, err);
-	if (!rc && add) {
+	if (!rc) {
 		req = json_pack("{s:s, s:i, s:s, s:I, s:s}", "op", "add-vif", "devid", (int)devid, "mac", config_str(vif, "mac", ""),
 				"mtu", (json_int_t)config_int(vif, "mtu", 1500), "bridge", config_str(vif, "bridge", ""));
 		rc = child_call(d, req, &fd, fd >= 0 ? 1 : 0, NULL, NULL, NULL, 10000, err);
-	} else if (!rc) {
-		snprintf(kind, sizeof kind, "tap:%u", devid);
-		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kind), &fd, 1, NULL, NULL, NULL, 10000, err);
 	}
 	if (fd >= 0)
 		close(fd);
 	return rc;
 }
 
-int vifs_open(struct dom *d, bool add, struct err *err)
+int vifs_open(struct dom *d, struct err *err)
 {
 	json_t *v;
 	size_t i;
@@ -370,7 +366,7 @@ int vifs_open(struct dom *d, bool add, struct err *err)
 
 	json_array_foreach(json_object_get(d->config, "vif"), i, v)
 		if (!rc)
-			rc = vif_open(d, v, vif_number(v, i), add, err);
+			rc = vif_open(d, v, vif_number(v, i), err);
 	return rc;
 }
 
@@ -413,7 +409,7 @@ void vifs_up(struct dom *d)
 
 int device_vif_attach(struct dom *d, json_t *vif, unsigned devid, struct err *err)
 {
-	return vif_open(d, vif, devid, true, err);
+	return vif_open(d, vif, devid, err);
 }
 
 /*

@@ -97,19 +97,24 @@ void dom_store_wanted(struct dom *d)
 	job_start_beside(j);
 }
 
-static void release_wanted_work(struct job *j)
+/* The reservations go, then hv-domain hears of it. */
+static int release_disks(struct dom *d, struct err *err)
 {
-	struct dom *d = j->shadow;
-	int rc = disks_release(d, &j->err);
-	json_t *done = rc ? json_pack("{s:s, s:s, s:s}", "op", "release-done", "code", err_name(rc), "error",
-				      j->err.text[0] ? j->err.text : strerror(-rc))
-			  : json_pack("{s:s}", "op", "release-done");
+	int rc = disks_release(d, err);
 
-	j->rc = rc;
-	child_call(d, done, NULL, 0, NULL, NULL, NULL, 10000, NULL);
+	if (rc && !err->text[0])
+		err_set(err, rc, "domain %s: its disks are not let go of: %s", d->name, strerror(-rc));
+	child_call(d, rc ? json_pack("{s:s, s:s, s:s}", "op", "release-done", "code", err_name(rc), "error", err->text)
+			 : json_pack("{s:s}", "op", "release-done"), NULL, 0, NULL, NULL, NULL, 10000, NULL);
+	return rc;
 }
 
-/* A handed copy lets its reservations go before the worker says GO. */
+static void release_wanted_work(struct job *j)
+{
+	j->rc = release_disks(j->shadow, &j->err);
+}
+
+/* A handed copy lets its reservations go before the worker says GO: what a hypervisord that ended in the middle of it left. */
 void dom_release_wanted(struct dom *d)
 {
 	struct job *j = job_beside(d);
@@ -119,6 +124,58 @@ void dom_release_wanted(struct dom *d)
 	d->disk_released = true;
 	j->work = release_wanted_work;
 	job_start_beside(j);
+}
+
+/*
+ * The mark, and with `release` what has to follow it before GO: one request of the worker's for the two, since the guest waits.  What
+ * became of the release is told apart from the mark: the copy is handed whether or not its disks were let go of.
+ */
+static void mark_handed_work(struct job *j)
+{
+	struct dom *d = j->dom;
+	struct err err = { 0 };
+	int rc;
+
+	j->rc = child_call(d, json_pack("{s:s, s:I, s:s, s:b}", "op", "mark-handed", "attempt", (json_int_t)j->number, "target",
+					config_str(j->req, "target", ""), "release", j->flag), NULL, 0, &j->reply, NULL, NULL, 10000, &j->err);
+	if (j->rc) {
+		json_decref(j->reply);
+		j->reply = NULL;
+		return;
+	}
+	if (!j->flag || json_is_true(json_object_get(j->reply, "released")))
+		return;
+	rc = release_disks(d, &err);
+	if (rc)
+		json_object_update_new(j->reply, json_pack("{s:s, s:s}", "release_code", err_name(rc), "release_error", err.text));
+	else
+		json_object_set_new(j->reply, "released", json_true());
+}
+
+static void mark_handed_done(struct job *j)
+{
+	struct dom *d = j->dom;
+
+	if (!j->rc || !j->flag)
+		return;
+	d->disk_released = false;
+	if (d->has_iscsi && d->disk_pidfd >= 0 && d->disk_watched < 0)
+		disk_gone(d);                  /* while nobody was to care */
+}
+
+void op_mark_handed(struct msg_call *c, void *h)
+{
+	struct dom *d = request_dom(h, c);
+	struct job *j = d ? job_new(h, c, d) : NULL;
+
+	if (!j)
+		return;
+	j->number = config_int(j->req, "attempt", 0);
+	j->flag = json_is_true(json_object_get(j->req, "release"));
+	d->disk_released |= j->flag;           /* before the mark: an hv-disk begun again after it would take the reservation back */
+	j->work = mark_handed_work;
+	j->done = mark_handed_done;
+	job_start(j);
 }
 
 /* The target's promise sets a handed copy going again: what it released is opened once more first. */
@@ -174,9 +231,11 @@ static int incoming_steps(struct job *j)
 	store_wipe(d);                         /* now, not while the guest stands still */
 	rc = child_start(d, &j->err);
 	if (!rc)
+		rc = store_expect(d, &j->err);
+	if (!rc)
 		rc = disks_open(d, DISK_INCOMING, false, &j->err);
 	if (!rc)
-		rc = vifs_open(d, true, &j->err);
+		rc = vifs_open(d, &j->err);
 	if (!rc)
 		rc = dom_record_write(d);
 	if (!rc)
@@ -247,7 +306,8 @@ void op_incoming(struct msg_call *c, void *arg)
 }
 
 /*
- * hv-domain has loaded the state: the store's part goes to xenstored, channels are connected, then the copy is ready.  The worker waits in its state-load for "store-done".
+ * hv-domain has loaded the state and could not bring the store's part to xenstored itself (a restore; or xenstored began anew since
+ * the incoming copy was made): it is imported here, and channels are connected.  Who asked for the load waits for "store-done".
  */
 static int store_import(struct dom *d, const int *fds, int nfds, struct err *err)
 {
@@ -264,7 +324,6 @@ static int store_arrived_steps(struct job *j)
 	struct dom *d = arrived_dom(j);
 	int fds[MSG_MAX_FDS], nfds = 0, rc;
 	struct err *err = &j->err;
-	uint64_t begin = now_ns(), stored;
 
 	rc = child_call(d, json_pack("{s:s}", "op", "store-take"), NULL, 0, NULL, fds, &nfds, 10000, err);
 	if (rc)
@@ -279,11 +338,8 @@ static int store_arrived_steps(struct job *j)
 		close(fds[i]);
 	if (!rc)
 		rc = store_channels(d, err);
-	stored = now_ns();
-	if (!rc)
+	if (!rc && !d->incoming)               /* its console says nothing before the copy runs */
 		rc = console_attach(d, err);
-	if (!rc)
-		hvd_log("domain %s (%u): connected: store %.1f, console %.1f ms", d->name, d->domid, ms(stored - begin), ms(now_ns() - stored));
 	return rc;
 }
 
@@ -337,33 +393,46 @@ void dom_store_arrived(struct dom *d)
 	job_start_beside(j);
 }
 
+/* Asked again for an attempt that was activated, and runs. */
+static bool activated_before(struct dom *d, uint64_t attempt)
+{
+	json_t *status = NULL;
+	uint64_t done = 0;
+	bool runs = !child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, NULL) &&
+		    !strcmp(config_str(status, "copy", ""), "running");
+
+	json_decref(status);
+	return runs && ran_read(d, &done) == 0 && done == attempt;
+}
+
+/* The guest runs: what need not be there sooner. */
+static void activate_rest(struct dom *d)
+{
+	struct err err = { 0 };
+
+	helpers_end(d);
+	change_cpu_apply(d);
+	if (console_attach(d, &err))           /* xenconsoled's return attaches it */
+		log_warn("domain %s (%u): no console yet: %s", d->name, d->domid, err.text);
+}
+
 /*
  * The point of no return on the target: the activation is on disk before a disk is opened for writing and before a vCPU
- * runs.  Asked again for the same attempt after success, it says so again.
+ * runs.  hv-domain says whether the copy is ready, and of that attempt.
  */
 static void activate_work(struct job *j)
 {
 	struct dom *d = j->dom;
 	uint64_t attempt = (uint64_t)j->number;
-	uint64_t done = 0;
-	json_t *status = NULL;
 	uint64_t begin = now_ns(), checked, recorded, opened, runs;
 
-	j->rc = child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, &j->err);
-	if (!j->rc && !strcmp(config_str(status, "copy", ""), "running") && ran_read(d, &done) == 0 && done == attempt) {
-		json_decref(status);
-		j->reply = json_object();      /* asked again after it was done */
+	j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate-begin", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL,
+			   NULL, 10000, &j->err);
+	if (j->rc == -EPERM && activated_before(d, attempt)) {
+		j->rc = 0;
+		j->reply = json_object();
 		return;
 	}
-	if (!j->rc && strcmp(config_str(status, "copy", ""), "ready"))
-		job_fail(j, -EPERM, "activate: domain %s (%u) is %s, not ready", d->name, d->domid, config_str(status, "copy", "?"));
-	else if (!j->rc && (uint64_t)config_int(status, "attempt", 0) != attempt)
-		job_fail(j, -EPERM, "activate: of attempt %llu, but the copy is part of attempt %lld", (unsigned long long)attempt,
-			 (long long)config_int(status, "attempt", 0));
-	json_decref(status);
-	if (!j->rc)
-		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate-begin", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL,
-				   NULL, 10000, &j->err);
 	if (j->rc)
 		return;
 	checked = now_ns();
@@ -378,14 +447,16 @@ static void activate_work(struct job *j)
 		vifs_up(d);
 	opened = now_ns();
 	if (!j->rc)
-		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL, NULL,
-				   20000, &j->err);
-	runs = now_ns();
-	helpers_end(d);
-	if (j->rc)
+		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, &j->reply, NULL,
+				   NULL, 20000, &j->err);
+	runs = (uint64_t)config_int(j->reply, "run_ns", (json_int_t)now_ns());
+	if (j->rc) {
+		json_decref(j->reply);
+		j->reply = NULL;
+		helpers_end(d);
 		return;
-	change_cpu_apply(d);
-	j->reply = json_pack("{s:I}", "run_ns", (json_int_t)runs);
+	}
+	activate_rest(d);
 	hvd_log("domain %s (%u): activated, attempt %llu: asked %.1f, recorded %.1f, disks and taps %.1f, running %.1f ms", d->name, d->domid,
 		(unsigned long long)attempt, ms(checked - begin), ms(recorded - checked), ms(opened - recorded), ms(runs - opened));
 }

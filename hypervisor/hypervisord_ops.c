@@ -157,7 +157,6 @@ static void pass(struct msg_call *c, struct hvd *h, const char *op)
 
 static void op_pause(struct msg_call *c, void *h) { pass(c, h, "pause"); }
 static void op_unpause(struct msg_call *c, void *h) { pass(c, h, "unpause"); }
-void op_mark_handed(struct msg_call *c, void *h) { pass(c, h, "mark-handed"); }
 
 /*
  * All domains at once when none is named: a quorum is lost for the node.  A copy in a state the word does not concern (handed,

@@ -136,7 +136,7 @@ static int restore_steps(struct job *j)
 	if (!rc)
 		rc = disks_open(d, DISK_USE, d->claim != 0, err);
 	if (!rc)
-		rc = vifs_open(d, true, err);
+		rc = vifs_open(d, err);
 	if (!rc)
 		rc = dom_record_write(d);
 	if (!rc)

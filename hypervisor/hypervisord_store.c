@@ -324,6 +324,30 @@ out:
 	return rc;
 }
 
+/*
+ * The channels of a copy that is on its way, and the connection over which its own process will bring what the store is to hold:
+ * nothing of it is asked of us while the guest stands still.
+ */
+int store_expect(struct dom *d, struct err *err)
+{
+	static const char *const kinds[] = { "store", "store-be", "store-import" };
+	int pair[3][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } }, rc = 0;
+
+	for (int i = 0; i < 3 && !rc; i++)
+		rc = channel_pair(pair[i]);
+	if (rc)
+		err_set(err, rc, "domain %s: no channel to xenstored: %s", d->name, strerror(-rc));
+	else
+		rc = store_call(json_pack("{s:s, s:i}", "op", "expect", "domid", d->domid), (int[]) { pair[0][0], pair[1][0], pair[2][0] }, 3,
+				NULL, NULL, NULL, err);
+	for (int i = 0; i < 3 && !rc; i++)
+		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kinds[i]), &pair[i][1], 1, NULL, NULL, NULL, 10000,
+				err);
+	for (int i = 0; i < 3; i++)
+		pair_close(pair[i]);
+	return rc;
+}
+
 /* A batch is one transaction; one that does not fit a packet goes in parts, parents first. */
 static int batch_send(json_t *batch, struct err *err)
 {

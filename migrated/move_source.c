@@ -40,7 +40,7 @@
 #define BIG_LINKS 4
 #define PARALLEL_PAGES 8192u         /* fewer than this go over the first connection alone */
 #define CHUNK_WORDS 64u              /* 16 MiB a turn */
-#define PINGS 3
+#define PINGS 3                      /* to compare clocks; cookies from here on say that something arrived */
 
 struct source;
 
@@ -782,7 +782,7 @@ static int tell_throttle(struct source *s, struct err *err)
 static int precopy_rounds(struct source *s, struct err *err)
 {
 	enum precopy_action action = PRECOPY_ROUND;
-	uint64_t dirty = 0;
+	uint64_t dirty = 0, ignored;
 	int rc;
 
 	enter_phase(s, PHASE_PRECOPY);
@@ -799,6 +799,8 @@ static int precopy_rounds(struct source *s, struct err *err)
 
 		precopy_round_begin(&s->precopy, pages, link_now_ns());
 		rc = send_round(s, pages, err);
+		if (rc == 0)                   /* what lies in buffers between here and there would be waited for in the pause */
+			rc = ping(s, PINGS, &ignored, err);
 		if (rc == 0)
 			rc = read_log(s, &dirty, err);
 		if (rc < 0)
@@ -914,9 +916,11 @@ static int stop_and_copy(struct source *s, struct err *err)
  * A definite refusal leaves the copy paused, and closing the channel resumes it.  No answer at all may mean that it was marked: the
  * reply then says "handed", and the copy's own state, which ha-agentd reads, is the truth.
  */
-static int mark_handed(struct source *s, struct err *err)
+static int mark_handed(struct source *s, bool *ret_released, struct err *err)
 {
 	struct worker *w = s->w;
+	json_t *reply = NULL;
+	const char *code;
 	int rc;
 
 	rc = worker_tick(w, false);
@@ -925,12 +929,18 @@ static int mark_handed(struct source *s, struct err *err)
 	w->cancellable = false;
 	s->handed = true;
 	worker_send_control(w, json_pack("{s:b}", "handed", 1));
-	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I, s:s}", "op", "mark-handed", "domid", s->domid, "attempt", s->attempt,
-			 "target", s->target), NULL, 0, NULL, NULL, NULL, LOCAL_MS, err);
+	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I, s:s, s:b}", "op", "mark-handed", "domid", s->domid, "attempt", s->attempt,
+			 "target", s->target, "release", 1), NULL, 0, &reply, NULL, NULL, RELEASE_MS, err);
 	if (rc == -EPERM || rc == -EINVAL || rc == -ENOENT || rc == -EBUSY) {
 		s->handed = false;
 		worker_send_control(w, json_pack("{s:b}", "handed", 0));
 	}
+	*ret_released = json_is_true(json_object_get(reply, "released"));
+	code = json_string_value(json_object_get(reply, "release_code"));
+	if (rc == 0 && code)
+		rc = err_set(err, -(err_from_name(code) ? err_from_name(code) : EIO), "%s",
+			     json_string_value(json_object_get(reply, "release_error")));
+	json_decref(reply);
 	return rc;
 }
 
@@ -973,12 +983,13 @@ static int wait_done(struct source *s, struct err *err)
 
 static int hand_over(struct source *s, struct err *err)
 {
+	bool released = false;
 	int rc;
 
 	enter_phase(s, PHASE_HANDOVER);
-	rc = mark_handed(s, err);
+	rc = mark_handed(s, &released, err);
 	hold_at("handed");
-	if (rc == 0)
+	if (rc == 0 && !released)
 		rc = channel_call(s, "released", NULL, NULL, RELEASE_MS, err);
 	hold_at("released");
 	if (rc == 0)

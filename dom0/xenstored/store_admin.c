@@ -63,6 +63,7 @@ static void admin_release(struct msg_call *call, void *daemon)
 	if (!call_domid(call, &domid))
 		return;
 	channel_forget(d, domid);
+	expect_forget(d, domid);
 	rc = store_domain_release(&d->store, domid);
 	finish(call, d, rc, "release", "domain");
 }
@@ -136,26 +137,37 @@ static int fd_read(int fd, uint8_t **ret, size_t *ret_len)
 	return 0;
 }
 
-static void admin_import(struct msg_call *call, void *daemon)
+int admin_import_fd(struct stored *d, uint32_t domid, int fd)
 {
-	struct stored *d = daemon;
-	int fd = msg_call_take_fd(call, 0), rc;
 	uint8_t *data = NULL;
 	size_t len = 0;
-	uint32_t domid;
+	int rc = fd < 0 ? -EBADF : fd_read(fd, &data, &len);
 
-	if (!call_domid(call, &domid)) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	rc = fd < 0 ? -EBADF : fd_read(fd, &data, &len);
 	if (rc == 0)
 		rc = state_import(&d->store, domid, data, len);
 	if (fd >= 0)
 		close(fd);
 	free(data);
-	finish(call, d, rc, "import", "domain");
+	return rc;
+}
+
+static void admin_import(struct msg_call *call, void *daemon)
+{
+	uint32_t domid;
+
+	if (call_domid(call, &domid))
+		finish(call, daemon, admin_import_fd(daemon, domid, msg_call_take_fd(call, 0)), "import", "domain");
+}
+
+static void admin_expect(struct msg_call *call, void *daemon)
+{
+	uint32_t domid;
+	int rc;
+
+	if (!call_domid(call, &domid))
+		return;
+	rc = expect_domain(daemon, domid, msg_call_take_fd(call, 0), msg_call_take_fd(call, 1), msg_call_take_fd(call, 2));
+	finish(call, daemon, rc, "expect", "domain");
 }
 
 /* ---- nodes ---- */
@@ -341,6 +353,7 @@ const struct msg_op admin_ops[] = {
 	{ "release", MSG_ROOT, admin_release },
 	{ "export", MSG_ROOT, admin_export },
 	{ "import", MSG_ROOT, admin_import },
+	{ "expect", MSG_ROOT, admin_expect },
 	{ "write", MSG_ROOT, admin_write },
 	{ "mkdir", MSG_ROOT, admin_mkdir },
 	{ "rm", MSG_ROOT, admin_rm },

@@ -15,6 +15,7 @@
 
 struct public_client;
 struct backend_channel;
+struct expected;
 
 struct stored {
 	qb_loop_t *loop;
@@ -25,6 +26,7 @@ struct stored {
 	struct public_client *clients;
 	unsigned n_clients;
 	struct backend_channel *backends;
+	struct expected *expected;
 };
 
 /*
@@ -43,11 +45,17 @@ int channel_introduce(struct stored *d, uint32_t domid, int guest_fd, int backen
 void channel_forget(struct stored *d, uint32_t domid);	/* before the domain is released */
 void channel_pump_all(struct stored *d);
 
+/* store_expect.c: channels of a domain to come, and the connection its import comes over. All three become the callee's. */
+int expect_domain(struct stored *d, uint32_t domid, int guest_fd, int backend_fd, int import_fd);
+void expect_forget(struct stored *d, uint32_t domid);
+
 /* stored_sandbox.c. The uid owns the journal and nothing else; it needs no entry in passwd. 0, or -errno with err. */
 #define STORED_UID 199003
 int stored_sandbox_enter(struct err *err);
 
 /* store_admin.c */
 extern const struct msg_op admin_ops[];
+/* A domain's state from a memfd, which is closed; the caller settles. 0 or -errno. */
+int admin_import_fd(struct stored *d, uint32_t domid, int fd);
 
 #endif

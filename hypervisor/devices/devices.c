@@ -425,6 +425,10 @@ void devices_release(struct devices *ds)
 	ds->activated = false;
 	for (unsigned i = 0; i < ds->nr_vbd; i++)
 		vbd_release(ds->vbd[i]);
+}
+
+void devices_release_taps(struct devices *ds)
+{
 	for (unsigned i = 0; i < ds->nr_vif; i++)
 		vif_release(ds->vif[i]);
 }

@@ -83,8 +83,12 @@ typedef void devices_drained_fn(void *arg, int rc);
 void devices_drain(struct devices *ds, devices_drained_fn *cb, void *arg);
 void devices_resume(struct devices *ds);      /* serve again, and kick every port once */
 
-/* Closes disks and taps of a drained domain for good (the move's `released`). */
+/*
+ * Closes the disks of a drained domain (the move's `released`).  Its taps stay: nothing passes them while it stands still, and closing
+ * one takes the kernel a grace period that the guest would wait for.
+ */
 void devices_release(struct devices *ds);
+void devices_release_taps(struct devices *ds);
 
 /* State of all devices, of a drained domain.  After load failed (-EINVAL, -ENOMEM) the devices are fit for devices_destroy alone. */
 int devices_save(struct devices *ds, struct buf *out);

@@ -36,6 +36,11 @@ static void digest_free(struct image_digest *d)
 	free(d);
 }
 
+void image_prepare(void)
+{
+	digest_free(digest_new());
+}
+
 static void digest_final(struct image_digest *d, uint8_t out[IMAGE_DIGEST_BYTES])
 {
 	unsigned n = 0;

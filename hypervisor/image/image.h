@@ -51,6 +51,8 @@ struct image_writer { int fd; struct image_digest *digest; int rc; uint64_t byte
 void image_saved_pack(const struct image_saved *s, uint8_t ret[IMAGE_SAVED_BYTES]);
 int image_saved_unpack(struct image_saved *ret, const uint8_t *body, size_t n);     /* 0 or -EINVAL */
 
+/* Loads what the first image of a process needs of OpenSSL, which takes milliseconds, so that no guest waits for it. */
+void image_prepare(void);
 /* The first record is written by open.  Errors stick: rc of close says whether all is written (fsync'ed when asked). */
 int image_writer_open(struct image_writer *w, int fd, const struct image_header *hdr);
 void image_write(struct image_writer *w, uint32_t type, const void *prefix, size_t prefix_len, const void *body, size_t n);

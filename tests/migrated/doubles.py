@@ -247,6 +247,7 @@ class Daemon:
 class Hypervisord(Daemon):
     def __init__(self, node):
         self.node = node
+        self.releases = {}                 # what mark-handed says of the disks
         self.free_kib, self.features = 1 << 20, ["sse2", "avx2"]
         super().__init__(f"{node.run}/hypervisord.sock")
 
@@ -280,7 +281,7 @@ class Hypervisord(Daemon):
             if d.copy != "paused" or req["attempt"] != d.attempt:
                 return {"ok": False, "code": "EPERM", "error": f"the copy is {d.copy}"}, []
             d.set_copy("handed")
-        return {}, []
+        return dict(self.releases), []
 
     def op_activate(self, req):
         d = self.node.domain
