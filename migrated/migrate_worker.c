@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * haven-migrate-worker source|target
+ * haven-migrate-worker source|target|spare
  *
  * Holds: one move: its TLS connections, that guest's RAM and migration channel, sockets to the local hypervisord and ha-agentd that
  *        were connected while it was root.  Never the private key.
  * Hears: migrated (control socket), the peer's worker over TLS, its own node's daemons.
  * May do: read (source) or write (target) that guest's memory; ask for pause, hand-over and activation of that guest.
+ *
+ * A spare has loaded what every move needs (certificates, OpenSSL) and waits for migrated to say which move is its.
  *
  * It decides nothing about who owns the guest: closing the migration channel is its one way out at any time, and hv-domain's own
  * state says what that means.
@@ -29,6 +31,7 @@
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "migrated/migrate_ids.h"
+#include "migrated/stream_digest.h"
 #include "migrated/tls_context.h"
 #include "migrated/worker_sandbox.h"
 
@@ -78,7 +81,13 @@ int worker_open(struct worker *w, struct err *err)
 	conf_free(conf);
 	if (rc < 0)
 		return rc;
-	w->tls = tls_context_new(WORKER_FD_SIGNER, w->own, sizeof(w->own), err);
+	return worker_prepare(w, err);
+}
+
+int worker_prepare(struct worker *w, struct err *err)
+{
+	if (!w->tls)
+		w->tls = tls_context_new(WORKER_FD_SIGNER, w->own, sizeof(w->own), err);
 	return w->tls ? 0 : (err->code ? err->code : -EIO);
 }
 
@@ -381,14 +390,59 @@ int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void) { return 1; }
 #endif
 
-static int run_source(struct worker *w)
+/* What is loaded with a first connection, and a first digest, of a process. */
+static void warm_up(SSL_CTX *tls)
 {
-	json_t *request = NULL;
-	int rc = msg_recv(w->control, &request, NULL, NULL);
+	static const uint8_t token[STREAM_TOKEN_BYTES];
+	struct stream_digest digest = { 0 };
+	SSL *ssl = SSL_new(tls);
 
+	SSL_free(ssl);
+	if (stream_digest_init(&digest, token) == 0)
+		stream_digest_free(&digest);
+}
+
+/* Without a certificate, or with migrated's end, a spare ends; a move then has a worker of its own, which says why. */
+static int spare_wait(struct worker *w)
+{
+	struct err err = { 0 };
+	struct pollfd p = { .fd = w->control, .events = POLLIN };
+
+	if (worker_prepare(w, &err) < 0)
+		return -1;
+	warm_up(w->tls);
+	while (poll(&p, 1, -1) < 0)
+		if (terminated)
+			return -1;
+	return 0;
+}
+
+/* The first message is the move: a request, or "incoming" with its connection. */
+static int run(struct worker *w, char *role)
+{
+	int fds[MSG_MAX_FDS], nfds = 0, rc;
+	json_t *request = NULL;
+
+	w->tcp = WORKER_FD_TCP;
+	if (strcmp(role, "target") == 0) {
+		hold_open();
+		move_target_run(w);
+		return 0;
+	}
+	if (strcmp(role, "spare") == 0 && spare_wait(w) < 0)
+		return 1;
+	rc = msg_recv(w->control, &request, fds, &nfds);
 	if (rc <= 0)
 		return 1;
-	move_source_run(w, request);
+	if (strcmp(role, "spare") == 0)
+		memcpy(role, "moves", 5);      /* for ps */
+	hold_open();
+	if (nfds == 1) {
+		w->tcp = fds[0];
+		move_target_run(w);
+	} else {
+		move_source_run(w, request);
+	}
 	json_decref(request);
 	return 0;
 }
@@ -399,25 +453,21 @@ int main(int argc, char **argv)
 	struct sigaction sa = { .sa_handler = on_term };
 	int rc = 0;
 
-	if (argc != 2 || (strcmp(argv[1], "source") != 0 && strcmp(argv[1], "target") != 0)) {
-		fprintf(stderr, "usage: haven-migrate-worker source|target (started by migrated)\n");
+	if (argc != 2 || (strcmp(argv[1], "source") != 0 && strcmp(argv[1], "target") != 0 && strcmp(argv[1], "spare") != 0)) {
+		fprintf(stderr, "usage: haven-migrate-worker source|target|spare (started by migrated)\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
 	log_init("migrated");
-	hold_open();
 	/* the black box is a file in /dev/shm that nobody could remove from within the sandbox */
 	qb_log_ctl(QB_LOG_BLACKBOX, QB_LOG_CONF_ENABLED, QB_FALSE);
 	link_init(&w.link);
 	w.link.tick = tick_of_link;
 	w.link.tick_arg = &w;
 	w.link.wake_fd = w.control;
-	if (strcmp(argv[1], "source") == 0)
-		rc = run_source(&w);
-	else
-		move_target_run(&w);
+	rc = run(&w, argv[1]);
 	worker_close(&w);
 	return rc;
 }

@@ -3,7 +3,8 @@
  * migrate_worker.h - what both directions of a move share: the sockets of one worker, waiting with heartbeats, the sandbox.
  *
  * Descriptors at start: 3 control socket to migrated (JSON), 4 signer, 5 the accepted TCP connection (target only).
- * Control, migrated → worker:  {"op": "start", …request}, {"op": "cancel"}, {"op": "connection"} + fd
+ * Control, migrated → worker:  the request (source), {"op": "incoming"} + fd (a spare that becomes a target), {"op": "cancel"},
+ *                              {"op": "connection"} + fd
  * Control, worker → migrated:  {"progress": {…}}, {"handed": true}, {"authenticated": true}, one reply {"ok": …}
  * The end of the control socket is a cancel.
  */
@@ -31,6 +32,7 @@ struct worker {
 	bool cancellable;                 /* until GO */
 	bool alive;                       /* the main link is up and version 1 is spoken: heartbeats may go out */
 	uint64_t alive_sent_ns;
+	int tcp;                          /* target: the accepted connection */
 	char own[LINK_NAME_MAX];          /* this node, as its certificate names it */
 	SSL_CTX *tls;
 	struct tls_link link;             /* the first connection */
@@ -45,6 +47,8 @@ struct worker {
 
 /* Sockets to the local daemons, TLS context, limits: what needs root.  ha-agentd is not asked where standalone = yes. */
 int worker_open(struct worker *w, struct err *err);
+/* Of that what knows of no move: the TLS context.  Idempotent. */
+int worker_prepare(struct worker *w, struct err *err);
 /* First sandbox: no root, no exec, no new files for writing. */
 int worker_drop_root(struct worker *w, struct err *err);
 /* Second: no files, no new sockets; what is left is descriptors, memory and threads. */

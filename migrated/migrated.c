@@ -7,7 +7,7 @@
  * May do: start workers and signers; open node.key and hand it to a signer.  It speaks no TLS and touches no guest.
  *
  * Each move is a process of its own, so a worker that dies takes its move with it and nothing else; migrated's own end is
- * a cancel to every move that was not handed over yet.
+ * a cancel to every move that was not handed over yet.  One worker, with its signer, waits for the next move.
  */
 #include "config.h"
 
@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <qb/qbloop.h>
@@ -39,6 +40,7 @@
 #define GREETINGS_MAX 64             /* connections that have not sent their 32 octets yet */
 #define GREETING_MS 5000
 #define STRANGER_MS 15000
+#define SPARE_LATER_MS 1000
 #define NS_PER_MS 1000000ull
 
 struct greeting {
@@ -59,6 +61,13 @@ struct job {
 	qb_loop_timer_handle timer;      /* a stranger's time to show its certificate */
 };
 
+/* A worker and its signer, ready for the next move: what they load takes longer than meeting the other node. */
+struct spare {
+	int control;                     /* -1: there is none */
+	pid_t pid;
+	uint64_t made_of;                /* spare_stamp() */
+};
+
 static struct {
 	qb_loop_t *loop;
 	struct msg_server *server;
@@ -66,7 +75,9 @@ static struct {
 	int port;
 	struct greeting greeting[GREETINGS_MAX];
 	struct job *job[JOBS_MAX];
-} m = { .listener = -1 };
+	struct spare spare;
+	qb_loop_timer_handle spare_timer;
+} m = { .listener = -1, .spare.control = -1 };
 
 /* --- jobs: one worker each ------------------------------------------------------------------------------------------------- */
 
@@ -225,40 +236,149 @@ static int job_slot(void)
 	return -1;
 }
 
-/* Starts a worker; tcp (borrowed) for an incoming one, else -1.  0 and *ret. */
-static int job_start(int tcp, struct job **ret, struct err *err)
+/* Execs a worker as source, target or spare; tcp (borrowed) for a target, else -1.  Its control socket, non-blocking here. */
+static int worker_spawn(const char *role, int tcp, int *ret_control, pid_t *ret_pid, struct err *err)
 {
-	char prog[PATH_MAX], source[] = "source", target[] = "target";
-	char *argv[] = { prog, tcp >= 0 ? target : source, NULL };
-	int slot = job_slot(), pair[2], signer = -1, fds[6], rc;
-	struct job *j;
+	char prog[PATH_MAX], argument[16];
+	char *argv[] = { prog, argument, NULL };
+	int pair[2], signer = -1, fds[6], rc;
 
-	if (slot < 0)
-		return err_set(err, -EBUSY, "%d moves are under way on this node already; wait for one to end", JOBS_MAX);
+	snprintf(argument, sizeof(argument), "%s", role);
 	if (path_join(prog, sizeof(prog), path_libexec(), "haven-migrate-worker") < 0)
 		return err_set(err, -ENAMETOOLONG, "path too long");
 	rc = spawn_signer(&signer, err);
 	if (rc < 0)
 		return rc;
-	j = calloc(1, sizeof(*j));
-	if (!j || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
-		free(j);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
 		close(signer);
-		return err_set(err, -ENOMEM, "cannot start a migration worker: %s", strerror(errno));
+		return err_set(err, -errno, "cannot start a migration worker: %s", strerror(errno));
 	}
 	memcpy(fds, (int[]){ -1, -1, STDERR_FILENO, pair[1], signer, tcp }, sizeof(fds));
 	/* the worker's end blocks: it sends little and waits on purpose */
 	fcntl(pair[1], F_SETFL, fcntl(pair[1], F_GETFL) & ~O_NONBLOCK);
-	j->pid = spawn_program(argv, NULL, fds, tcp >= 0 ? 6 : 5, NULL, err);
+	*ret_pid = spawn_program(argv, NULL, fds, tcp >= 0 ? 6 : 5, NULL, err);
 	close(signer);
 	close(pair[1]);
-	if (j->pid < 0) {
-		rc = j->pid;
+	if (*ret_pid < 0) {
 		close(pair[0]);
+		return *ret_pid;
+	}
+	*ret_control = pair[0];
+	return 0;
+}
+
+/* --- the spare -------------------------------------------------------------------------------------------------------------- */
+
+/* Of the files that a worker reads before it knows its move: with another one of them a spare is stale. */
+static uint64_t spare_stamp(void)
+{
+	static const char *const files[] = { "haven.conf", "pki/node.crt", "pki/node.key", "pki/ca.crt", "pki/crl.pem" };
+	uint64_t h = 0xcbf29ce484222325ull;      /* FNV-1a, word by word */
+	char path[PATH_MAX];
+	struct stat st;
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		uint64_t of[4] = { 0 };
+
+		if (path_join(path, sizeof(path), path_conf(), "%s", files[i]) == 0 && stat(path, &st) == 0)
+			memcpy(of, (uint64_t[]){ st.st_ino, (uint64_t)st.st_size, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec },
+			       sizeof(of));
+		for (int k = 0; k < 4; k++)
+			h = (h ^ of[k]) * 0x100000001b3ull;
+	}
+	return h;
+}
+
+static void spare_end(void)
+{
+	if (m.spare.control < 0)
+		return;
+	qb_loop_poll_del(m.loop, m.spare.control);
+	close(m.spare.control);
+	m.spare.control = -1;
+}
+
+/* It says nothing before it has a move: it has ended. */
+static int32_t on_spare(int32_t fd, int32_t revents, void *arg)
+{
+	spare_end();
+	return 0;
+}
+
+static void spare_make(void *arg)
+{
+	struct spare s = { .control = -1, .made_of = spare_stamp() };
+	struct err err = { 0 };
+
+	m.spare_timer = 0;
+	if (m.spare.control >= 0 || worker_spawn("spare", -1, &s.control, &s.pid, &err) < 0)
+		return;
+	m.spare = s;
+	qb_loop_poll_add(m.loop, QB_LOOP_LOW, s.control, POLLIN | POLLHUP, NULL, on_spare);
+}
+
+/* When the move that took the last one has got under way: it needs the processors more. */
+static void spare_later(void)
+{
+	if (!m.spare_timer)
+		qb_loop_timer_add(m.loop, QB_LOOP_LOW, SPARE_LATER_MS * NS_PER_MS, NULL, spare_make, &m.spare_timer);
+}
+
+/* The spare, for the move it is told of: request and tcp as in job_start().  -ENOENT: there is none that could do it. */
+static int spare_take(const json_t *request, int tcp, int *ret_control, pid_t *ret_pid)
+{
+	json_t *incoming = json_pack("{s:s}", "op", "incoming");
+	int rc = m.spare.control < 0 || m.spare.made_of != spare_stamp() ? -ENOENT : 0;
+
+	if (rc == 0)
+		rc = msg_send(m.spare.control, request ? request : incoming, &tcp, request ? 0 : 1);
+	json_decref(incoming);
+	if (rc < 0) {
+		spare_end();
+		return -ENOENT;
+	}
+	qb_loop_poll_del(m.loop, m.spare.control);
+	*ret_control = m.spare.control;
+	*ret_pid = m.spare.pid;
+	m.spare.control = -1;
+	return 0;
+}
+
+/* --- a job's start ------------------------------------------------------------------------------------------------------------ */
+
+/* A worker of its own for a move, and told of it. */
+static int worker_start(const json_t *request, int tcp, int *ret_control, pid_t *ret_pid, struct err *err)
+{
+	int rc = worker_spawn(request ? "source" : "target", tcp, ret_control, ret_pid, err);
+
+	if (rc < 0 || !request)
+		return rc;
+	rc = msg_send(*ret_control, request, NULL, 0);
+	if (rc < 0) {
+		kill(*ret_pid, SIGKILL);
+		close(*ret_control);
+		return err_set(err, rc, "the migration worker died at once; see the log of migrated");
+	}
+	return 0;
+}
+
+/* A worker for a request, or for an incoming connection (request NULL; tcp is borrowed).  0 and *ret. */
+static int job_start(const json_t *request, int tcp, struct job **ret, struct err *err)
+{
+	int slot = job_slot(), rc = 0;
+	struct job *j = slot < 0 ? NULL : calloc(1, sizeof(*j));
+
+	if (slot < 0)
+		return err_set(err, -EBUSY, "%d moves are under way on this node already; wait for one to end", JOBS_MAX);
+	if (!j)
+		return err_set(err, -ENOMEM, "cannot start a migration worker: %s", strerror(ENOMEM));
+	if (spare_take(request, tcp, &j->control, &j->pid) < 0)
+		rc = worker_start(request, tcp, &j->control, &j->pid, err);
+	spare_later();
+	if (rc < 0) {
 		free(j);
 		return rc;
 	}
-	j->control = pair[0];
 	j->incoming = tcp >= 0;
 	m.job[slot] = j;
 	qb_loop_poll_add(m.loop, QB_LOOP_MED, j->control, POLLIN | POLLHUP, j, on_job);
@@ -274,15 +394,8 @@ static void op_move(struct msg_call *call, void *daemon)
 {
 	struct err err = { 0 };
 	struct job *j = NULL;
-	int rc = job_start(-1, &j, &err);
+	int rc = job_start(msg_call_request(call), -1, &j, &err);
 
-	if (rc == 0) {
-		rc = msg_send(j->control, msg_call_request(call), NULL, 0);
-		if (rc < 0) {
-			err_set(&err, rc, "the migration worker died at once; see the log of migrated");
-			kill(j->pid, SIGKILL);
-		}
-	}
 	if (rc < 0) {
 		msg_reply_error_fields(call, rc, err.text, json_pack("{s:s}", "state", "running-here"));
 		return;
@@ -379,7 +492,7 @@ static void greeted(struct greeting *g)
 		route_further(g->fd, p.token);
 	else if (count_strangers() >= STRANGERS_MAX)
 		log_warn("%d migration connections without a certificate are waiting already: one more is refused", STRANGERS_MAX);
-	else if (job_start(g->fd, &j, &err) < 0)
+	else if (job_start(NULL, g->fd, &j, &err) < 0)
 		log_warn("an incoming migration is refused: %s", err.text);
 	greeting_end(g);
 }
@@ -550,6 +663,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	log_info("listening on port %d", m.port);
+	spare_later();
 	qb_loop_run(m.loop);
 	/* workers see their control sockets close: what was not handed over is cancelled */
 	msg_server_stop(m.server);

@@ -717,7 +717,7 @@ static int make_token(struct target *t, struct err *err)
 static int target_meet(struct target *t, struct err *err)
 {
 	struct worker *w = t->w;
-	int rc = link_adopt(&w->link, WORKER_FD_TCP);
+	int rc = link_adopt(&w->link, w->tcp);
 
 	if (rc < 0)
 		return err_set(err, rc, "TCP connection: %s", strerror(-rc));

@@ -364,13 +364,14 @@ class Node:
                 if progress is not None:
                     progress.append(reply["progress"])
 
-    def workers(self):
-        """Workers of this node, whoever their parent is by now."""
+    def workers(self, spare=False):
+        """Workers of this node that have a move (spare: that wait for one), whoever their parent is by now."""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    if b"haven-migrate-worker" not in f.read():
+                    argv = f.read().split(b"\0")
+                    if not argv[0].endswith(b"haven-migrate-worker") or (b"spare" in argv) != spare:
                         continue
                 with open(f"/proc/{pid}/environ", "rb") as f:
                     if f"HAVEN_RUN_DIR={self.run}".encode() in f.read().split(b"\0"):
