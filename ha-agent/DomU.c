@@ -31,6 +31,7 @@ enum {
 #define RETRY_MS 200		/* between two tries while a daemon is being started again, or a state settles */
 #define MARGIN_MS 2000		/* what an action keeps of Pacemaker's time-out for saying why it failed */
 #define TIMEOUT_DEFAULT_MS 20000
+#define UNSEEN_MS 15000		/* for a ha-agentd that is being started again to be told of a failed move */
 #define OUTCOME_MS 60000	/* for a move's outcome after ha-agentd's restart; no verdict is better than a long one: nothing is fenced meanwhile */
 
 static int64_t now_ms(void)
@@ -365,6 +366,19 @@ static void set_option(json_t *options, const char *key, const char *parameter)
 }
 
 /*
+ * A failed move keeps the resource from every further action until Pacemaker is told to forget it. ha-agentd sees to that for the moves
+ * it knows of; one that its former process had not begun yet is told to it from here.
+ */
+static int unseen_failure(int status)
+{
+	int64_t limit = left_ms() < UNSEEN_MS ? left_ms() : UNSEEN_MS;
+	struct err err;
+
+	(void)ask(request("move-failed"), limit, NULL, &err);
+	return status;
+}
+
+/*
  * ha-agentd ended in mid-move and is started again: the move ends one way or the other by itself, and which way is what Pacemaker
  * has to be told. A guest that has moved while its source says "failed" would be looked for there, and started.
  */
@@ -424,8 +438,12 @@ static int act_migrate_to(void)
 	json_decref(req);
 	if (rc == 0)
 		return OCF_SUCCESS;
-	if (fd >= 0 && (rc == -ECONNRESET || rc == -EPIPE))
-		return outcome_after_restart(target);
+	if (fd >= 0 && (rc == -ECONNRESET || rc == -EPIPE)) {
+		rc = outcome_after_restart(target);
+		return rc == OCF_SUCCESS ? rc : unseen_failure(rc);
+	}
+	if (fd < 0)
+		return unseen_failure(exit_reason(OCF_ERR_GENERIC, "%s was not moved to %s: %s", domain_name(), target, err.text));
 	if (rc == -ETIMEDOUT || (rc == -ECANCELED && left_ms() == 0))
 		return exit_reason(OCF_ERR_GENERIC, "the move of %s to %s did not end within migrate_to's time-out and was cancelled; raise "
 				   "the time-out or max_downtime_ms", domain_name(), target);

@@ -95,6 +95,7 @@ int agentd_ask_hv(struct agentd *a, json_t *request, msg_peer_reply_fn reply, vo
 
 /* --- agentd_ops.c --- */
 struct own *ops_own(struct agentd *a, struct msg_call *call);	/* NULL after an error reply */
+struct own_dom *ops_need(struct agentd *a, struct msg_call *call);	/* the domain a request names; NULL after an error reply */
 /* The request's config as record and canonical text (caller frees); NULL after an error reply. */
 char *ops_config(struct msg_call *call, const char **ret_uuid, struct own_record *rec);
 /* Has whoever waits for a job that never began told so. */
@@ -132,6 +133,7 @@ void guard_cleanup(const char *option, const char *name);
 
 /* --- agentd_after.c --- */
 void after_move(struct agentd *a, const struct own_dom *d, int rc);
+void op_move_failed(struct msg_call *call, void *daemon);
 void after_start_elsewhere(struct agentd *a, const struct own_dom *d);	/* a start was refused: another node runs it */
 void after_view(struct agentd *a);
 

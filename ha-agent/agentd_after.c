@@ -3,6 +3,7 @@
  * What ha-agentd does beside the protocol: cleans up after a failed move, with back-off, so that Pacemaker tries it again as
  * long as it is wanted (a standby, a constraint); and tells the cluster what this node has to offer.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +62,22 @@ void after_move(struct agentd *a, const struct own_dom *d, int rc)
 	i = (size_t)failures < sizeof(backoff_s) / sizeof(backoff_s[0]) ? (size_t)failures : sizeof(backoff_s) / sizeof(backoff_s[0]) - 1;
 	json_object_set_new(a->failures, d->uuid, json_integer(failures + 1));
 	cleanup_later(a, d, backoff_s[i], false);
+}
+
+/*
+ * The agent's action failed and this process may know nothing of it: its former one ended before the move began. One that is on record
+ * as begun (or whose failure was seen to already) is seen to by agentd_settle_orphans().
+ */
+void op_move_failed(struct msg_call *call, void *daemon)
+{
+	struct agentd *a = daemon;
+	const struct own_dom *d = ops_need(a, call);
+
+	if (!d)
+		return;
+	if (!d->orphan && d->job != OWN_J_MIGRATE && !d->worker && !json_object_get(a->failures, d->uuid))
+		after_move(a, d, -ECONNRESET);
+	msg_reply(call, NULL);
 }
 
 /* Pacemaker lost sight of where the guest runs (a node out of sight in mid-move, say): it is made to look, not left to start it anew. */

@@ -43,7 +43,7 @@ static struct own_dom *ops_find(struct agentd *a, struct msg_call *call)
 	return d;
 }
 
-static struct own_dom *ops_need(struct agentd *a, struct msg_call *call)
+struct own_dom *ops_need(struct agentd *a, struct msg_call *call)
 {
 	struct own_dom *d = ops_own(a, call) ? ops_find(a, call) : NULL;
 
@@ -551,6 +551,7 @@ const struct msg_op agentd_ops[] = {
 	{ "stop", MSG_ROOT, op_stop },
 	{ "state", MSG_ROOT, op_state },
 	{ "migrate-out", MSG_ROOT, op_migrate_out },
+	{ "move-failed", MSG_ROOT, op_move_failed },
 	{ "incoming-accept", MSG_ROOT, op_incoming_accept },
 	{ "migrate-in-wait", MSG_ROOT, op_migrate_in_wait },
 	{ "incoming-failed", MSG_ROOT, op_nudge },
