@@ -21,6 +21,7 @@
  *	X_DISK		a node loses its disk with its power (FAULTS)
  *	X_WORD		haven resolve: keep here, drop here, and "that node is off"
  *	X_SAVE		the guest is saved into a file, and restored from it at any later time (OPS)
+ *	X_TRACE		prints each message and record that a node hears, and what becomes of it
  *	X_STAY		a dead node stays dead while two others are up
  * Mutations put one rule back to a more obvious reading; spin has to find what each breaks:
  *	M_GO		"GO was sent" is not marked in the source's copy before it is sent
@@ -196,8 +197,27 @@ inline send(i, type, number, whither)
 inline withdraw(i) { out[i] = nothing; out_epoch[i] = 0; acks[i] = 0 }
 inline propose(i, type, whither) { withdraw(i); out[i] = type; out_epoch[i] = epoch[i] + 1; send(i, type, epoch[i] + 1, whither) }
 inline record(i, e, o, t) { epoch[i] = e; owner[i] = o; to[i] = t; assert(e < 40) }
+#ifdef X_TRACE
+/* A line for each message and each reported record that a node hears, and what it made of it; tests/model/ownership_replay.c reads them. */
+hidden byte took, was_told;
+#define KIND ((m_type == begin) + 2 * (m_type == running) + 3 * (m_type == abort) + 4 * (m_type == claim) + 5 * (m_type == release))
+#define WHAT_STANDS(i) epoch[i], owner[i], to[i], begun[i]
+#define SAY_BEFORE(i) took = 0; was_told = told[i]; printf("D %d %d %d %d %d %d %d %d %d %d", i, KIND, m_from, m_epoch, m_to, WHAT_STANDS(i), HOLDS(i))
+#define SAY_AFTER(i) printf(" = %d %d %d %d %d %d\n", WHAT_STANDS(i), took, told[i] == 0 && was_told != 0)
+#define SAY_HEARD(i) printf("H %d %d %d %d %d %d %d %d %d %d", b, i, WHAT_STANDS(b), epoch[i], owner[i], to[i], HOLDS(b))
+#define SAY_LEARNT printf(" = %d %d %d %d %d %d\n", WHAT_STANDS(b), contradicted[b], out[b] == claim)
+#define TOOK took = 1;
+#else
+#define SAY_BEFORE(i) skip
+#define SAY_AFTER(i) skip
+#define SAY_HEARD(i) skip
+#define SAY_LEARNT skip
+#define TOOK
+#endif
+
 inline acknowledge(i)
 {
+	TOOK
 	if
 	:: TOGETHER(i, m_from) && out[m_from] == m_type && out_epoch[m_from] == m_epoch -> acks[m_from] = acks[m_from] | BIT(i)
 	:: else
@@ -322,7 +342,9 @@ inline report(i)
 			reported[b] = reported[b] | BIT(i);
 			if :: told[i] == 2 -> holds[b] = holds[b] | BIT(i) :: else -> holds[b] = holds[b] & (EVERYBODY - BIT(i)) fi;
 			hear_boots(i);
+			SAY_HEARD(i);
 			hear_record(i);
+			SAY_LEARNT;
 			hear_target(i)
 		:: else
 		fi;
@@ -393,7 +415,7 @@ inline power_goes(i)
 proctype Node(byte i)
 {
 	do
-	:: d_step { agent[i] && nempty(inbox[i]) -> inbox[i]?m_type, m_from, m_epoch, m_to; deliver(i); m_type = nothing }
+	:: d_step { agent[i] && nempty(inbox[i]) -> inbox[i]?m_type, m_from, m_epoch, m_to; SAY_BEFORE(i); deliver(i); SAY_AFTER(i); m_type = nothing }
 	:: d_step { OWES_REPORT(i) -> report(i) }
 
 	/* a move: BEGIN, the worker, the mark */
@@ -549,7 +571,7 @@ proctype Corosync()
 		do
 		:: i < N ->
 			do
-			:: agent[i] && class[i] == k && len(inbox[i]) > tail[i] -> inbox[i]?m_type, m_from, m_epoch, m_to; deliver(i)
+			:: agent[i] && class[i] == k && len(inbox[i]) > tail[i] -> inbox[i]?m_type, m_from, m_epoch, m_to; SAY_BEFORE(i); deliver(i); SAY_AFTER(i)
 			:: !(agent[i] && class[i] == k && len(inbox[i]) > tail[i]) -> break
 			od;
 			do
