@@ -43,7 +43,8 @@ struct dom {
 
 	pid_t pid; int pidfd; uint64_t pid_start;          /* J: hv-domain; pid 0, pidfd -1: none */
 	pid_t disk_pid; int disk_pidfd; uint64_t disk_start; /* J: hv-disk */
-	struct helper *helpers;                /* J: of an incoming copy, that wait for its activation */
+	struct helper *helpers;                /* J: begun, or of an incoming copy, that wait for its activation */
+	bool helpers_begun;                    /* J: devices_begin was called, vifs_open was not yet */
 	bool has_iscsi;
 	int disk_watched;                      /* descriptor of disk_pidfd the loop watches; -1: none */
 	bool disk_released;                    /* hv-disk was told to let go: its end is none of supervision's */
@@ -125,6 +126,8 @@ int64_t config_int(const json_t *config, const char *key, int64_t dflt);
 /* --- hv-domain (hypervisord_child.c); blocking, jobs only ------------------------------------------------------------ */
 
 int child_start(struct dom *d, struct err *err);           /* execs hv-domain; its control socket answers */
+int child_begin(struct dom *d, struct err *err);           /* the same in two halves: the process is there, */
+int child_answers(struct dom *d, struct err *err);         /* and answers */
 
 /* One process of a domain, as systemd and its reader are to know it. */
 struct scope {
@@ -149,6 +152,7 @@ void disk_unwatch(struct dom *d);
 
 enum disk_use { DISK_CHECK, DISK_INCOMING, DISK_USE };
 int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err);   /* files and blocks, hv-disk */
+int devices_begin(struct dom *d, struct err *err);         /* helpers begin on what disks_open(DISK_INCOMING) and vifs_open ask for */
 int disks_activate(struct dom *d, bool preempt, struct err *err);                  /* after GO: opened for use */
 int vifs_open(struct dom *d, struct err *err);             /* taps, which hv-domain is told of */
 void vifs_up(struct dom *d);                               /* after GO: an incoming copy's taps; errors are logged */
@@ -167,8 +171,10 @@ void disk_gone(struct dom *d);                             /* main thread: hv-di
 /* --- root helpers (hypervisord_helper.c); blocking, jobs only.  All steal req; ret_reply and ret_fd may be NULL. ------------ */
 
 int helper_call(const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err);
-/* The helper answers and stays for one more request under this key (at most 31 octets), until helpers_end. */
-int helper_keep(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, struct err *err);
+/* The two halves of a call, under a key of the domain's (at most 31 octets), so that several helpers work at a time. */
+int helper_begin(struct dom *d, const char *key, const char *name, json_t *req, struct err *err);
+/* keep: the helper stays for one more request (it was begun with "wait"), until helpers_end. */
+int helper_answer(struct dom *d, const char *key, bool keep, json_t **ret_reply, int *ret_fd, struct err *err);
 /* Asks the kept one; a fresh one where there is none or it fails. */
 int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err);
 void helpers_end(struct dom *d);

@@ -64,7 +64,7 @@ pid_t scope_spawn(char *const argv[], const struct scope *scope, const int *fds,
 	return spawn_program(scoped, NULL, fds, nfds, ret_pidfd, err);
 }
 
-int child_start(struct dom *d, struct err *err)
+int child_begin(struct dom *d, struct err *err)
 {
 	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16];
 	int64_t max_kib = config_int(d->config, "maxmem_kib", config_int(d->config, "memory_kib", 0));
@@ -95,9 +95,19 @@ int child_start(struct dom *d, struct err *err)
 	}
 	d->pid_start = spawn_start_time(d->pid);
 	rc = dom_record_write(d);
-	if (rc)
-		return err_set(err, rc, "%s: cannot write the domain's record: %s", path_run(), strerror(-rc));
+	return rc ? err_set(err, rc, "%s: cannot write the domain's record: %s", path_run(), strerror(-rc)) : 0;
+}
+
+int child_answers(struct dom *d, struct err *err)
+{
 	return child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, NULL, NULL, NULL, 30000, err);
+}
+
+int child_start(struct dom *d, struct err *err)
+{
+	int rc = child_begin(d, err);
+
+	return rc ? rc : child_answers(d, err);
 }
 
 int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,

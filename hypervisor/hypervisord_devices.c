@@ -44,18 +44,26 @@ static int disk_add(struct dom *d, const json_t *disk, const json_t *size, int f
 	return child_call(d, req, &fd, fd >= 0 ? 1 : 0, NULL, NULL, NULL, 10000, err);
 }
 
-static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool add, struct err *err)
+static json_t *storage_request(const struct dom *d, json_t *disk, enum disk_use use)
 {
 	static const char *const uses[] = { "check", "incoming", "use" };
+
+	return json_pack("{s:s, s:O, s:i, s:s, s:b}", "op", "open", "disk", disk, "domid", d->domid, "for", uses[use], "wait",
+			 use == DISK_INCOMING);
+}
+
+/* A disk of an incoming copy is looked at by a helper that was begun, and waits until the copy is activated. */
+static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool add, struct err *err)
+{
 	const char *vdev = config_str(disk, "vdev", "");
-	json_t *size = NULL, *req = json_pack("{s:s, s:O, s:i, s:s}", "op", "open", "disk", disk, "domid", d->domid, "for", uses[use]);
+	json_t *size = NULL;
 	int fd = -1, rc;
 	char kind[32];
 
-	if (use == DISK_INCOMING)              /* it waits until the copy is activated */
-		rc = helper_keep(d, vdev, "haven-storage", req, &size, err);
+	if (use == DISK_INCOMING)
+		rc = helper_answer(d, vdev, true, &size, NULL, err);
 	else
-		rc = helper_kept_call(d, vdev, "haven-storage", req, &size, &fd, err);
+		rc = helper_kept_call(d, vdev, "haven-storage", storage_request(d, disk, use), &size, &fd, err);
 	if (!rc && add)
 		rc = disk_add(d, disk, size, fd, 0, err);
 	else if (!rc && use == DISK_USE) {
@@ -340,14 +348,24 @@ static void supervise_again(void *data)
  * An incoming copy's tap is made and joined with everything else, but stays down: the bridge keeps a port that is down disabled, so
  * that nothing passes before the switch.  It goes with the copy's process.
  */
+static int vif_begin(struct dom *d, json_t *vif, unsigned devid, struct err *err)
+{
+	char key[16];
+
+	snprintf(key, sizeof key, "vif %u", devid);
+	return helper_begin(d, key, "haven-network",
+			    json_pack("{s:s, s:i, s:i, s:I, s:O, s:b}", "op", "tap", "domid", d->domid, "devid", (int)devid, "uid",
+				      (json_int_t)(HVD_FIRST_UID + d->domid), "vif", vif, "up", !d->incoming), err);
+}
+
 static int vif_open(struct dom *d, json_t *vif, unsigned devid, struct err *err)
 {
+	char key[16];
 	json_t *req;
 	int fd = -1, rc;
 
-	rc = helper_call("haven-network", json_pack("{s:s, s:i, s:i, s:I, s:O, s:b}", "op", "tap", "domid", d->domid, "devid", (int)devid,
-						    "uid", (json_int_t)(HVD_FIRST_UID + d->domid), "vif", vif, "up", !d->incoming),
-			 NULL, &fd, err);
+	snprintf(key, sizeof key, "vif %u", devid);
+	rc = helper_answer(d, key, false, NULL, &fd, err);
 	if (!rc) {
 		req = json_pack("{s:s, s:i, s:s, s:I, s:s}", "op", "add-vif", "devid", (int)devid, "mac", config_str(vif, "mac", ""),
 				"mtu", (json_int_t)config_int(vif, "mtu", 1500), "bridge", config_str(vif, "bridge", ""));
@@ -365,8 +383,28 @@ int vifs_open(struct dom *d, struct err *err)
 	int rc = 0;
 
 	json_array_foreach(json_object_get(d->config, "vif"), i, v)
+		if (!rc && !d->helpers_begun)
+			rc = vif_begin(d, v, vif_number(v, i), err);
+	json_array_foreach(json_object_get(d->config, "vif"), i, v)
 		if (!rc)
 			rc = vif_open(d, v, vif_number(v, i), err);
+	d->helpers_begun = false;
+	return rc;
+}
+
+int devices_begin(struct dom *d, struct err *err)
+{
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(json_object_get(d->config, "vif"), i, v)
+		if (!rc)
+			rc = vif_begin(d, v, vif_number(v, i), err);
+	json_array_foreach(json_object_get(d->config, "disk"), i, v)
+		if (!rc && !disk_is_iscsi(v))
+			rc = helper_begin(d, config_str(v, "vdev", ""), "haven-storage", storage_request(d, v, DISK_INCOMING), err);
+	d->helpers_begun = true;
 	return rc;
 }
 
@@ -409,7 +447,9 @@ void vifs_up(struct dom *d)
 
 int device_vif_attach(struct dom *d, json_t *vif, unsigned devid, struct err *err)
 {
-	return vif_open(d, vif, devid, err);
+	int rc = vif_begin(d, vif, devid, err);
+
+	return rc ? rc : vif_open(d, vif, devid, err);
 }
 
 /*

@@ -7,6 +7,7 @@
  */
 #include "hypervisor/hypervisord.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,15 +75,42 @@ int helper_call(const char *name, json_t *req, json_t **ret_reply, int *ret_fd, 
 	return rc;
 }
 
-int helper_keep(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, struct err *err)
+/* The reply to what helper_begin() sent. */
+static int helper_reply(struct helper *h, json_t **ret_reply, int *ret_fd, struct err *err)
+{
+	struct pollfd p = { .fd = h->sock, .events = POLLIN };
+	int fds[MSG_MAX_FDS], nfds = 0, rc, r;
+	json_t *reply = NULL;
+
+	do
+		r = poll(&p, 1, HELPER_TIMEOUT_MS);
+	while (r < 0 && errno == EINTR);
+	if (r <= 0)
+		return err_set(err, -ETIMEDOUT, "%s: no answer within %d s", h->name, HELPER_TIMEOUT_MS / 1000);
+	rc = msg_recv(h->sock, &reply, fds, &nfds);
+	if (rc <= 0)
+		return err_set(err, rc ? rc : -ECONNRESET, "%s: ended before it answered", h->name);
+	rc = json_is_true(json_object_get(reply, "ok")) ? 0 : -err_from_name(config_str(reply, "code", "EIO"));
+	if (rc)
+		err_set(err, rc, "%s", config_str(reply, "error", h->name));
+	if (!rc && nfds > 0 && ret_fd)
+		*ret_fd = fds[0];
+	for (int i = ret_fd && !rc ? 1 : 0; i < nfds; i++)
+		close(fds[i]);
+	if (!rc && ret_reply)
+		*ret_reply = reply;
+	else
+		json_decref(reply);
+	return rc;
+}
+
+int helper_begin(struct dom *d, const char *key, const char *name, json_t *req, struct err *err)
 {
 	struct helper *h = calloc(1, sizeof *h);
 	int rc = h ? helper_start(h, name, err) : err_set(err, -ENOMEM, "%s: out of memory", name);
 
-	if (!rc) {
-		json_object_set_new(req, "wait", json_true());
-		rc = helper_ask(h, req, ret_reply, NULL, err);
-	}
+	if (!rc && (rc = msg_send(h->sock, req, NULL, 0)) < 0)
+		err_set(err, rc, "%s: cannot be asked: %s", name, strerror(-rc));
 	json_decref(req);
 	if (rc) {
 		if (h)
@@ -94,6 +122,25 @@ int helper_keep(struct dom *d, const char *key, const char *name, json_t *req, j
 	h->next = d->helpers;
 	d->helpers = h;
 	return 0;
+}
+
+int helper_answer(struct dom *d, const char *key, bool keep, json_t **ret_reply, int *ret_fd, struct err *err)
+{
+	struct helper **at = &d->helpers, *h;
+	int rc;
+
+	while (*at && strcmp((*at)->key, key))
+		at = &(*at)->next;
+	h = *at;
+	if (!h)
+		return err_set(err, -ENOENT, "domain %s: nobody was asked for %s", d->name, key);
+	rc = helper_reply(h, ret_reply, ret_fd, err);
+	if (!rc && keep)
+		return 0;
+	*at = h->next;
+	helper_end(h);
+	free(h);
+	return rc;
 }
 
 int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err)

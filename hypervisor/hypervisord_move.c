@@ -228,8 +228,15 @@ static int incoming_steps(struct job *j)
 	struct dom *d = j->dom;
 	int rc;
 
-	store_wipe(d);                         /* now, not while the guest stands still */
-	rc = child_start(d, &j->err);
+	/* processes begin side by side; what needs none of them is done meanwhile, and nothing of it while the guest stands still */
+	rc = child_begin(d, &j->err);
+	if (!rc)
+		rc = devices_begin(d, &j->err);
+	if (!rc)
+		rc = ran_prepare(d, d->attempt);
+	store_wipe(d);
+	if (!rc)
+		rc = child_answers(d, &j->err);
 	if (!rc)
 		rc = store_expect(d, &j->err);
 	if (!rc)
@@ -238,8 +245,6 @@ static int incoming_steps(struct job *j)
 		rc = vifs_open(d, &j->err);
 	if (!rc)
 		rc = dom_record_write(d);
-	if (!rc)
-		rc = ran_prepare(d, d->attempt);
 	if (!rc)
 		change_limit_apply(d);
 	if (!rc)

@@ -474,16 +474,16 @@ static int meet(struct source *s, struct err *err)
 	if (rc == 0 && !s->only_ask && strcmp(w->own, s->target) == 0)
 		rc = err_set(err, -EEXIST, "the domain is on %s already", s->target);
 	if (rc == 0)
+		rc = link_connect(&w->link, s->address, s->port, CONNECT_MS, err);
+	stream_preamble_encode(raw, &pre);     /* early: the target's worker comes while this one asks at home */
+	if (rc == 0 && write(w->link.fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
+		rc = err_set(err, -EIO, "%s: cannot send", s->address);
+	if (rc == 0)
 		rc = ask_hypervisord(s, err);
 	if (rc == 0)
 		rc = decide_policy(s, err);
 	if (rc == 0)
-		rc = link_connect(&w->link, s->address, s->port, CONNECT_MS, err);
-	if (rc == 0)
 		rc = worker_drop_root(w, err);
-	stream_preamble_encode(raw, &pre);
-	if (rc == 0 && write(w->link.fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
-		rc = err_set(err, -EIO, "%s: cannot send", s->address);
 	if (rc == 0)
 		rc = link_handshake(&w->link, w->tls, false, s->target, err);
 	if (rc == 0 && !s->only_ask)
