@@ -3,10 +3,11 @@
  * bench_move_guest.c - the guest that bench-migrate moves, as first program of its own initramfs: the same for Haven and QEMU.
  *
  * Kernel command line: move_mib=N (memory it fills), move_fill=random|zero|half (half: every other MiB random), move_dirty=MBS (pages it
- * writes for ever, in MB/s; 0: idle; max: as fast as it can), move_address=A.B.C.D (of eth0).
+ * writes for ever, in MB/s; 0: idle; max: as fast as it can), move_work=1 (instead: it computes for ever, within 64 KiB), move_address=A.B.C.D
+ * (of eth0).
  *
- * UDP port 7000 answers haven-probe (tests/testbed/probe.c) in the form of its status line; memory_rounds there counts pages written,
- * memory_errors those that were not what the guest had left.  "bench ready" on the console once the memory is filled.
+ * UDP port 7000 answers haven-probe (tests/testbed/probe.c) in the form of its status line; memory_rounds there counts pages written, or
+ * thousands of rounds of work, memory_errors those that were not what the guest had left.  "bench ready" on the console once the memory is filled.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -172,6 +173,22 @@ static void dirty(unsigned long mbs)
 	}
 }
 
+/* What a program does that is neither idle nor writes much memory: arithmetic, loads, branches, and stores to a few pages. */
+static void work(void)
+{
+	static uint64_t table[8192];
+	uint64_t x = 88172645463325252UL;
+
+	for (unsigned long done = 0; ; done++) {
+		for (int i = 0; i < 1000; i++) {
+			uint64_t at = noise(&x) % 8192;
+
+			table[at] = table[at] & 1 ? table[at] / 3 + x : table[at] + 1;
+		}
+		written = done;
+	}
+}
+
 static void *answer_probes(void *arg)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(7000) };
@@ -221,6 +238,8 @@ int main(void)
 	pthread_create(&t, NULL, answer_probes, NULL);
 	printf("bench ready %s\n", boot_id);
 	fflush(stdout);
+	if (*option("move_work") == '1')
+		work();
 	rate = strcmp(option("move_dirty"), "max") ? strtoul(option("move_dirty"), NULL, 10) : MAX_RATE;
 	if (rate && memory_bytes)
 		dirty(rate);
