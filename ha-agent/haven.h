@@ -64,6 +64,7 @@ bool haven_pacemaker_idle(void);		/* the scheduler has nothing under way at this
 int haven_wait_pacemaker(void);	/* until nothing is under way; -ETIMEDOUT: something still is, and it printed so */
 /* Ends the domain's move, removes Haven's constraint (put on `from`; NULL: anywhere), has Pacemaker forget the failure. An exit status; it printed why. */
 int haven_put_back(const char *uuid, const char *resource, const char *from);
+int haven_settle(const char *resource, const char *from);	/* the same after a move that went through at once */
 /* Makes Pacemaker forget a failed move and look again. 0 or -errno with err. */
 int haven_clear_failure(const char *resource, struct err *err);
 

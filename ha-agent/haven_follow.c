@@ -17,6 +17,7 @@
 #define SETTLE_S 120		/* how long Pacemaker may take for what follows a move: migrate_from, stop */
 #define RULE_S (4 * 3600)	/* a constraint that everybody died on ends by itself after this */
 #define LOOK_US 300000
+#define QUICK_LOOK_US 30000
 #define ASK_S 10
 #define QUORUM_S 30
 #define DELETE_TRIES 5
@@ -115,7 +116,7 @@ bool haven_pacemaker_idle(void)
  * The controller itself is asked. crm_resource --wait works out anew what might be done, and waits for ever for what the controller
  * sees no reason to do, a stonith resource that would balance better elsewhere, say. Idle is what is idle at two looks.
  */
-int haven_wait_pacemaker(void)
+static int wait_idle(unsigned look_us)
 {
 	time_t end = time(NULL) + SETTLE_S;
 	int idle = 0;
@@ -123,12 +124,17 @@ int haven_wait_pacemaker(void)
 	while (idle < 2 && time(NULL) < end) {
 		idle = haven_pacemaker_idle() ? idle + 1 : 0;
 		if (idle < 2)
-			usleep(LOOK_US);
+			usleep(look_us);
 	}
 	if (idle == 2)
 		return 0;
 	fprintf(stderr, "haven: Pacemaker is still busy after %d s\n", SETTLE_S);
 	return -ETIMEDOUT;
+}
+
+int haven_wait_pacemaker(void)
+{
+	return wait_idle(LOOK_US);
 }
 
 /* Does Pacemaker hold a failed operation of it? node: where a move of it failed, or "". */
@@ -264,6 +270,16 @@ int haven_put_back(const char *uuid, const char *resource, const char *from)
 	if (has_failed(resource, node, sizeof(node)) && haven_clear_failure(resource, &err))
 		return haven_fail("%s", err.text);
 	return HAVEN_OK;
+}
+
+/*
+ * The transition that moved it ends with the stop on the node it left, and the controller is not idle before that: no more is waited for
+ * when nothing failed on the way.
+ */
+int haven_settle(const char *resource, const char *from)
+{
+	(void)wait_idle(QUICK_LOOK_US);
+	return constraints_delete(resource, from) ? HAVEN_FAILED : HAVEN_OK;
 }
 
 static int refresh_on(const char *resource, const char *node, struct err *err)

@@ -19,7 +19,8 @@
 #include "lib/msg.h"
 
 #define CIB_S 20
-#define POLL_US 150000
+#define POLL_US 50000
+#define PROGRESS_POLLS 3	/* a line of progress at most */
 #define RESULT_POLLS (3000000 / (POLL_US))
 #define QUIET_POLLS (5000000 / (POLL_US))	/* nothing begins: is the constraint still there? */
 #define TRIES 4			/* a move that failed this often is given up */
@@ -32,7 +33,9 @@ struct migrate {
 	long long domid;	/* travels with it: another one is another start */
 	unsigned polls_moved;	/* since the record says it runs there */
 	unsigned polls_quiet;	/* nothing of the move to be seen */
+	unsigned polls;
 	int failures;
+	bool moved;
 	char *last;		/* progress line printed last */
 	json_t *options;	/* how the move is to be made */
 	char error[768];
@@ -163,7 +166,7 @@ static enum verdict migrate_look(struct migrate *m, const json_t *status, json_t
 		}
 		json_decref(*result);
 		*result = json_deep_copy(json_object_get(news, "result"));
-	} else if (!strcmp(haven_str(news, "type"), "x-progress")) {
+	} else if (!strcmp(haven_str(news, "type"), "x-progress") && m->polls++ % PROGRESS_POLLS == 0) {
 		haven_print_progress(d, &m->last);
 	}
 	if (*haven_str(d, "owner") && m->domid && json_integer_value(json_object_get(d, "domid")) != m->domid)
@@ -217,7 +220,12 @@ static int migrate_put_back(struct migrate *m, const char *why)
 /* A constraint taken away in mid-transition makes Pacemaker plan anew: it goes when nothing is under way. */
 static void migrate_settle(struct migrate *m)
 {
-	if (*m->resource && haven_put_back(m->uuid, m->resource, m->here) == HAVEN_OK)
+	int rc = HAVEN_OK;
+
+	if (!*m->resource)
+		return;
+	rc = m->moved && !m->failures ? haven_settle(m->resource, m->here) : haven_put_back(m->uuid, m->resource, m->here);
+	if (rc == HAVEN_OK)
 		guard_release(m);
 }
 
@@ -225,6 +233,7 @@ static int migrate_end(struct migrate *m, json_t *result, double begun)
 {
 	json_t *j = result ? json_deep_copy(result) : json_object();
 
+	m->moved = true;
 	migrate_settle(m);
 	haven_print_result(m->name, m->from, m->to, j);
 	if (m->json) {

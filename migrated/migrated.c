@@ -81,6 +81,8 @@ static struct {
 
 /* --- jobs: one worker each ------------------------------------------------------------------------------------------------- */
 
+static void spare_later(unsigned ms);
+
 static unsigned count_strangers(void)
 {
 	unsigned n = 0;
@@ -138,6 +140,7 @@ static void job_free(struct job *j)
 		if (m.job[i] == j)
 			m.job[i] = NULL;
 	free(j);
+	spare_later(0);                  /* it may have been a question that its move will follow */
 }
 
 static void job_heard(struct job *j, json_t *obj)
@@ -317,11 +320,12 @@ static void spare_make(void *arg)
 	qb_loop_poll_add(m.loop, QB_LOOP_LOW, s.control, POLLIN | POLLHUP, NULL, on_spare);
 }
 
-/* When the move that took the last one has got under way: it needs the processors more. */
-static void spare_later(void)
+static void spare_later(unsigned ms)
 {
-	if (!m.spare_timer)
-		qb_loop_timer_add(m.loop, QB_LOOP_LOW, SPARE_LATER_MS * NS_PER_MS, NULL, spare_make, &m.spare_timer);
+	if (m.spare_timer)
+		qb_loop_timer_del(m.loop, m.spare_timer);
+	if (qb_loop_timer_add(m.loop, QB_LOOP_LOW, ms * NS_PER_MS, NULL, spare_make, &m.spare_timer) < 0)
+		m.spare_timer = 0;
 }
 
 /* The spare, for the move it is told of: request and tcp as in job_start().  -ENOENT: there is none that could do it. */
@@ -374,7 +378,7 @@ static int job_start(const json_t *request, int tcp, struct job **ret, struct er
 		return err_set(err, -ENOMEM, "cannot start a migration worker: %s", strerror(ENOMEM));
 	if (spare_take(request, tcp, &j->control, &j->pid) < 0)
 		rc = worker_start(request, tcp, &j->control, &j->pid, err);
-	spare_later();
+	spare_later(SPARE_LATER_MS);     /* the move needs the processors more */
 	if (rc < 0) {
 		free(j);
 		return rc;
@@ -663,7 +667,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	log_info("listening on port %d", m.port);
-	spare_later();
+	spare_later(SPARE_LATER_MS);
 	qb_loop_run(m.loop);
 	/* workers see their control sockets close: what was not handed over is cancelled */
 	msg_server_stop(m.server);
