@@ -147,8 +147,10 @@ static int restore_steps(struct job *j)
 		change_limit_apply(d);
 		change_cpu_apply(d);
 	}
+	/* as asked for: what is known of the copy by now is what hv-domain says of one that was just loaded */
 	if (!rc)
-		rc = child_call(d, json_pack("{s:s, s:b}", "op", "run", "paused", d->user_paused), NULL, 0, NULL, NULL, NULL, 20000, err);
+		rc = child_call(d, json_pack("{s:s, s:b}", "op", "run", "paused", json_is_true(json_object_get(j->req, "paused"))), NULL, 0,
+				NULL, NULL, NULL, 20000, err);
 	return rc;
 }
 

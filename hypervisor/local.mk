@@ -47,3 +47,10 @@ tests_unit_test_hv_sandbox_SOURCES = tests/unit/test_hv_sandbox.c hypervisor/hv_
 tests_unit_test_hv_sandbox_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 EXTRA_DIST += tests/hypervisor/test-requests tests/hypervisor/test-run-time tests/hypervisor/test-boot-matrix \
 	tests/hypervisor/long-debian-userland tests/hypervisor/long-stress
+# /init of the guest of tests/hypervisor/test-save-compare
+EXTRA_PROGRAMS += tests/hypervisor/state-keeper
+tests_hypervisor_state_keeper_SOURCES = tests/hypervisor/state_keeper.c
+tests_hypervisor_state_keeper_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
+tests_hypervisor_state_keeper_LDFLAGS = -static
+CLEANFILES += tests/hypervisor/state-keeper
+EXTRA_DIST += tests/hypervisor/test-save-compare
