@@ -19,6 +19,7 @@
 #include "hypervisor/build/pv_start.h"
 #include "hypervisor/hv_domain_image.h"
 #include "hypervisor/vcpu_thread.h"
+#include "lib/huge.h"
 #include "lib/log.h"
 
 #define FILE_MAX KERNEL_UNPACKED_MAX
@@ -84,8 +85,8 @@ static int file_read(const char *name, int fd, uint8_t **ret, size_t *ret_n, str
 		return err_set(err, -ENOEXEC, "%s: the file is empty", name);
 	if ((uint64_t)st.st_size > FILE_MAX)
 		return err_set(err, -E2BIG, "%s: larger than %lu MiB", name, FILE_MAX >> 20);
-	p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
+	p = huge_alloc((size_t)st.st_size);
+	if (!p)
 		return err_set(err, -ENOMEM, "%s: no memory to read it", name);
 	while (n < (size_t)st.st_size) {
 		ssize_t r = pread(fd, p + n, (size_t)st.st_size - n, (off_t)n);

@@ -2,8 +2,9 @@
 /*
  * hvrun - boots one PV kernel in one process, with its console on stdin and stdout: the developer's tool.
  *
- *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS]
+ *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS] [-L MS]
  *
+ * -L: the dirty log is on, and taken every MS milliseconds, as a move's rounds do.
  * -M: every MS milliseconds the guest moves into a domain made anew, through the records that save and migration use.
  *
  * No daemon, no disk, no network, no sandbox.  The guest finds an empty xenstore: every read says ENOENT.  Ends with the guest
@@ -39,7 +40,7 @@ struct hvrun {
 	uint8_t reply[4096]; size_t reply_len, reply_done;
 };
 
-struct options { const char *kernel, *ramdisk, *cmdline; unsigned mib, vcpus, seconds, move_ms; };
+struct options { const char *kernel, *ramdisk, *cmdline; unsigned mib, vcpus, seconds, move_ms, log_ms; };
 
 static void wake(struct hvrun *h)
 {
@@ -306,11 +307,40 @@ static int move(struct hvrun *h, const struct options *o)
 	return rc;
 }
 
+/* The dirty log's next round, if it is time: what a source's would be, but for the sending. */
+static void log_round(struct hvrun *h, const struct options *o, uint64_t *next)
+{
+	static uint64_t *dirty;
+
+	if (abi_now_ns() < *next)
+		return;
+	*next = abi_now_ns() + o->log_ms * 1000000UL;
+	if (!dirty) {
+		dirty = calloc((domain_nr_frames(h->d) + 63) / 64, sizeof *dirty);
+		if (!dirty || h->d->engine->dirty_log(h->d, DIRTY_LOG_ON))
+			*next = UINT64_MAX;
+	} else {
+		h->d->engine->dirty_sync(h->d, dirty);
+	}
+}
+
+/* How long to wait for something to happen. */
+static int wait_ms(const struct options *o)
+{
+	unsigned ms = 200;
+
+	if (o->move_ms && o->move_ms < ms)
+		ms = o->move_ms;
+	if (o->log_ms && o->log_ms < ms)
+		ms = o->log_ms;
+	return (int)ms;
+}
+
 /* Until the guest ends, the time is over or the operator leaves.  The exit status. */
 static int serve(struct hvrun *h, const struct options *o)
 {
 	uint64_t end = o->seconds ? abi_now_ns() + o->seconds * 1000000000UL : UINT64_MAX, n;
-	uint64_t next_move = o->move_ms ? abi_now_ns() + o->move_ms * 1000000UL : UINT64_MAX;
+	uint64_t next_move = o->move_ms ? abi_now_ns() + o->move_ms * 1000000UL : UINT64_MAX, next_log = o->log_ms ? 0 : UINT64_MAX;
 	struct pollfd p[2] = { { .fd = h->wake_fd, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
 
 	for (;;) {
@@ -331,8 +361,9 @@ static int serve(struct hvrun *h, const struct options *o)
 				return 1;
 			next_move = abi_now_ns() + o->move_ms * 1000000UL;
 		}
+		log_round(h, o, &next_log);
 		p[1].fd = console_room(h) && p[1].fd >= 0 ? STDIN_FILENO : p[1].fd;
-		if (poll(p, p[1].fd >= 0 && console_room(h) ? 2 : 1, o->move_ms && o->move_ms < 200 ? (int)o->move_ms : 200) < 0 && errno != EINTR)
+		if (poll(p, p[1].fd >= 0 && console_room(h) ? 2 : 1, wait_ms(o)) < 0 && errno != EINTR)
 			return 1;
 		if (p[0].revents && read(h->wake_fd, &n, sizeof n) < 0)
 			continue;
@@ -372,7 +403,7 @@ static void tty_restore(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS]\n");
+	fprintf(stderr, "usage: hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS] [-L MS]\n");
 	return 64;
 }
 
@@ -383,7 +414,7 @@ int main(int argc, char **argv)
 	struct err err = { 0 };
 	int c, status;
 
-	while ((c = getopt(argc, argv, "k:r:m:c:a:t:M:")) != -1) {
+	while ((c = getopt(argc, argv, "k:r:m:c:a:t:M:L:")) != -1) {
 		switch (c) {
 		case 'k': o.kernel = optarg; break;
 		case 'r': o.ramdisk = optarg; break;
@@ -392,6 +423,7 @@ int main(int argc, char **argv)
 		case 'a': o.cmdline = optarg; break;
 		case 't': o.seconds = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'M': o.move_ms = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'L': o.log_ms = (unsigned)strtoul(optarg, NULL, 0); break;
 		default: return usage();
 		}
 	}

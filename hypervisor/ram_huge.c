@@ -23,11 +23,13 @@
 #define BUSY_MS 200                            /* between two looks while there was something to do */
 #define IDLE_MS 16000                          /* the longest, when nothing changes */
 #define PAUSE_FACTOR 4                         /* rest after a move, in the time it took */
+#define REFUSALS 64                            /* "invalid" so often without a success: this kernel does not do it */
 
 struct ram_huge {
 	struct domain *d;
 	uint64_t ranges;
 	uint8_t *done;
+	unsigned refused;
 	bool hopeless;                         /* the host does not do it */
 	pthread_t thread;
 	bool started;
@@ -101,10 +103,12 @@ unsigned ram_huge_round(struct ram_huge *h)
 			continue;
 		begun = now_ns();
 		if (huge_collapse(h->d->ram + r * HUGE_PAGE)) {
-			h->hopeless = errno == EINVAL || errno == ENOSYS || errno == EPERM;
-			continue;                  /* no large page free, or somebody uses one of the small: another time */
+			/* no large page free, or somebody uses one of the small: another time */
+			h->hopeless = errno == EINVAL && ++h->refused > REFUSALS;
+			continue;
 		}
 		h->done[r] = 1;
+		h->refused = 0;
 		moved++;
 		if (rest(h, PAUSE_FACTOR * (now_ns() - begun)))
 			break;

@@ -15,6 +15,9 @@
 #ifndef MADV_COLLAPSE                        /* linux/mman.h, since 6.1 */
 #define MADV_COLLAPSE 25
 #endif
+#ifndef MADV_POPULATE_WRITE                  /* linux/mman.h, since 5.14 */
+#define MADV_POPULATE_WRITE 23
+#endif
 
 /* mmap() at an address where large pages fit; NULL: errno says why.  munmap(p, n) as ever. */
 static inline void *huge_map(size_t n, int prot, int flags, int fd)
@@ -34,6 +37,16 @@ static inline void *huge_map(size_t n, int prot, int flags, int fd)
 		return r;
 	munmap(p, (size_t)(end - p));
 	return NULL;
+}
+
+/* Private zeroed memory in large pages: one fault for 2 MiB.  As huge_map(). */
+static inline void *huge_alloc(size_t n)
+{
+	void *p = huge_map(n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+
+	if (p)
+		madvise(p, n, MADV_HUGEPAGE);
+	return p;
 }
 
 /* Moves one large page's worth of a mapping, holes included, to a large page.  0, or -1 with errno. */

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <zlib.h>
 #include <zstd.h>
+#include "lib/huge.h"
 
 #define XZ_MEMORY_MAX (160UL << 20)         /* the kernel's xz_wrap.sh asks for a 32 MiB dictionary */
 #define ZSTD_WINDOW_LOG_MAX 27              /* 128 MiB, what zstd -22 --ultra uses */
@@ -191,8 +192,8 @@ static int unpack_with(const char *name, const struct packing *pk, const uint8_t
 	if (!pk->unpack)
 		return err_set(err, -ENOTSUP, "%s: compressed with %s, which Haven does not unpack; use a kernel compressed with "
 			       "gzip, XZ, LZ4 or ZSTD", name, pk->name);
-	out.p = mmap(NULL, max_out, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (out.p == MAP_FAILED)
+	out.p = huge_alloc(max_out);
+	if (!out.p)
 		return err_set(err, -ENOMEM, "%s: no memory to unpack the kernel", name);
 	rc = pk->unpack(p, n, &out);
 	if (!rc && is_elf(out.p, out.len)) {

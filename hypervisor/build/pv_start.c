@@ -17,11 +17,13 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <xen/grant_table.h>
 #include "hypervisor/abi/abi.h"
 #include "hypervisor/build/kernel_elf.h"
 #include "hypervisor/build/kernel_unpack.h"
 #include "hypervisor/domain_new.h"
+#include "lib/huge.h"
 
 #define PTE_P 0x001UL
 #define PTE_RW 0x002UL
@@ -382,6 +384,20 @@ static int params_check(struct domain *d, const struct pv_params *p, struct err 
 	return 0;
 }
 
+/*
+ * What the guest starts with is written now, all of it: in large pages, or at least without a trap for each.  A wish: what
+ * is not there comes with its fault.  The host makes a large page only where it has a small one.
+ */
+static void ram_prefault(const struct layout *l)
+{
+	uint64_t bytes = l->next_pfn << PAGE_SHIFT_HV, huge = (bytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+
+	for (uint64_t at = 0; at < bytes; at += HUGE_PAGE)
+		*(volatile uint8_t *)(l->d->ram + at) = 0;
+	if (huge > l->p->nr_pages << PAGE_SHIFT_HV || madvise(l->d->ram, huge, MADV_COLLAPSE))
+		madvise(l->d->ram, bytes, MADV_POPULATE_WRITE);
+}
+
 int pv_build(struct domain *d, const struct pv_params *p, struct err *err)
 {
 	struct kernel_image image = { 0 };
@@ -399,6 +415,7 @@ int pv_build(struct domain *d, const struct pv_params *p, struct err *err)
 		rc = rings_connect(&l);
 	if (rc)
 		goto out;
+	ram_prefault(&l);
 	kernel_copy(&l);
 	rc = hypercall_page_fill(&l);
 	if (rc)

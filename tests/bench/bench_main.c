@@ -2,24 +2,30 @@
 /*
  * bench_main.c - runs the benchmark's programs by name: as a process of the host, or as /init of a guest.
  *
+ *	bench-guest --serve       the node's end of the network rows
  *	bench-guest NAME...       each once, on standard output "NAME SECONDS CPU-SECONDS RESULT"
  *	bench-guest               the same for names read from standard input, a line each; "quit" ends it
  *
- * As process 1 it makes its file systems first, says "bench ready" and powers off at the end.  Native runs are held on one
+ * As process 1 it makes its file systems first, loads the modules that /modules/order names, gives eth0 the address that the
+ * kernel's command line has as BENCH_ADDRESS=, says "bench ready" and powers off at the end.  Native runs are held on one
  * processor, since a guest has one vCPU.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,6 +69,8 @@ static void run(const char *name)
 
 	if (!b)
 		b = find(bench_kernel_table, name);
+	if (!b)
+		b = find(bench_io_table, name);
 	if (!b) {
 		printf("%s unknown\n", name);
 		return;
@@ -73,6 +81,46 @@ static void run(const char *name)
 	begun = seconds() - begun;
 	printf("%s %.9f %.6f %llx\n", name, begun, cpu_seconds() - cpu, (unsigned long long)result);
 	fflush(stdout);
+}
+
+static void modules_load(void)
+{
+	FILE *order = fopen("/modules/order", "r");
+	char name[64], path[80];
+
+	while (order && fgets(name, sizeof(name), order)) {
+		int fd;
+
+		name[strcspn(name, "\n")] = 0;
+		snprintf(path, sizeof(path), "/modules/%s", name);
+		fd = open(path, O_RDONLY);
+		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
+			perror(path);
+		close(fd);
+	}
+	if (order)
+		fclose(order);
+}
+
+static void address_set(const char *text)
+{
+	struct ifreq r = { .ifr_name = "eth0" };
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	for (int i = 0; i < 200 && ioctl(fd, SIOCGIFFLAGS, &r); i++)
+		usleep(50000);
+	inet_pton(AF_INET, text, &a.sin_addr);
+	memcpy(&r.ifr_addr, &a, sizeof(a));
+	if (ioctl(fd, SIOCSIFADDR, &r))
+		perror(text);
+	inet_pton(AF_INET, "255.255.255.0", &a.sin_addr);
+	memcpy(&r.ifr_netmask, &a, sizeof(a));
+	ioctl(fd, SIOCSIFNETMASK, &r);
+	ioctl(fd, SIOCGIFFLAGS, &r);
+	r.ifr_flags |= IFF_UP;
+	ioctl(fd, SIOCSIFFLAGS, &r);
+	close(fd);
 }
 
 static void as_init(void)
@@ -94,6 +142,9 @@ static void as_init(void)
 		t.c_lflag &= ~(tcflag_t)ECHO;
 		tcsetattr(0, TCSANOW, &t);
 	}
+	modules_load();
+	if (getenv("BENCH_ADDRESS"))
+		address_set(getenv("BENCH_ADDRESS"));
 }
 
 int main(int argc, char **argv)
@@ -103,6 +154,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], BENCH_NOTHING))
 		return 0;
+	if (argc > 1 && !strcmp(argv[1], "--serve"))
+		bench_serve();
 	if (getpid() == 1) {
 		as_init();
 	} else {

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The engine's speed against native and QEMU's TCG: make bench-engine [JSON=FILE] [BENCH="NAME..."] [RUNS=N]
 EXTRA_PROGRAMS += tests/bench/bench-guest
-tests_bench_bench_guest_SOURCES = tests/bench/bench.h tests/bench/bench_main.c tests/bench/bench_compute.c tests/bench/bench_kernel.c
+tests_bench_bench_guest_SOURCES = tests/bench/bench.h tests/bench/bench_main.c tests/bench/bench_compute.c tests/bench/bench_kernel.c \
+	tests/bench/bench_io.c
 tests_bench_bench_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
 tests_bench_bench_guest_LDFLAGS = -static
 CLEANFILES += tests/bench/bench-guest
-EXTRA_DIST += tests/bench/bench-engine tests/bench/benchqemu.py tests/bench/bench-migrate
+EXTRA_DIST += tests/bench/bench-engine tests/bench/benchqemu.py tests/bench/benchnode.py tests/bench/bench-migrate
 
 # Live migration against QEMU and the limit of the wire: make bench-migrate [JSON=FILE] [CASES="NAME..."] [SIDES="NAME..."] [RUNS=N] [MIB=N]
 EXTRA_PROGRAMS += tests/bench/bench-move-guest tests/bench/bench-wire
@@ -17,7 +18,7 @@ tests_bench_bench_wire_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS) -pthread
 tests_bench_bench_wire_LDADD = $(OPENSSL_LIBS) -lpthread
 CLEANFILES += tests/bench/bench-move-guest tests/bench/bench-wire
 
-bench-engine: hvrun$(EXEEXT) tests/bench/bench-guest$(EXEEXT)
+bench-engine: all tests/bench/bench-guest$(EXEEXT)
 	HAVEN_BUILD='$(abs_builddir)' JSON='$(JSON)' RUNS='$(RUNS)' BENCH='$(BENCH)' $(srcdir)/tests/bench/bench-engine
 .PHONY: bench-engine
 
