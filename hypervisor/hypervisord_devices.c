@@ -274,9 +274,7 @@ int disk_supervise(struct dom *d, struct err *err)
 
 int disks_release(struct dom *d, struct err *err)
 {
-	int rc = disk_call(d, json_pack("{s:s}", "op", "drain"), NULL, ISCSI_TIMEOUT_MS, err);
-
-	return rc ? rc : disk_call(d, json_pack("{s:s}", "op", "release"), NULL, ISCSI_TIMEOUT_MS, err);
+	return disk_call(d, json_pack("{s:s, s:b}", "op", "release", "drain", 1), NULL, ISCSI_TIMEOUT_MS, err);
 }
 
 int disks_reopen(struct dom *d, struct err *err)

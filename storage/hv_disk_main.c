@@ -286,14 +286,20 @@ static void op_activate(struct msg_call *c, void *daemon)
 		msg_reply(c, NULL);
 }
 
-static void op_drain(struct msg_call *c, void *daemon)
+static int drain_all(struct hv_disk *h, struct err *err)
 {
-	struct hv_disk *h = daemon;
-	struct err err = { 0 };
 	int rc = 0;
 
 	for (unsigned i = 0; i < h->nr && rc == 0; i++)
-		rc = lun_drain(h->lun[i], DRAIN_MS, &err);
+		rc = lun_drain(h->lun[i], DRAIN_MS, err);
+	return rc;
+}
+
+static void op_drain(struct msg_call *c, void *daemon)
+{
+	struct err err = { 0 };
+	int rc = drain_all(daemon, &err);
+
 	if (rc < 0)
 		msg_error_from(c, &err);
 	else
@@ -304,7 +310,7 @@ static void op_release(struct msg_call *c, void *daemon)
 {
 	struct hv_disk *h = daemon;
 	struct err err = { 0 };
-	int rc = 0;
+	int rc = msg_call_bool_opt(c, "drain", false) ? drain_all(h, &err) : 0;
 
 	for (unsigned i = 0; i < h->nr && rc == 0; i++)
 		if (lun_in_flight(h->lun[i]))

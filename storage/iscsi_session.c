@@ -45,8 +45,17 @@ static void answer_cb(struct iscsi_context *c, int status, void *data, void *arg
 	a->status = status;
 }
 
-/* 0: answered, and the caller frees a.  Else the session is no good any more, and a is its orphan. */
-static int answer_wait(struct iscsi_session *s, struct session_answer *a)
+static void orphan_add(struct iscsi_session *s, struct session_answer *a, struct scsi_task *t)
+{
+	for (size_t i = 0; i < sizeof(s->orphan) / sizeof(s->orphan[0]); i++)
+		if (!s->orphan[i].answer) {
+			s->orphan[i] = (struct session_orphan){ a, t };
+			return;
+		}
+}
+
+/* 0: answered.  Else the session is no good any more, and a and t (or NULL) are its orphans. */
+static int answer_wait(struct iscsi_session *s, struct session_answer *a, struct scsi_task *t)
 {
 	int64_t end = now_ms() + SESSION_TIMEOUT_MS;
 	int rc = 0;
@@ -58,7 +67,7 @@ static int answer_wait(struct iscsi_session *s, struct session_answer *a)
 	}
 	if (a->done)
 		return 0;
-	s->orphan = a;
+	orphan_add(s, a, t);
 	return rc;
 }
 
@@ -107,7 +116,7 @@ int session_open(struct iscsi_session *s, const struct iscsi_conf *conf, struct 
 		rc = err_set(err, -ENOTCONN, "%s at %s: %s", conf->iqn, conf->portal, iscsi_get_error(s->c));
 		goto out;
 	}
-	if (answer_wait(s, a) < 0) {
+	if (answer_wait(s, a, NULL) < 0) {
 		rc = err_set(err, -ENOTCONN, "%s: no answer from the portal %s; check the network and the target", conf->iqn, conf->portal);
 		a = NULL;
 	} else if (a->status != SCSI_STATUS_GOOD) {
@@ -124,16 +133,17 @@ void session_close(struct iscsi_session *s, bool logout)
 {
 	struct session_answer *a = logout && s->c ? calloc(1, sizeof(*a)) : NULL;
 
-	if (a && iscsi_logout_async(s->c, answer_cb, a) == 0 && answer_wait(s, a) < 0)
+	if (a && iscsi_logout_async(s->c, answer_cb, a) == 0 && answer_wait(s, a, NULL) < 0)
 		a = NULL;
 	if (s->c)
 		iscsi_destroy_context(s->c);
 	s->c = NULL;
-	free(s->orphan);
-	s->orphan = NULL;
-	if (s->orphan_task)
-		scsi_free_scsi_task(s->orphan_task);
-	s->orphan_task = NULL;
+	for (size_t i = 0; i < sizeof(s->orphan) / sizeof(s->orphan[0]); i++) {
+		free(s->orphan[i].answer);
+		if (s->orphan[i].task)
+			scsi_free_scsi_task(s->orphan[i].task);
+		s->orphan[i] = (struct session_orphan){ 0 };
+	}
 	free(a);
 }
 
@@ -147,10 +157,8 @@ static int command_finish(struct iscsi_session *s, const char *what, struct scsi
 		free(a);
 		return err_set(err, -ENOTCONN, "%s: %s: %s", s->conf->iqn, what, iscsi_get_error(s->c));
 	}
-	if (answer_wait(s, a) < 0) {
-		s->orphan_task = t;
+	if (answer_wait(s, a, t) < 0)
 		return err_set(err, -ENOTCONN, "%s: %s: no answer", s->conf->iqn, what);
-	}
 	rc = status_rc(s, what, a->status, t, err);
 	free(a);
 	if (rc == 0 && ret_task)
@@ -198,14 +206,48 @@ int session_capacity(struct iscsi_session *s, uint64_t *ret_blocks, uint32_t *re
 
 /* ---- persistent reservation: SPC-4 5.13; data laid out as in 6.15 ---- */
 
-static int pr_in_once(struct iscsi_session *s, int sa, struct scsi_task **ret, struct err *err)
+/* Both reads are given before the first is waited for: they are one round trip to a target that a paused guest waits for. */
+static int pr_in_once(struct iscsi_session *s, struct scsi_task *ret[2], struct err *err)
 {
-	struct session_answer *a = calloc(1, sizeof(*a));
+	static const char what[] = "PERSISTENT RESERVE IN";
+	static const int action[2] = { SCSI_PERSISTENT_RESERVE_READ_KEYS, SCSI_PERSISTENT_RESERVE_READ_RESERVATION };
+	struct session_answer *a[2] = { calloc(1, sizeof(*a[0])), calloc(1, sizeof(*a[0])) };
+	struct scsi_task *t[2] = { NULL, NULL };
+	int rc = a[0] && a[1] ? 0 : -ENOMEM, rc2;
 
-	if (!a)
-		return -ENOMEM;
-	return command_finish(s, "PERSISTENT RESERVE IN",
-			      iscsi_persistent_reserve_in_task(s->c, s->conf->lun, sa, PR_IN_BYTES, answer_cb, a), a, ret, err);
+	ret[0] = ret[1] = NULL;
+	if (rc < 0) {
+		free(a[0]);
+		free(a[1]);
+		return rc;
+	}
+	for (int i = 0; i < 2; i++)
+		t[i] = iscsi_persistent_reserve_in_task(s->c, s->conf->lun, action[i], PR_IN_BYTES, answer_cb, a[i]);
+	rc = command_finish(s, what, t[0], a[0], &ret[0], err);
+	if (rc == -ENOTCONN && t[1] && !a[1]->done) {
+		orphan_add(s, a[1], t[1]);     /* nobody waits for it any more */
+		return rc;
+	}
+	rc2 = command_finish(s, what, t[1], a[1], &ret[1], rc < 0 ? NULL : err);
+	return rc < 0 ? rc : rc2;
+}
+
+static void tasks_free(struct scsi_task *t[2])
+{
+	for (int i = 0; i < 2; i++)
+		if (t[i])
+			scsi_free_scsi_task(t[i]);
+}
+
+static int pr_in_retry(struct iscsi_session *s, struct scsi_task *ret[2], struct err *err)
+{
+	int rc = pr_in_once(s, ret, err);
+
+	if (rc == -EAGAIN) {
+		tasks_free(ret);
+		ret[0] = ret[1] = NULL;
+	}
+	return rc;
 }
 
 static void keys_parse(struct pr_state *p, const uint8_t *d, uint32_t n)
@@ -228,21 +270,17 @@ static void reservation_parse(struct pr_state *p, const uint8_t *d, uint32_t n)
 
 int session_pr_read(struct iscsi_session *s, struct pr_state *ret, struct err *err)
 {
-	struct scsi_task *t = NULL;
+	struct scsi_task *t[2] = { NULL, NULL };
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
-	RETRY_UNIT_ATTENTION(rc, pr_in_once(s, SCSI_PERSISTENT_RESERVE_READ_KEYS, &t, err));
-	if (rc < 0)
-		return rc;
-	keys_parse(ret, t->datain.data, (uint32_t)t->datain.size);
-	scsi_free_scsi_task(t);
-	RETRY_UNIT_ATTENTION(rc, pr_in_once(s, SCSI_PERSISTENT_RESERVE_READ_RESERVATION, &t, err));
-	if (rc < 0)
-		return rc;
-	reservation_parse(ret, t->datain.data, (uint32_t)t->datain.size);
-	scsi_free_scsi_task(t);
-	return 0;
+	RETRY_UNIT_ATTENTION(rc, pr_in_retry(s, t, err));
+	if (rc == 0) {
+		keys_parse(ret, t[0]->datain.data, (uint32_t)t[0]->datain.size);
+		reservation_parse(ret, t[1]->datain.data, (uint32_t)t[1]->datain.size);
+	}
+	tasks_free(t);
+	return rc;
 }
 
 bool pr_has_key(const struct pr_state *p, uint64_t key)
@@ -280,7 +318,7 @@ int session_lun_reset(struct iscsi_session *s, struct err *err)
 
 	if (!a)
 		return -ENOMEM;
-	if (iscsi_task_mgmt_lun_reset_async(s->c, (uint32_t)s->conf->lun, answer_cb, a) < 0 || answer_wait(s, a) < 0)
+	if (iscsi_task_mgmt_lun_reset_async(s->c, (uint32_t)s->conf->lun, answer_cb, a) < 0 || answer_wait(s, a, NULL) < 0)
 		return err_set(err, -ENOTCONN, "%s: LUN RESET: %s", s->conf->iqn, iscsi_get_error(s->c));
 	if (a->status != SCSI_STATUS_GOOD)
 		rc = err_set(err, -EIO, "%s: LUN RESET was refused", s->conf->iqn);

@@ -27,8 +27,10 @@ struct session_answer;
 struct iscsi_session {
 	struct iscsi_context *c;
 	const struct iscsi_conf *conf;
-	struct session_answer *orphan;       /* of a wait that gave up: freed with the context, which may still name it */
-	struct scsi_task *orphan_task;
+	struct session_orphan {              /* of waits that gave up: freed with the context, which may still name them */
+		struct session_answer *answer;
+		struct scsi_task *task;
+	} orphan[3];
 };
 
 #define SESSION_TIMEOUT_MS 5000
