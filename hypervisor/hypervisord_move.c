@@ -156,8 +156,8 @@ static void mark_handed_done(struct job *j)
 {
 	struct dom *d = j->dom;
 
-	if (!j->rc || !j->flag)
-		return;
+	if (!j->rc || !j->flag || json_is_true(j->data))
+		return;                        /* refused of a copy that had let go before: it still has */
 	d->disk_released = false;
 	if (d->has_iscsi && d->disk_pidfd >= 0 && d->disk_watched < 0)
 		disk_gone(d);                  /* while nobody was to care */
@@ -172,6 +172,7 @@ void op_mark_handed(struct msg_call *c, void *h)
 		return;
 	j->number = config_int(j->req, "attempt", 0);
 	j->flag = json_is_true(json_object_get(j->req, "release"));
+	j->data = json_boolean(d->disk_released);
 	d->disk_released |= j->flag;           /* before the mark: an hv-disk begun again after it would take the reservation back */
 	j->work = mark_handed_work;
 	j->done = mark_handed_done;
