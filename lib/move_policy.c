@@ -17,7 +17,7 @@ static const struct row {
 	int64_t dflt, min, max;
 	const char *const *words;        /* NULL: a number */
 } rows[] = {
-	{ "target_downtime_ms", "target-downtime", offsetof(struct move_policy, target_downtime_ms), 50, 1, 3600000, NULL },
+	{ "target_downtime_ms", "target-downtime", offsetof(struct move_policy, target_downtime_ms), 30, 1, 3600000, NULL },
 	{ "max_downtime_ms", "max-downtime", offsetof(struct move_policy, max_downtime_ms), 300, 1, 3600000, NULL },
 	{ "bandwidth_mbs", "bandwidth", offsetof(struct move_policy, bandwidth_mbs), 0, 0, 1000000, NULL },
 	{ "connections", "connections", offsetof(struct move_policy, connections), 0, 0, 8, NULL },

@@ -2,7 +2,7 @@
 /*
  * The stop rule is the predicted downtime: fixed part + pages left / rate.  Three things refine it:
  *  - a round that is cheap and still halves the dirty set is worth more than stopping at the goal: an idle guest then
- *    pauses with a handful of pages instead of 50 ms worth of them;
+ *    pauses with a handful of pages instead of 30 ms worth of them;
  *  - a stall (three rounds that beat the best result by less than a tenth) ends the waiting: stop when the limit allows it;
  *  - past round cap or deadline it is the limit that decides between stopping and giving up, never hope.
  *
@@ -27,7 +27,7 @@
 void precopy_config_default(struct precopy_config *cfg)
 {
 	*cfg = (struct precopy_config){
-		.goal_downtime_ns = 50 * 1000000ull,
+		.goal_downtime_ns = 30 * 1000000ull,
 		.max_downtime_ns = 300 * 1000000ull,
 		.fixed_downtime_ns = 5 * 1000000ull,
 		.deadline_ns = 300 * NS_PER_S,

@@ -64,7 +64,7 @@ struct precopy_progress {
 	double throttle_percent;    /* of each vCPU's time, taken away; 0: none */
 };
 
-/* Defaults: goal 50 ms, limit 300 ms, 30 rounds, 300 s. */
+/* Defaults: goal 30 ms, limit 300 ms, 30 rounds, 300 s. */
 void precopy_config_default(struct precopy_config *cfg);
 void precopy_init(struct precopy *p, const struct precopy_config *cfg, uint64_t frames, uint64_t now_ns);
 void precopy_round_begin(struct precopy *p, uint64_t pages, uint64_t now_ns);

@@ -17,7 +17,7 @@ static void test_defaults_hold_until_something_is_said(void **state)
 
 	move_policy_default(&p);
 	assert_int_equal(0, move_policy_apply(&p, NULL, &err));
-	assert_int_equal(p.target_downtime_ms, 50);
+	assert_int_equal(p.target_downtime_ms, 30);
 	assert_int_equal(p.max_downtime_ms, 300);
 	assert_int_equal(p.deadline_s, 300);
 	assert_int_equal(p.converge, MOVE_CONVERGE_THROTTLE);
