@@ -62,6 +62,9 @@ class Debian(Guest):
         self.type(debian.ROOT_PASSWORD + "\r")
         self.wait(r"root@debian:~# ", 120)
         # the kernel's own messages would stand in the midst of what is typed and printed; dmesg has them
+        # systemd ends a unit, this shell's too, when the kernel kills one of its programs for want of memory
+        self("mkdir -p /run/systemd/system/serial-getty@hvc0.service.d && printf '[Service]\\nOOMPolicy=continue\\n' "
+             "> /run/systemd/system/serial-getty@hvc0.service.d/oom.conf && systemctl daemon-reload")
         self("stty -echo cols 500; dmesg -n 1; export TERM=dumb LC_ALL=C PS1='$ '")
         self(f"ip link set lo up; ip link set eth0 up; ip addr add {ADDRESS}/24 dev eth0")
         self(f"guest-clock {PORT} >/dev/null 2>&1 & disown")

@@ -36,6 +36,8 @@
 #define BIT_OSXSAVE (1U << 27)
 #define BIT_AVX (1U << 28)
 #define BIT_HTT (1U << 28)
+#define BIT_AVX512F (1U << 16)
+#define BROADWELL_EP 0x406f1U
 
 static const struct feature {
 	const char *name;
@@ -124,6 +126,19 @@ static uint64_t host_xcr0(void)
 	return (uint64_t)hi << 32 | lo;
 }
 
+/*
+ * Family, model and stepping for a guest.  Programs take a model for a list of features: GCC's target_clones and
+ * __builtin_cpu_is() (libgcc, cpuinfo) pick code with AVX-512 for a model that has it, whatever the feature bits say.  So an
+ * Intel CPU with AVX-512, which guests are not given, passes for the last server that came without, Broadwell-EP; what
+ * that lacks in hardware against speculation attacks guests read in IA32_ARCH_CAPABILITIES.
+ */
+static uint32_t model_for_guests(uint32_t host, uint32_t leaf_7_ebx, const uint32_t vendor[3])
+{
+	bool intel_6 = vendor[0] == 0x756e6547 && (host >> 8 & 0xf) == 6;
+
+	return intel_6 && (leaf_7_ebx & BIT_AVX512F) ? BROADWELL_EP : host;
+}
+
 void cpuid_policy_host(struct cpuid_policy *p)
 {
 	uint32_t host[CPUID_NR_WORDS], r[4];
@@ -137,6 +152,7 @@ void cpuid_policy_host(struct cpuid_policy *p)
 	host[CPUID_1_ECX] = host_xcr0() ? r[2] : r[2] & ~(1U << 26);
 	host[CPUID_1_EDX] = r[3];
 	host_leaf(7, 0, r);
+	p->model = model_for_guests(p->model, r[1], p->vendor);
 	host[CPUID_7_EBX] = r[1];
 	host[CPUID_7_ECX] = r[2];
 	host[CPUID_7_EDX] = r[3];
