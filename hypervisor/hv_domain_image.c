@@ -234,6 +234,12 @@ int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd)
 	for (unsigned i = 0; i < DOMAIN_WATCHDOGS; i++)
 		buf_u32(&b, atomic_load(&h->d->watchdog[i].deadline_ns) ? atomic_load(&h->d->watchdog[i].timeout_s) : 0);
 	buf_write(w, (uint32_t)IMAGE_WATCHDOG, &b, 0);
+	b = (struct buf) BUF_INIT(STATE_MAX);
+	for (unsigned i = 0; i < h->d->nr_vcpus; i++) {
+		buf_u64(&b, h->d->vcpu[i]->iobmp_va);
+		buf_u64(&b, h->d->vcpu[i]->iobmp_ports);
+	}
+	buf_write(w, (uint32_t)IMAGE_IOBITMAP, &b, 0);
 	for (unsigned i = 0; i < h->d->nr_vcpus && !w->rc; i++) {
 		b = (struct buf) BUF_INIT(STATE_MAX);
 		buf_u32(&b, i);
@@ -449,6 +455,22 @@ static int watchdogs_read(struct domain *d, const uint8_t *body, size_t n, struc
 	return reader_ok(&r) && !r.left ? 0 : err_set(err, -EINVAL, "the image is damaged: watchdogs");
 }
 
+static int iobitmaps_read(struct domain *d, const uint8_t *body, size_t n, struct err *err)
+{
+	struct reader r;
+
+	reader_init(&r, body, n);
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		uint64_t va = reader_u64(&r), ports = reader_u64(&r);
+
+		if (ports > 65536)
+			return err_set(err, -EINVAL, "the image is damaged: I/O bitmap of vCPU %u", i);
+		d->vcpu[i]->iobmp_va = va;
+		d->vcpu[i]->iobmp_ports = (uint32_t)ports;
+	}
+	return reader_ok(&r) && !r.left ? 0 : err_set(err, -EINVAL, "the image is damaged: I/O bitmaps");
+}
+
 int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_t n, int *ret_store_fd, struct err *err)
 {
 	struct devices_io x = { .p = body, .n = n };
@@ -458,6 +480,8 @@ int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_
 		return policy_read(body, n, err);
 	if (type == (uint32_t)IMAGE_WATCHDOG)
 		return watchdogs_read(h->d, body, n, err);
+	if (type == (uint32_t)IMAGE_IOBITMAP)
+		return iobitmaps_read(h->d, body, n, err);
 	switch (type) {
 	case IMAGE_CONFIG:
 		return 0;                      /* hypervisord's: it made the domain from it */

@@ -104,6 +104,7 @@ struct vcpu {
 	uint64_t cb_event, cb_failsafe, cb_syscall, cb_syscall32, cb_sysenter, cb_nmi;
 	uint8_t cb_failsafe_mask, cb_syscall_mask, cb_syscall32_mask, cb_sysenter_mask;
 	uint8_t iopl;
+	uint64_t iobmp_va; uint32_t iobmp_ports;      /* PHYSDEVOP_set_iobitmap: where the kernel keeps it, ports it covers */
 	_Atomic uint8_t nmi_pending;
 
 	/* shared info, time, runstate: frame and offset, so that they travel; host pointers are derived */

@@ -37,6 +37,7 @@ void vcpu_send_nmi(struct vcpu *v);                   /* any thread; one pending
 /* Segment loads for the emulator: sets sel and base, or fills v->exc (#GP/#NP/#SS) and returns -1. */
 int pv_load_segment(struct vcpu *v, unsigned seg, uint16_t sel);
 void pv_swapgs(struct vcpu *v);
+bool pv_ports_in_bitmap(struct vcpu *v, uint16_t port, unsigned bytes);   /* user code without IOPL may use them: set_iobitmap */
 int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val);   /* 0..3, 6, 7: checked; 0 or -errno */
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel);  /* code segment: 1 compatibility, 0 64-bit; -1: not loadable */
 

@@ -112,7 +112,20 @@ int64_t do_console_io(struct vcpu *v, struct hypercall *c)
 	return 0;
 }
 
-/* ---- physdev_op: no devices; port I/O rights are accepted, since every port reads as empty anyway ---- */
+/* ---- physdev_op: no devices; the rights to ports, which all read as empty ---- */
+
+/* The second half of Xen's guest_io_okay() (xen/arch/x86/pv/emul-priv-op.c). */
+bool pv_ports_in_bitmap(struct vcpu *v, uint16_t port, unsigned bytes)
+{
+	uint8_t bits[2];                               /* set: not allowed; so is what cannot be read */
+
+	if (port + bytes > v->iobmp_ports)
+		return false;
+	for (unsigned i = 0; i < 2; i++)
+		if (guest_kernel_read(v, &bits[i], v->iobmp_va + port / 8 + i, 1))
+			bits[i] = 0xff;
+	return !((bits[0] | bits[1] << 8) & ((1U << bytes) - 1) << (port & 7));
+}
 
 int64_t do_physdev_op(struct vcpu *v, struct hypercall *c)
 {
@@ -130,7 +143,11 @@ int64_t do_physdev_op(struct vcpu *v, struct hypercall *c)
 	case PHYSDEVOP_set_iobitmap:
 		if (guest_read(v, &bitmap, c->arg[1], sizeof(bitmap)))
 			return -EFAULT;
-		return bitmap.nr_ports > 65536 ? -EINVAL : 0;
+		if (bitmap.nr_ports > 65536)
+			return -EINVAL;
+		v->iobmp_va = (uint64_t)(uintptr_t)bitmap.bitmap.p;
+		v->iobmp_ports = bitmap.nr_ports;
+		return 0;
 	}
 	return -ENOSYS;
 }

@@ -33,6 +33,7 @@ enum image_type {
 	IMAGE_CPUID = (int)0x80000009, /* cpuid_policy_pack; may be missing */
 	IMAGE_SAVED = (int)0x8000000a, /* struct image_saved; may be missing */
 	IMAGE_WATCHDOG = (int)0x8000000b, /* u32 time-out in s of each SCHEDOP_watchdog, 0: off; may be missing */
+	IMAGE_IOBITMAP = (int)0x8000000c, /* each vCPU's PHYSDEVOP_set_iobitmap; may be missing */
 };
 
 /*

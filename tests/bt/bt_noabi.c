@@ -9,6 +9,8 @@ bool pv_events_deliverable(const struct vcpu *v) { return false; }
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel) { return 0; }
 void pv_swapgs(struct vcpu *v) { }
 
+bool pv_ports_in_bitmap(struct vcpu *v, uint16_t port, unsigned bytes) { return false; }
+
 int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val)
 {
 	v->dr[reg] = val;

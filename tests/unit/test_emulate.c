@@ -30,6 +30,8 @@ void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len
 void bt_split_begin(struct vcpu *v) { }
 void bt_split_end(struct vcpu *v) { }
 void bt_invlpg_local(struct vcpu *v, uint64_t va) { }
+bool pv_ports_in_bitmap(struct vcpu *v, uint16_t port, unsigned bytes) { return false; }
+
 int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val)
 {
 	v->dr[reg] = val;

@@ -35,6 +35,8 @@ void bt_invlpg_local(struct vcpu *v, uint64_t va) { invlpg_va = va; }
 int pv_iret_user32_cs(struct vcpu *v, uint16_t sel) { return sel == FLAT_RING3_CS32; }
 bool pv_events_deliverable(const struct vcpu *v) { return events; }
 
+bool pv_ports_in_bitmap(struct vcpu *v, uint16_t port, unsigned bytes) { return false; }
+
 int debugreg_set(struct vcpu *v, unsigned reg, uint64_t val)
 {
 	v->dr[reg] = val;

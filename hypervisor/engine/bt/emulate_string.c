@@ -265,9 +265,10 @@ static int do_ins(struct emu *e)
 	struct string_op s;
 	uint64_t ones = -1UL;
 
-	if (!priv_io_allowed(e->v))
+	string_begin(&s, e);
+	if (!priv_ports_allowed(e->v, e->v->regs.gpr[REG_RDX], s.w))
 		return emu_gp(e);
-	for (string_begin(&s, e); string_goes_on(&s); ) {
+	while (string_goes_on(&s)) {
 		if (emu_write(e, ZYDIS_REGISTER_ES, dst_va(&s), s.w, &ones))
 			return -1;
 		string_advance(&s, 1, false, true);
@@ -280,9 +281,10 @@ static int do_outs(struct emu *e)
 	struct string_op s;
 	uint64_t x;
 
-	if (!priv_io_allowed(e->v))
+	string_begin(&s, e);
+	if (!priv_ports_allowed(e->v, e->v->regs.gpr[REG_RDX], s.w))
 		return emu_gp(e);
-	for (string_begin(&s, e); string_goes_on(&s); ) {
+	while (string_goes_on(&s)) {
 		if (emu_read(e, s.src_seg, src_va(&s), s.w, &x))
 			return -1;
 		string_advance(&s, 1, true, false);

@@ -162,15 +162,22 @@ static int do_wbinvd(struct emu *e) { return e->v->regs.kernel_mode ? 0 : emu_gp
 
 /* ---- ports: no device, so all ones ---- */
 
+static bool port_allowed(struct emu *e, const ZydisDecodedOperand *port, const ZydisDecodedOperand *data)
+{
+	uint64_t p = port->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? port->imm.value.u : e->v->regs.gpr[REG_RDX];
+
+	return priv_ports_allowed(e->v, p, data->size / 8);
+}
+
 static int do_in(struct emu *e)
 {
-	if (!priv_io_allowed(e->v))
+	if (!port_allowed(e, &e->op[1], &e->op[0]))
 		return emu_gp(e);
 	emu_reg_write(e, e->op[0].reg.value, -1UL);
 	return 0;
 }
 
-static int do_out(struct emu *e) { return priv_io_allowed(e->v) ? 0 : emu_gp(e); }
+static int do_out(struct emu *e) { return port_allowed(e, &e->op[0], &e->op[1]) ? 0 : emu_gp(e); }
 
 /* ---- time ---- */
 

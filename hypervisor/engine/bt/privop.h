@@ -3,6 +3,7 @@
 #ifndef BT_PRIVOP_H
 #define BT_PRIVOP_H
 
+#include "hypervisor/abi/abi.h"
 #include "hypervisor/vcpu.h"
 
 /* CR0 of a PV guest: PG AM WP NE ET MP PE, and TS as fpu_taskswitch and clts leave it. */
@@ -18,6 +19,12 @@ static inline bool priv_io_allowed(const struct vcpu *v)
 	unsigned cpl = !v->regs.kernel_mode ? 3 : v->d->vm_assist >> VMASST_TYPE_architectural_iopl & 1 ? 0 : 1;
 
 	return v->iopl >= cpl;
+}
+
+/* `bytes` ports from one on: by that, or by the guest's bitmap. */
+static inline bool priv_ports_allowed(struct vcpu *v, uint64_t port, unsigned bytes)
+{
+	return priv_io_allowed(v) || pv_ports_in_bitmap(v, (uint16_t)port, bytes);
 }
 
 /* TSC as the guest reads it. */
