@@ -120,6 +120,8 @@ void wait_client_gone(struct agentd *a, struct msg_client *client);
 void move_start(struct agentd *a, struct own_dom *d, uint64_t attempt);
 struct move *move_find(struct agentd *a, const char *uuid);
 void move_forget(struct agentd *a, const char *uuid);
+/* Where that node's migrated listens, into a request to ours: address, addresses and port. */
+void move_set_address(struct agentd *a, const char *node, json_t *request);
 /* Ends a move, or a start that waits, wherever its worker stands; after GO it completes all the same. */
 void move_cancel(struct agentd *a, const char *uuid, const char *why, bool by_operator);
 /* Ends moves whose target is no member any more. */

@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <arpa/inet.h>
 #include <qb/qbutil.h>
 
 #include "ha-agent/agentd.h"
 #include "lib/log.h"
+#include "lib/migration_net.h"
 
 #define VCPUS_PER_CPU 8		/* guests' vCPUs a node is said to have room for, for each of its own */
 
@@ -89,6 +91,23 @@ void after_start_elsewhere(struct agentd *a, const struct own_dom *d)
 
 /* --- what this node has ----------------------------------------------------------------------------------------------- */
 
+/* Where this node's migrated listens; empty: on every address, so Corosync's will do. */
+static json_t *after_addresses(void)
+{
+	json_t *list = json_array();
+	struct migration_net net = { .n = 0 };
+	struct conf *conf = NULL;
+	char text[INET_ADDRSTRLEN];
+
+	if (conf_load("haven.conf", &conf, NULL) == 0 && migration_net_own(conf, &net, NULL) < 0)
+		net.n = 0;
+	conf_free(conf);
+	for (unsigned i = 0; i < net.n; i++)
+		if (inet_ntop(AF_INET, &net.address[i], text, sizeof(text)))
+			json_array_append_new(list, json_string(text));
+	return list;
+}
+
 static void after_node_info(int rc, const json_t *reply, int *fds, int nfds, void *arg)
 {
 	struct agentd *a = arg;
@@ -97,7 +116,8 @@ static void after_node_info(int rc, const json_t *reply, int *fds, int nfds, voi
 
 	if (rc || !a->own || kib <= 0)
 		return;
-	agentd_cluster_send(a, json_pack("{s:s,s:I,s:I}", "type", "x-node", "memory_mib", kib / 1024, "vcpus", cpus * VCPUS_PER_CPU));
+	agentd_cluster_send(a, json_pack("{s:s,s:I,s:I,s:o}", "type", "x-node", "memory_mib", kib / 1024, "vcpus", cpus * VCPUS_PER_CPU,
+					 "addresses", after_addresses()));
 }
 
 void after_view(struct agentd *a)

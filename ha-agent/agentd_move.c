@@ -89,18 +89,29 @@ static void move_cancelled(void *arg)
 	agentd_settle_later(m->a);
 }
 
-static json_t *move_request(struct agentd *a, const struct own_dom *d, const struct move *m, const struct wait *w)
+/* What the node told; else Corosync's address of it. */
+void move_set_address(struct agentd *a, const char *node, json_t *request)
 {
-	const struct corolink_node *n = agentd_node(a, m->target);
+	const struct corolink_node *n = agentd_node(a, node);
+	json_t *told = json_object_get(json_object_get(a->offers, node), "addresses");
+	const char *first = json_string_value(json_array_get(told, 0));
 	struct conf *conf = NULL;
-	json_t *j, *options;
-	long long port;
 
 	(void)conf_load("haven.conf", &conf, NULL);
-	port = conf_get_int(conf, "migration_port", 8002);
+	json_object_set_new(request, "address", json_string(first ? first : n ? n->address : ""));
+	json_object_set_new(request, "port", json_integer(conf_get_int(conf, "migration_port", 8002)));
+	if (first)
+		json_object_set(request, "addresses", told);
 	conf_free(conf);
-	j = json_pack("{s:s,s:s,s:i,s:I,s:s,s:s,s:i}", "op", "move", "uuid", d->uuid, "domid", (int)d->copy_domid,
-		      "attempt", (json_int_t)m->attempt, "target", m->target, "address", n ? n->address : "", "port", (int)port);
+}
+
+static json_t *move_request(struct agentd *a, const struct own_dom *d, const struct move *m, const struct wait *w)
+{
+	json_t *j, *options;
+
+	j = json_pack("{s:s,s:s,s:i,s:I,s:s}", "op", "move", "uuid", d->uuid, "domid", (int)d->copy_domid, "attempt",
+		      (json_int_t)m->attempt, "target", m->target);
+	move_set_address(a, m->target, j);
 	options = w && w->options ? json_deep_copy(w->options) : json_object();
 	json_object_update(options, json_object_get(a->policies, d->uuid));      /* the command's word before the resource's */
 	json_object_set_new(j, "options", options);

@@ -9,7 +9,6 @@
 #include <openssl/evp.h>
 
 #include "ha-agent/agentd.h"
-#include "lib/conf.h"
 #include "lib/log.h"
 
 #define CONFIG_MAX (48u * 1024)
@@ -414,10 +413,10 @@ static void check_replied(void *arg, int rc, const json_t *reply, const char *te
 	free(one);
 }
 
-static void check_ask(struct check *c, const struct own_dom *d, const struct own_node *n, json_t *config, int port)
+static void check_ask(struct check *c, const struct own_dom *d, const struct own_node *n, json_t *config)
 {
-	const struct corolink_node *addr = agentd_node(c->a, n->name);
 	struct check_one *one = calloc(1, sizeof(*one));
+	json_t *request;
 
 	if (d->rec.owner == n->id && !d->rec.to) {
 		check_answer(c, n->name, NULL);
@@ -431,9 +430,10 @@ static void check_ask(struct check *c, const struct own_dom *d, const struct own
 	}
 	one->check = c;
 	memcpy(one->node, n->name, sizeof(one->node));
-	if (!remote_call(c->a->loop, "migrated.sock", json_pack("{s:s,s:O,s:s,s:s,s:i,s:s,s:i}", "op", "preflight", "config", config,
-			 "target", n->name, "address", addr ? addr->address : "", "port", port, "uuid", d->uuid, "domid",
-			 (int)d->rec.domid), NULL, check_replied, one))
+	request = json_pack("{s:s,s:O,s:s,s:s,s:i}", "op", "preflight", "config", config, "target", n->name, "uuid", d->uuid, "domid",
+			    (int)d->rec.domid);
+	move_set_address(c->a, n->name, request);
+	if (!remote_call(c->a->loop, "migrated.sock", request, NULL, check_replied, one))
 		check_replied(one, -ENOMEM, NULL, "out of memory");
 }
 
@@ -442,10 +442,8 @@ static void op_check(struct msg_call *call, void *daemon)
 	struct agentd *a = daemon;
 	struct own_dom *d = ops_need(a, call);
 	json_t *config = d && d->config ? json_loads(d->config, 0, NULL) : NULL;
-	struct conf *conf = NULL;
 	const char *only = msg_call_str_opt(call, "node", NULL);
 	struct check *c;
-	int port;
 
 	if (!d)
 		return;
@@ -455,9 +453,6 @@ static void op_check(struct msg_call *call, void *daemon)
 		json_decref(config);
 		return;
 	}
-	(void)conf_load("haven.conf", &conf, NULL);
-	port = (int)conf_get_int(conf, "migration_port", 8002);
-	conf_free(conf);
 	*c = (struct check){ .a = a, .call = call, .left = 1, .nodes = json_array() };
 	for (int i = 0; i < a->own->n_nodes; i++) {
 		const struct own_node *n = &a->own->nodes[i];
@@ -465,7 +460,7 @@ static void op_check(struct msg_call *call, void *daemon)
 		if (!n->configured || (only && strcmp(only, n->name)))
 			continue;
 		c->left++;
-		check_ask(c, d, n, config, port);
+		check_ask(c, d, n, config);
 	}
 	json_decref(config);
 	check_end(c);

@@ -600,9 +600,9 @@ static void agentd_on_news(struct agentd *a, uint32_t from, const char *type, js
 	const char *uuid = json_string_value(json_object_get(j, "uuid"));
 
 	if (!strcmp(type, "x-node")) {
-		json_object_set_new(a->offers, own_node_name(a->own, from), json_pack("{s:I,s:I}", "memory_mib",
+		json_object_set_new(a->offers, own_node_name(a->own, from), json_pack("{s:I,s:I,s:O?}", "memory_mib",
 				    json_integer_value(json_object_get(j, "memory_mib")), "vcpus",
-				    json_integer_value(json_object_get(j, "vcpus"))));
+				    json_integer_value(json_object_get(j, "vcpus")), "addresses", json_object_get(j, "addresses")));
 		return;
 	}
 	if (!uuid || !own_find(a->own, uuid))

@@ -22,6 +22,7 @@ static const struct row {
 	{ "bandwidth_mbs", "bandwidth", offsetof(struct move_policy, bandwidth_mbs), 0, 0, 1000000, NULL },
 	{ "connections", "connections", offsetof(struct move_policy, connections), 0, 0, 8, NULL },
 	{ "deadline_s", "deadline", offsetof(struct move_policy, deadline_s), 300, 1, 86400, NULL },
+	{ "reconnect_s", "reconnect", offsetof(struct move_policy, reconnect_s), 30, 0, 600, NULL },
 	{ "converge", "converge", offsetof(struct move_policy, converge), MOVE_CONVERGE_THROTTLE, 0, 0, converge_words },
 };
 
@@ -87,7 +88,7 @@ int move_policy_set(json_t *options, const char *name, const char *text, struct 
 		if (strcmp(rows[i].name, name) == 0)
 			return set_row(options, &rows[i], text, err);
 	return err_set(err, -EINVAL, "%.40s: no option of a move; there are target_downtime_ms, max_downtime_ms, bandwidth_mbs, connections, "
-		       "deadline_s and converge", name);
+		       "deadline_s, reconnect_s and converge", name);
 }
 
 int move_policy_parse(const char *text, json_t **ret_options, struct err *err)

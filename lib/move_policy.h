@@ -26,17 +26,17 @@ struct move_policy {
 	int64_t bandwidth_mbs;           /* 10^6 bytes a second, before the pause; 0: no cap */
 	int64_t connections;             /* 0: by the domain's size */
 	int64_t deadline_s;              /* from the first byte to the pause */
+	int64_t reconnect_s;             /* how long a broken connection is tried to be made again; 0: not at all */
 	int64_t converge;                /* enum move_converge: what is done about a guest that writes too fast */
 };
 
-#define MOVE_POLICY_USAGE \
-	"[--target-downtime MS] [--max-downtime MS] [--bandwidth MBS] [--connections N] [--deadline S] [--converge throttle|no]"
 #define MOVE_POLICY_HELP \
 	"--target-downtime MS  pause as soon as a pause of so many milliseconds is predicted (50)\n" \
 	"--max-downtime MS     the longest pause that is accepted when more rounds do not help (300)\n" \
 	"--bandwidth MBS       at most so many megabytes a second before the pause; 0: no cap\n" \
 	"--connections N       TLS connections, 1 to 8; 0: by the domain's size\n" \
 	"--deadline S          seconds after which a move that has not reached its pause is given up (300)\n" \
+	"--reconnect S         how long a broken connection is tried to be made again; 0: the move fails at once (30)\n" \
 	"--converge HOW        a guest that writes faster than the link carries is slowed down (throttle) or left alone (no)\n"
 
 void move_policy_default(struct move_policy *p);
@@ -45,7 +45,7 @@ int move_policy_set(json_t *options, const char *name, const char *text, struct 
 /* "NAME=VALUE,NAME=VALUE", as in an xl.cfg.  *ret_options (the caller's) on success. */
 int move_policy_parse(const char *text, json_t **ret_options, struct err *err);
 /*
- * Is argv[*i] one of the options of MOVE_POLICY_USAGE, "--bandwidth 50" or "--bandwidth=50"?  1: it was, it is in options, *i stands
+ * Is argv[*i] one of the options of MOVE_POLICY_HELP, "--bandwidth 50" or "--bandwidth=50"?  1: it was, it is in options, *i stands
  * on its last word; 0: it is none of them; -EINVAL.
  */
 int move_policy_argument(json_t *options, int argc, char **argv, int *i, struct err *err);

@@ -7,7 +7,8 @@ migrated_migrated_LDADD = $(PKI_LIBS)
 
 migrated_haven_migrate_worker_SOURCES = migrated/migrate_worker.c migrated/migrate_worker.h migrated/migrate_ids.h \
 	migrated/worker_sandbox.c migrated/worker_sandbox.h \
-	migrated/move_source.c migrated/move_target.c migrated/move_check.c migrated/move_check.h migrated/precopy.c migrated/precopy.h \
+	migrated/move_source.c migrated/move_source.h migrated/source_links.c migrated/source_round.c migrated/ledger.c migrated/ledger.h \
+	migrated/move_target.c migrated/move_target.h migrated/target_links.c migrated/move_check.c migrated/move_check.h migrated/precopy.c migrated/precopy.h \
 	migrated/page_source.c migrated/page_source.h migrated/page_sink.c migrated/page_sink.h migrated/stream_digest.c migrated/stream_digest.h migrated/stream.c migrated/stream.h \
 	migrated/tls_link.c migrated/tls_link.h migrated/tls_context.c migrated/tls_context.h migrated/signer_key.c migrated/signer_key.h
 migrated_haven_migrate_worker_LDADD = $(PKI_LIBS)
@@ -23,6 +24,10 @@ tests_unit_test_worker_sandbox_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_precopy
 tests_unit_test_precopy_SOURCES = tests/unit/test_precopy.c migrated/precopy.c migrated/precopy.h
 tests_unit_test_precopy_LDADD = $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_ledger
+tests_unit_test_ledger_SOURCES = tests/unit/test_ledger.c migrated/ledger.c migrated/ledger.h
+tests_unit_test_ledger_LDADD = $(UNIT_LIBS)
 
 check_PROGRAMS += tests/fuzz/fuzz_stream
 tests_fuzz_fuzz_stream_SOURCES = tests/fuzz/fuzz_stream.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h migrated/stream.c migrated/stream.h \

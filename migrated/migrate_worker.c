@@ -38,6 +38,7 @@
 #define TICK_MS 200
 #define ALIVE_NS 1000000000ull
 #define PROGRESS_NS 200000000ull
+#define DIAL_NS 5000000000ull        /* migrated has its own, shorter one */
 
 static volatile sig_atomic_t terminated;
 
@@ -130,9 +131,13 @@ static void control_take(struct worker *w)
 	op = json_string_value(json_object_get(obj, "op"));
 	if (op && strcmp(op, "cancel") == 0)
 		w->cancelled = true;
+	if (op && strcmp(op, "dialed") == 0 && w->dialing && w->dialed_errno == 0)
+		w->dialed_errno = nfds ? -1 : (int)json_integer_value(json_object_get(obj, "errno"));
 	for (int i = 0; i < nfds; i++) {
 		if (op && strcmp(op, "connection") == 0 && w->nr_waiting < WORKER_LINKS_MAX)
 			w->waiting_fd[w->nr_waiting++] = fds[i];
+		else if (op && strcmp(op, "dialed") == 0 && w->dialing && w->dialed_fd < 0)
+			w->dialed_fd = fds[i];
 		else
 			close(fds[i]);
 	}
@@ -148,7 +153,7 @@ int worker_tick(struct worker *w, bool writing)
 		w->cancelled = true;
 	if (w->cancelled && w->cancellable)
 		return -ECANCELED;
-	if (w->nr_waiting && w->connections) {
+	if (w->connections) {
 		int rc = w->connections(w, w->connections_arg);
 
 		if (rc < 0)
@@ -169,6 +174,38 @@ int worker_tick(struct worker *w, bool writing)
 static int tick_of_link(void *arg, bool writing)
 {
 	return worker_tick(arg, writing);
+}
+
+int worker_dial(struct worker *w, unsigned which)
+{
+	uint64_t end = link_now_ns() + DIAL_NS;
+	int rc = 0;
+
+	w->dialing = true;
+	w->dialed_fd = -1;
+	w->dialed_errno = 0;
+	worker_send_control(w, json_pack("{s:i}", "dial", (int)which));
+	while (rc == 0 && w->dialed_errno == 0) {
+		struct pollfd p = { .fd = w->control, .events = POLLIN };
+
+		poll(&p, 1, TICK_MS);
+		rc = worker_tick(w, false);
+		if (rc == 0 && link_now_ns() > end)
+			rc = -ETIMEDOUT;
+	}
+	w->dialing = false;
+	if (rc == 0 && w->dialed_fd >= 0)
+		return w->dialed_fd;
+	if (w->dialed_fd >= 0)
+		close(w->dialed_fd);
+	return rc < 0 ? rc : w->dialed_errno > 0 ? -w->dialed_errno : -EIO;
+}
+
+bool worker_channel_ended(const struct worker *w)
+{
+	struct pollfd p = { .fd = w->channel, .events = POLLIN };
+
+	return w->channel >= 0 && poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
 }
 
 static int reply_rc(const json_t *reply, const char *op, struct err *err)
@@ -300,11 +337,11 @@ int worker_next_record(struct worker *w, struct stream_header *ret, struct err *
 			return worker_link_error(w, rc, err);
 		rc = stream_header_decode(h, ret);
 		if (rc < 0)
-			return err_set(err, rc, "%s: sends what is no migration stream of version %u; are both nodes' Haven versions alike?",
-				       w->link.peer, STREAM_VERSION);
+			return err_set(err, rc, "%s: sends what is no migration stream of version %u to %u; are both nodes' Haven versions alike?",
+				       w->link.peer, STREAM_VERSION_OLDEST, STREAM_VERSION);
 		if (ret->type == STREAM_ABORT)
 			return take_abort(w, ret->length, err);
-		if (ret->type != STREAM_ALIVE && stream_type_known(ret->type))
+		if (ret->type != STREAM_ALIVE && ret->type != STREAM_ACK && stream_type_known(ret->type))
 			return 0;
 		rc = skip_body(w, ret->length);
 		if (rc < 0)
@@ -449,7 +486,8 @@ static int run(struct worker *w, char *role)
 
 int main(int argc, char **argv)
 {
-	struct worker w = { .control = WORKER_FD_CONTROL, .hypervisord = -1, .ha_agentd = -1, .channel = -1, .cancellable = true };
+	struct worker w = { .control = WORKER_FD_CONTROL, .hypervisord = -1, .ha_agentd = -1, .channel = -1, .dialed_fd = -1,
+			    .cancellable = true };
 	struct sigaction sa = { .sa_handler = on_term };
 	int rc = 0;
 

@@ -4,8 +4,9 @@
  *
  * Descriptors at start: 3 control socket to migrated (JSON), 4 signer, 5 the accepted TCP connection (target only).
  * Control, migrated → worker:  the request (source), {"op": "incoming"} + fd (a spare that becomes a target), {"op": "cancel"},
- *                              {"op": "connection"} + fd
- * Control, worker → migrated:  {"progress": {…}}, {"handed": true}, {"authenticated": true}, one reply {"ok": …}
+ *                              {"op": "connection"} + fd, {"op": "dialed", "errno"} + fd
+ * Control, worker → migrated:  {"progress": {…}}, {"handed": true}, {"authenticated": true}, {"addresses": […], "port"}, {"dial": N},
+ *                              one reply {"ok": …}
  * The end of the control socket is a cancel.
  */
 #ifndef MIGRATED_MIGRATE_WORKER_H
@@ -38,7 +39,9 @@ struct worker {
 	struct tls_link link;             /* the first connection */
 	int waiting_fd[WORKER_LINKS_MAX]; /* further connections that migrated passed on, not taken yet */
 	unsigned nr_waiting;
-	int (*connections)(struct worker *w, void *arg);  /* takes what waits; called from ticks; may be NULL */
+	bool dialing;                     /* migrated was asked to connect, and has not answered */
+	int dialed_fd, dialed_errno;      /* its answer: the connection, or why not */
+	int (*connections)(struct worker *w, void *arg);  /* takes what waits; called from every tick; may be NULL */
 	void *connections_arg;
 	void (*progress)(struct worker *w, void *arg);    /* at most five a second while waiting; may be NULL */
 	void *progress_arg;
@@ -56,6 +59,10 @@ int worker_close_doors(struct worker *w, struct err *err);
 
 /* Cancel, heartbeat, progress: to be called every now and then.  0 or -ECANCELED. */
 int worker_tick(struct worker *w, bool writing);
+/* Has migrated connect to the target's address of that number; bounded.  A descriptor (the caller's), or -errno: -ECANCELED, connect()'s. */
+int worker_dial(struct worker *w, unsigned which);
+/* Has the domain's process gone? */
+bool worker_channel_ended(const struct worker *w);
 /* The two halves of worker_call(), for what can be prepared there while something else happens here. */
 int worker_ask(int sock, json_t *request, const int *fds, int nfds, struct err *err);
 int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms,
@@ -67,7 +74,7 @@ int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply
 int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds,
 		int *ret_nfds, int timeout_ms, struct err *err);
 /*
- * Next record of the main link that is not ALIVE or unknown and optional; its body is not read yet.  ABORT becomes -ECONNABORTED with
+ * Next record of the main link that is not ALIVE, ACK, or unknown and optional; its body is not read yet.  ABORT becomes -ECONNABORTED with
  * the peer's reason.  err is filled.
  */
 int worker_next_record(struct worker *w, struct stream_header *ret, struct err *err);

@@ -2,9 +2,10 @@
 /*
  * migrated
  *
- * Holds: the listening TCP socket of the migration network, migrated.sock, a control socket to each running worker.
+ * Holds: the listening TCP sockets of the migration networks, migrated.sock, a control socket to each running worker.
  * Hears: operators and ha-agentd (uid 0) on migrated.sock; from the network 32 octets a connection, and nothing more.
- * May do: start workers and signers; open node.key and hand it to a signer.  It speaks no TLS and touches no guest.
+ * May do: start workers and signers; open node.key and hand it to a signer; connect a worker whose connection broke to its target again,
+ *        at the addresses it named before it had read a byte from there.  It speaks no TLS and touches no guest.
  *
  * Each move is a process of its own, so a worker that dies takes its move with it and nothing else; migrated's own end is
  * a cancel to every move that was not handed over yet.  One worker, with its signer, waits for the next move.
@@ -13,7 +14,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -28,6 +28,7 @@
 
 #include "lib/conf.h"
 #include "lib/log.h"
+#include "lib/migration_net.h"
 #include "lib/msg.h"
 #include "lib/paths.h"
 #include "lib/pki.h"
@@ -41,6 +42,8 @@
 #define GREETING_MS 5000
 #define STRANGER_MS 15000
 #define SPARE_LATER_MS 1000
+#define TARGETS_MAX 8                /* addresses of a target */
+#define DIAL_MS 2000
 #define NS_PER_MS 1000000ull
 
 struct greeting {
@@ -59,6 +62,10 @@ struct job {
 	char uuid[64], target[64];       /* of a move, for events */
 	char token[2 * STREAM_TOKEN_BYTES + 1];
 	qb_loop_timer_handle timer;      /* a stranger's time to show its certificate */
+	struct sockaddr_storage target_at[TARGETS_MAX];   /* where its target listens, as the worker told once */
+	unsigned targets;
+	int dial_fd;                     /* being connected for the worker; -1: none */
+	qb_loop_timer_handle dial_timer;
 };
 
 /* A worker and its signer, ready for the next move: what they load takes longer than meeting the other node. */
@@ -71,13 +78,12 @@ struct spare {
 static struct {
 	qb_loop_t *loop;
 	struct msg_server *server;
-	int listener;
 	int port;
 	struct greeting greeting[GREETINGS_MAX];
 	struct job *job[JOBS_MAX];
 	struct spare spare;
 	qb_loop_timer_handle spare_timer;
-} m = { .listener = -1, .spare.control = -1 };
+} m = { .spare.control = -1 };
 
 /* --- jobs: one worker each ------------------------------------------------------------------------------------------------- */
 
@@ -127,12 +133,97 @@ static void job_answer(struct job *j, json_t *reply)
 	j->client = NULL;
 }
 
+/* --- connecting again for a worker that may open no sockets any more ------------------------------------------------------- */
+
+static void dial_end(struct job *j)
+{
+	if (j->dial_fd < 0)
+		return;
+	qb_loop_poll_del(m.loop, j->dial_fd);
+	qb_loop_timer_del(m.loop, j->dial_timer);
+	close(j->dial_fd);
+	j->dial_fd = -1;
+	j->dial_timer = 0;
+}
+
+static void dial_answer(struct job *j, int e)
+{
+	json_t *obj = json_pack("{s:s, s:i}", "op", "dialed", "errno", e);
+
+	msg_send(j->control, obj, e ? NULL : &j->dial_fd, e ? 0 : 1);
+	json_decref(obj);
+	dial_end(j);
+}
+
+static void dial_timeout(void *arg)
+{
+	struct job *j = arg;
+
+	j->dial_timer = 0;
+	dial_answer(j, ETIMEDOUT);
+}
+
+static int32_t on_dialed(int32_t fd, int32_t revents, void *arg)
+{
+	struct job *j = arg;
+	socklen_t n = sizeof(int);
+	int e = 0;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) < 0)
+		e = errno;
+	/* the descriptor leaves the loop before it leaves the process: epoll would go on watching it */
+	qb_loop_poll_del(m.loop, fd);
+	dial_answer(j, e);
+	return 0;
+}
+
+static void dial(struct job *j, json_int_t which)
+{
+	struct sockaddr_storage *to = &j->target_at[which >= 0 && which < (json_int_t)j->targets ? which : 0];
+	socklen_t n = to->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	int r;
+
+	if (j->incoming || !j->targets || j->dial_fd >= 0)
+		return;
+	j->dial_fd = socket(to->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	r = j->dial_fd < 0 ? -1 : connect(j->dial_fd, (struct sockaddr *)to, n);
+	if (r < 0 && errno != EINPROGRESS) {
+		dial_answer(j, errno);
+		return;
+	}
+	qb_loop_timer_add(m.loop, QB_LOOP_MED, DIAL_MS * NS_PER_MS, j, dial_timeout, &j->dial_timer);
+	qb_loop_poll_add(m.loop, QB_LOOP_MED, j->dial_fd, POLLOUT, j, on_dialed);
+}
+
+/* Once: later a peer may have got at the worker. */
+static void take_targets(struct job *j, const json_t *list, json_int_t port)
+{
+	const json_t *v;
+	size_t i;
+
+	if (j->targets || j->incoming || port < 1 || port > 65535)
+		return;
+	json_array_foreach(list, i, v) {
+		struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+		struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
+		const char *text = json_string_value(v);
+
+		if (!text || j->targets == TARGETS_MAX)
+			break;
+		if (inet_pton(AF_INET, text, &sin.sin_addr) == 1)
+			memcpy(&j->target_at[j->targets++], &sin, sizeof(sin));
+		else if (inet_pton(AF_INET6, text, &sin6.sin6_addr) == 1)
+			memcpy(&j->target_at[j->targets++], &sin6, sizeof(sin6));
+	}
+}
+
 /* The worker is gone: what it did not answer is answered from what it last said. */
 static void job_free(struct job *j)
 {
 	if (j->call)
 		job_answer(j, json_pack("{s:b, s:s, s:s, s:s}", "ok", 0, "code", "EIO", "error",
 					"the migration worker died; see the log of migrated", "state", j->handed ? "handed" : "running-here"));
+	dial_end(j);
 	qb_loop_timer_del(m.loop, j->timer);
 	qb_loop_poll_del(m.loop, j->control);
 	close(j->control);
@@ -162,6 +253,10 @@ static void job_heard(struct job *j, json_t *obj)
 		if (token)
 			snprintf(j->token, sizeof(j->token), "%s", token);
 	}
+	if (json_object_get(obj, "addresses"))
+		take_targets(j, json_object_get(obj, "addresses"), json_integer_value(json_object_get(obj, "port")));
+	if (json_object_get(obj, "dial"))
+		dial(j, json_integer_value(json_object_get(obj, "dial")));
 	if (json_object_get(obj, "ok"))
 		job_answer(j, json_incref(obj));
 }
@@ -383,6 +478,7 @@ static int job_start(const json_t *request, int tcp, struct job **ret, struct er
 		free(j);
 		return rc;
 	}
+	j->dial_fd = -1;
 	j->incoming = tcp >= 0;
 	m.job[slot] = j;
 	qb_loop_poll_add(m.loop, QB_LOOP_MED, j->control, POLLIN | POLLHUP, j, on_job);
@@ -538,42 +634,6 @@ static int32_t on_connection(int32_t listener, int32_t revents, void *arg)
 
 /* --- the listening address ---------------------------------------------------------------------------------------------------------- */
 
-/* Own address within "a.b.c.d/len", or the address itself. */
-static int address_in(const char *network, struct in_addr *ret)
-{
-	char text[32];
-	const char *slash = strchr(network, '/');
-	struct ifaddrs *all = NULL;
-	struct in_addr net;
-	uint32_t mask;
-	int len, rc = -EADDRNOTAVAIL;
-
-	if (!slash)
-		return inet_pton(AF_INET, network, ret) == 1 ? 0 : -EINVAL;
-	len = atoi(slash + 1);
-	if (slash - network >= (ptrdiff_t)sizeof(text) || len < 1 || len > 32)
-		return -EINVAL;
-	snprintf(text, sizeof(text), "%.*s", (int)(slash - network), network);
-	if (inet_pton(AF_INET, text, &net) != 1)
-		return -EINVAL;
-	mask = htonl(len == 32 ? UINT32_MAX : ~(UINT32_MAX >> len));
-	if (getifaddrs(&all) < 0)
-		return -errno;
-	for (struct ifaddrs *i = all; i && rc < 0; i = i->ifa_next) {
-		struct sockaddr_in sin;
-
-		if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET)
-			continue;
-		memcpy(&sin, i->ifa_addr, sizeof(sin));
-		if (((sin.sin_addr.s_addr ^ net.s_addr) & mask) == 0) {
-			*ret = sin.sin_addr;
-			rc = 0;
-		}
-	}
-	freeifaddrs(all);
-	return rc;
-}
-
 static int bind_listener(const struct sockaddr *sa, socklen_t n, struct err *err)
 {
 	int one = 1, fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), e, off = 0;
@@ -591,28 +651,41 @@ static int bind_listener(const struct sockaddr *sa, socklen_t n, struct err *err
 	return fd;
 }
 
-static int open_listener(const struct conf *conf, struct err *err)
+static int open_on(const struct in_addr *address, struct err *err)
 {
-	const char *network = conf_get(conf, "migration_address", conf_get(conf, "migration_network", NULL));
-	struct sockaddr_in6 any6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT };
-	struct sockaddr_in sin = { .sin_family = AF_INET };
-	int rc;
+	struct sockaddr_in6 any6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT, .sin6_port = htons((uint16_t)m.port) };
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)m.port) };
+	int fd;
 
-	m.port = (int)conf_get_int(conf, "migration_port", DEFAULT_PORT);
-	if (m.port < 1 || m.port > 65535)
-		return err_set(err, -EINVAL, "%s/haven.conf: migration_port must be 1 to 65535", path_conf());
-	sin.sin_port = any6.sin6_port = htons((uint16_t)m.port);
-	if (network) {
-		rc = address_in(network, &sin.sin_addr);
-		if (rc < 0)
-			return err_set(err, rc, "%s/haven.conf: migration_network %s: %s", path_conf(), network, rc == -EINVAL ?
-				       "write ADDRESS or ADDRESS/LENGTH" : "this node has no address in it");
+	if (!address) {
+		fd = bind_listener((struct sockaddr *)&any6, sizeof(any6), err);
+		if (fd != -EAFNOSUPPORT)
+			return fd;
 	} else {
-		rc = bind_listener((struct sockaddr *)&any6, sizeof(any6), err);
-		if (rc != -EAFNOSUPPORT)
-			return rc;
+		sin.sin_addr = *address;
 	}
 	return bind_listener((struct sockaddr *)&sin, sizeof(sin), err);
+}
+
+static int open_listeners(const struct conf *conf, struct err *err)
+{
+	struct migration_net net;
+	int rc = migration_net_own(conf, &net, err);
+
+	m.port = (int)conf_get_int(conf, "migration_port", DEFAULT_PORT);
+	if (rc == 0 && (m.port < 1 || m.port > 65535))
+		rc = err_set(err, -EINVAL, "%s/haven.conf: migration_port must be 1 to 65535", path_conf());
+	if (rc == 0 && *net.missing)
+		log_warn("migration_network %s: this node has no address in it; it is not listened on", net.missing);
+	for (unsigned i = 0; rc == 0 && i < (net.n ? net.n : 1); i++) {
+		int fd = open_on(net.n ? &net.address[i] : NULL, err);
+
+		if (fd < 0)
+			rc = fd;
+		else if (qb_loop_poll_add(m.loop, QB_LOOP_MED, fd, POLLIN, NULL, on_connection))
+			rc = err_set(err, -ENOMEM, "out of memory");
+	}
+	return rc;
 }
 
 /* --- main --------------------------------------------------------------------------------------------------------------------------- */
@@ -630,14 +703,13 @@ static int start(struct err *err)
 
 	if (rc < 0)
 		return rc;
-	m.listener = open_listener(conf, err);
+	rc = open_listeners(conf, err);
 	conf_free(conf);
-	if (m.listener < 0)
-		return m.listener;
+	if (rc < 0)
+		return rc;
 	rc = msg_server_start(m.loop, "migrated.sock", ops, NULL, on_client_gone, "migrated", &m.server, err);
 	if (rc < 0)
 		return rc;
-	qb_loop_poll_add(m.loop, QB_LOOP_MED, m.listener, POLLIN, NULL, on_connection);
 	qb_loop_signal_add(m.loop, QB_LOOP_HIGH, SIGTERM, NULL, on_stop, NULL);
 	qb_loop_signal_add(m.loop, QB_LOOP_HIGH, SIGINT, NULL, on_stop, NULL);
 	qb_loop_signal_add(m.loop, QB_LOOP_MED, SIGCHLD, NULL, on_child, NULL);

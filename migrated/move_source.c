@@ -9,12 +9,10 @@
  * nothing is undone here; the reply says "handed", and ha-agentd settles who owns the guest.
  */
 #include "config.h"
-#include "migrated/migrate_worker.h"
+#include "migrated/move_source.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,74 +22,23 @@
 #include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
-#include "migrated/page_source.h"
-#include "migrated/precopy.h"
 
-#define DEFAULT_PORT 8002
-#define CONNECT_MS 2000
 #define LOCAL_MS 10000
 #define PAUSE_MS 10000               /* disks drain and flush; a storage that hangs must not hang the guest */
 #define READY_NS (15 * NS_PER_S)     /* the guest stands still meanwhile */
 #define STALE_NS (400 * NS_PER_MS)   /* since the pause: asked again before the mark */
 #define RELEASE_MS 60000
-#define NS_PER_S 1000000000ull
-#define NS_PER_MS 1000000ull
+#define DEFAULT_PORT 8002
 #define BIG_KIB (4ll << 20)          /* a guest from this size on gets several connections by default */
 #define BIG_LINKS 4
-#define PARALLEL_PAGES 8192u         /* fewer than this go over the first connection alone */
-#define CHUNK_WORDS 64u              /* 16 MiB a turn */
 #define PINGS 3                      /* to compare clocks; cookies from here on say that something arrived */
 
-struct source;
-
-struct sender {
-	struct source *s;
-	struct tls_link *link;
-	struct tls_link own;             /* of the further ones */
-	struct page_source pages;
-	pthread_t thread;
-	bool main;
-};
-
-enum phase { PHASE_PREFLIGHT, PHASE_PREPARE, PHASE_PRECOPY, PHASE_LAST_PAGES, PHASE_STATE, PHASE_READY, PHASE_HANDOVER,
-	     PHASE_ACTIVATE, PHASE_NR };
-
-static const char *const phase_name[PHASE_NR] = { "preflight", "prepare", "precopy", "last-pages", "state", "ready", "handover",
-						  "activate" };
-
-struct source {
-	struct worker *w;
-	const json_t *request;
-	const char *target, *address, *uuid;
-	int port;
-	bool only_ask, handed, go_sent;
-	json_int_t domid, attempt;
-	json_t *config, *features, *problems;
-	int ram_fd;
-	uint64_t frames, ram_pages;
-	uint64_t *todo, *snap;           /* bitmaps of `words` words: what this round sends, what the log gave last */
-	size_t words;
-	struct stream_accept accept;
-	struct sender sender[WORKER_LINKS_MAX];
-	unsigned links;
-	struct precopy_config cfg;
-	struct precopy precopy;
-	unsigned throttle;               /* thousandths that hv-domain was told */
-	/* a round over several connections */
-	_Atomic size_t next_word;
-	_Atomic uint64_t done_pages, done_bytes;
-	uint64_t told_pages, told_bytes;
-	atomic_int failed;               /* -errno of a further connection */
-	bool paused;
-	int64_t clock_offset_ns;         /* target's CLOCK_REALTIME − ours */
-	uint64_t begin_ns, pause_ns, pause_realtime_ns, go_ns, done_ns, run_ns;
-	enum phase phase;
-	uint64_t phase_begin_ns, phase_ns[PHASE_NR];
-};
+static const char *const phase_name[PHASE_NR] = { "preflight", "prepare", "precopy", "reconnect", "last-pages", "state", "ready",
+						  "handover", "activate" };
 
 /* --- progress ------------------------------------------------------------------------------------------------------------- */
 
-static void enter_phase(struct source *s, enum phase p)
+void source_enter_phase(struct source *s, enum phase p)
 {
 	uint64_t now = link_now_ns();
 
@@ -264,29 +211,10 @@ static int measure_memory(struct source *s, struct err *err)
 	s->words = (s->frames + 63) / 64;
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || size < 0 || (uint64_t)size < s->frames * STREAM_PAGE)
 		return err_set(err, -EPROTO, "hypervisord: migrate-open: the memory is not sealed, or too small");
-	s->todo = calloc(s->words, 8);
-	s->snap = calloc(s->words, 8);
-	return s->todo && s->snap ? 0 : err_set(err, -ENOMEM, "out of memory");
+	return source_maps_new(s, err);
 }
 
 /* --- meeting the target ------------------------------------------------------------------------------------------------------ */
-
-static int dial(struct source *s, struct tls_link *l, bool further, struct err *err)
-{
-	struct stream_preamble pre = { .version = STREAM_VERSION, .further = further };
-	uint8_t raw[STREAM_PREAMBLE_BYTES];
-	int rc = link_connect(l, s->address, s->port, CONNECT_MS, err);
-
-	if (rc < 0)
-		return rc;
-	if (further)
-		memcpy(pre.token, s->accept.token, sizeof(pre.token));
-	stream_preamble_encode(raw, &pre);
-	/* a fresh socket's buffer takes 32 octets at once */
-	if (write(l->fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
-		return err_set(err, -EIO, "%s: cannot send", s->address);
-	return link_handshake(l, s->w->tls, false, s->target, err);
-}
 
 static unsigned wanted_links(const struct source *s)
 {
@@ -298,9 +226,10 @@ static unsigned wanted_links(const struct source *s)
 static int send_hello(struct source *s, struct err *err)
 {
 	struct worker *w = s->w;
-	json_t *hello = json_pack("{s:[i], s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O, s:i}", "versions", (int)STREAM_VERSION, "haven", PACKAGE_VERSION,
+	json_t *hello = json_pack("{s:[i,i], s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O, s:i, s:I}", "versions", (int)STREAM_VERSION_OLDEST, (int)STREAM_VERSION, "haven", PACKAGE_VERSION,
 				  "mode", s->only_ask ? "preflight" : "move", "source", w->own, "target", s->target, "uuid", s->uuid,
-				  "domid", s->domid, "attempt", s->attempt, "config", s->config, "connections", (int)wanted_links(s));
+				  "domid", s->domid, "attempt", s->attempt, "config", s->config, "connections", (int)wanted_links(s),
+				  "reconnect_s", (json_int_t)(w->policy.reconnect_s < w->policy.deadline_s ? w->policy.reconnect_s : w->policy.deadline_s));
 	char *text;
 	int rc;
 
@@ -317,7 +246,7 @@ static int send_hello(struct source *s, struct err *err)
 	return rc < 0 ? worker_link_error(w, rc, err) : 0;
 }
 
-static int expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err)
+int source_expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err)
 {
 	int rc = worker_next_record(s->w, ret, err);
 
@@ -333,7 +262,8 @@ static int read_answer(struct source *s, struct err *err)
 	char text[600];
 	json_error_t je;
 	json_t *answer;
-	int rc = expect(s, STREAM_ANSWER, &hdr, err);
+	json_int_t version;
+	int rc = source_expect(s, STREAM_ANSWER, &hdr, err);
 
 	if (rc == 0)
 		rc = worker_read_body(s->w, &hdr, &body, err);
@@ -342,7 +272,8 @@ static int read_answer(struct source *s, struct err *err)
 	answer = json_loadb((const char *)body, hdr.length, 0, &je);
 	free(body);
 	s->problems = json_incref(json_object_get(answer, "problems"));
-	if (!json_is_array(s->problems) || json_integer_value(json_object_get(answer, "version")) != STREAM_VERSION)
+	version = json_integer_value(json_object_get(answer, "version"));
+	if (!json_is_array(s->problems) || version < STREAM_VERSION_OLDEST || version > STREAM_VERSION)
 		rc = err_set(err, -EBADMSG, "%s: its ANSWER is malformed", s->target);
 	json_decref(answer);
 	if (rc == 0 && !s->only_ask && json_text_list(s->problems, text, sizeof(text)) > 0)
@@ -354,63 +285,17 @@ static int read_accept(struct source *s, struct err *err)
 {
 	struct stream_header hdr;
 	uint8_t *body = NULL;
-	int rc = expect(s, STREAM_ACCEPT, &hdr, err);
+	int rc = source_expect(s, STREAM_ACCEPT, &hdr, err);
 
 	if (rc == 0)
 		rc = worker_read_body(s->w, &hdr, &body, err);
 	if (rc < 0)
 		return rc;
 	if (stream_accept_decode(body, hdr.length, &s->accept) < 0 || s->accept.frames != s->frames || s->accept.connections < 1 ||
-	    s->accept.connections > wanted_links(s))
+	    s->accept.connections > wanted_links(s) || s->accept.version < STREAM_VERSION_OLDEST || s->accept.version > STREAM_VERSION)
 		rc = err_set(err, -EBADMSG, "%s: its ACCEPT does not fit the guest", s->target);
+	s->resumable = rc == 0 && s->accept.version >= STREAM_VERSION_RESUME && s->w->policy.reconnect_s > 0;
 	free(body);
-	return rc;
-}
-
-static int write_link(void *arg, const void *p, size_t n)
-{
-	return link_write(arg, p, n);
-}
-
-static int add_sender(struct source *s, struct tls_link *l, struct err *err)
-{
-	struct sender *n = &s->sender[s->links];
-
-	n->s = s;
-	n->link = l;
-	n->main = s->links == 0;
-	if (page_source_init(&n->pages, NULL, s->ram_fd, s->frames, s->accept.token, write_link, l) < 0)
-		return err_set(err, -ENOMEM, "out of memory");
-	s->links++;
-	return 0;
-}
-
-static int further_tick(void *arg, bool writing)
-{
-	struct sender *n = arg;
-
-	return atomic_load(&n->s->failed) ? -ECONNABORTED : 0;
-}
-
-static int join_links(struct source *s, struct err *err)
-{
-	int rc = add_sender(s, &s->w->link, err);
-
-	while (rc == 0 && s->links < s->accept.connections) {
-		struct sender *n = &s->sender[s->links];
-
-		link_init(&n->own);
-		n->own.silence_ns = s->w->link.silence_ns;
-		rc = dial(s, &n->own, true, err);
-		if (rc == 0 && link_record(&n->own, STREAM_JOIN, s->accept.token, STREAM_TOKEN_BYTES) < 0)
-			rc = err_set(err, -EIO, "%s: a further connection broke off", s->target);
-		n->own.tick = further_tick;
-		n->own.tick_arg = n;
-		if (rc == 0)
-			rc = add_sender(s, &n->own, err);
-		if (rc < 0)
-			link_close(&n->own, false);
-	}
 	return rc;
 }
 
@@ -432,7 +317,7 @@ static int ping(struct source *s, uint64_t cookie, uint64_t *ret_theirs, struct 
 
 	if (rc < 0)
 		return worker_link_error(s->w, rc, err);
-	rc = expect(s, STREAM_PONG, &hdr, err);
+	rc = source_expect(s, STREAM_PONG, &hdr, err);
 	if (rc == 0)
 		rc = worker_read_body(s->w, &hdr, &body, err);
 	if (rc < 0)
@@ -474,7 +359,7 @@ static int meet(struct source *s, struct err *err)
 	if (rc == 0 && !s->only_ask && strcmp(w->own, s->target) == 0)
 		rc = err_set(err, -EEXIST, "the domain is on %s already", s->target);
 	if (rc == 0)
-		rc = link_connect(&w->link, s->address, s->port, CONNECT_MS, err);
+		rc = source_connect(s, err);
 	stream_preamble_encode(raw, &pre);     /* early: the target's worker comes while this one asks at home */
 	if (rc == 0 && write(w->link.fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
 		rc = err_set(err, -EIO, "%s: cannot send", s->address);
@@ -501,25 +386,14 @@ static int prepare(struct source *s, struct err *err)
 {
 	int rc;
 
-	enter_phase(s, PHASE_PREPARE);
+	source_enter_phase(s, PHASE_PREPARE);
 	rc = read_accept(s, err);
 	s->w->alive = rc == 0;
 	if (rc == 0)
-		rc = join_links(s, err);
+		rc = source_join_links(s, err);
 	if (rc == 0)
 		rc = worker_close_doors(s->w, err);
 	return rc == 0 ? compare_clocks(s, err) : rc;
-}
-
-/* --- a round ------------------------------------------------------------------------------------------------------------------ */
-
-static uint64_t bits_of(const uint64_t *map, size_t words)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < words; i++)
-		n += (uint64_t)__builtin_popcountll(map[i]);
-	return n;
 }
 
 /* Read, not mapped: the file is another process's and may shrink.  Bits beyond the last frame are dropped. */
@@ -538,211 +412,6 @@ static int read_bitmap(struct source *s, int fd, uint64_t *map, struct err *err)
 	return 0;
 }
 
-/* What the senders did since last time goes into the estimate; the target and the client get a hearing. */
-static int between_batches(struct source *s)
-{
-	uint64_t now = link_now_ns(), pages = atomic_load(&s->done_pages), bytes = atomic_load(&s->done_bytes), pace;
-	int rc = atomic_load(&s->failed);
-
-	precopy_sent(&s->precopy, pages - s->told_pages, bytes - s->told_bytes, now);
-	s->told_pages = pages;
-	s->told_bytes = bytes;
-	if (rc == 0)
-		rc = worker_tick(s->w, false);
-	if (rc == 0 && !s->paused && precopy_too_late(&s->precopy, now))
-		rc = -ETIME;
-	while (rc == 0 && !s->paused && (pace = precopy_pace_ns(&s->precopy, link_now_ns())) > NS_PER_MS) {
-		struct pollfd p = { .fd = s->w->control, .events = POLLIN };
-
-		poll(&p, 1, pace / NS_PER_MS < 100 ? (int)(pace / NS_PER_MS) : 100);
-		rc = worker_tick(s->w, false);
-	}
-	return rc;
-}
-
-/* The target speaks during rounds only to say that it is alive, or that it gives up. */
-static int hear_target(struct source *s, struct err *err)
-{
-	while (link_readable(&s->w->link)) {
-		uint8_t h[STREAM_HEADER_BYTES], body[8];
-		struct stream_header hdr;
-		int rc = link_read(&s->w->link, h, sizeof(h));
-
-		if (rc == 0)
-			rc = stream_header_decode(h, &hdr);
-		if (rc == 0 && hdr.type == STREAM_ALIVE) {
-			rc = link_read(&s->w->link, body, sizeof(body));
-			if (rc == 0)
-				continue;
-		}
-		if (rc == 0 && hdr.type == STREAM_ABORT) {
-			uint8_t text[STREAM_TEXT_MAX];
-			char safe[STREAM_TEXT_MAX + 1];
-
-			rc = link_read(&s->w->link, text, hdr.length);
-			stream_text_decode(text, rc == 0 ? hdr.length : 0, safe, sizeof(safe));
-			return err_set(err, -ECONNABORTED, "%s: %.600s", s->target, safe);
-		}
-		if (rc == 0)
-			return err_set(err, -EBADMSG, "%s: sent %s in the middle of a round", s->target, stream_type_name(hdr.type));
-		return worker_link_error(s->w, rc, err);
-	}
-	return 0;
-}
-
-static int send_word(struct sender *n, uint64_t base, uint64_t bits)
-{
-	uint64_t bytes = n->pages.bytes;
-	int count = __builtin_popcountll(bits), rc = 0;
-
-	while (bits && rc == 0) {
-		unsigned first = (unsigned)__builtin_ctzll(bits);
-		uint64_t rest = ~(bits >> first);
-		unsigned run = rest ? (unsigned)__builtin_ctzll(rest) : 64;
-
-		rc = page_source_frames(&n->pages, base + first, run);
-		bits &= first + run < 64 ? ~0ull << (first + run) : 0;
-	}
-	atomic_fetch_add(&n->s->done_pages, (uint64_t)count);
-	atomic_fetch_add(&n->s->done_bytes, n->pages.bytes - bytes);
-	return rc;
-}
-
-/* A further connection keeps to the same cap; what all have sent is behind what the first has told the estimate. */
-static int pace_further(struct source *s)
-{
-	struct timespec nap = { .tv_nsec = NS_PER_MS };
-	int rc;
-
-	while ((rc = atomic_load(&s->failed)) == 0 && !s->paused &&
-	       precopy_pace_for(&s->precopy, atomic_load(&s->done_bytes), link_now_ns()) > NS_PER_MS)
-		nanosleep(&nap, NULL);
-	return rc;
-}
-
-static int explain_round(struct source *s, int rc, struct err *err)
-{
-	if (rc == -ETIME)
-		return err_set(err, rc, "%s", precopy_why(&s->precopy));
-	if (atomic_load(&s->failed) && rc != -ECANCELED)
-		return err_set(err, rc, "%s: a further connection broke off", s->target);
-	return worker_link_error(s->w, rc, err);
-}
-
-/* Chunk after chunk of the round's bitmap, until there is no more. */
-static int send_share(struct sender *n, struct err *err)
-{
-	struct source *s = n->s;
-	int rc = 0;
-
-	for (;;) {
-		size_t from = atomic_fetch_add(&s->next_word, CHUNK_WORDS), to = from + CHUNK_WORDS;
-
-		if (from >= s->words)
-			return 0;
-		to = to < s->words ? to : s->words;
-		for (size_t i = from; i < to && rc == 0; i++) {
-			if (!s->todo[i])
-				continue;
-			rc = send_word(n, i * 64, s->todo[i]);
-			if (rc == 0 && n->main)
-				rc = between_batches(s);
-			if (rc == 0 && n->main && (rc = hear_target(s, err)) < 0)
-				return rc;
-			if (rc == 0 && !n->main)
-				rc = pace_further(s);
-		}
-		if (rc < 0)
-			break;
-	}
-	return n->main ? explain_round(s, rc, err) : rc;
-}
-
-static void *share_thread(void *arg)
-{
-	struct sender *n = arg;
-	struct err ignored;
-	int rc = send_share(n, &ignored), none = 0;
-
-	if (rc == 0)
-		rc = page_source_flush(&n->pages);
-	if (rc < 0)
-		atomic_compare_exchange_strong(&n->s->failed, &none, rc);
-	return NULL;
-}
-
-/* Sends what `todo` names and ends the round on every connection. */
-static int send_round(struct source *s, uint64_t pages, struct err *err)
-{
-	unsigned threads = s->links > 1 && pages >= PARALLEL_PAGES ? s->links : 1, started;
-	int rc;
-
-	atomic_store(&s->next_word, 0);
-	for (started = 1; started < threads; started++)
-		if (pthread_create(&s->sender[started].thread, NULL, share_thread, &s->sender[started]) != 0)
-			break;
-	rc = send_share(&s->sender[0], err);
-	if (rc < 0) {
-		int none = 0;
-
-		atomic_compare_exchange_strong(&s->failed, &none, rc);
-	}
-	for (unsigned i = 1; i < started; i++)
-		pthread_join(s->sender[i].thread, NULL);
-	if (rc == 0 && atomic_load(&s->failed))
-		rc = err_set(err, atomic_load(&s->failed), "%s: a further connection broke off", s->target);
-	for (unsigned i = 0; i < s->links && rc == 0; i++) {
-		uint64_t bytes = s->sender[i].pages.bytes;
-
-		rc = page_source_round_end(&s->sender[i].pages, s->precopy.round - 1);
-		atomic_fetch_add(&s->done_bytes, s->sender[i].pages.bytes - bytes);
-		if (rc < 0)
-			rc = worker_link_error(s->w, rc, err);
-	}
-	if (rc == 0 && (rc = between_batches(s)) < 0)
-		rc = explain_round(s, rc, err);
-	return rc;
-}
-
-/* Which frames the memory file holds data for; the rest never was touched and reads as zeros. */
-static void find_data(struct source *s, uint64_t *map)
-{
-	off_t end = (off_t)(s->frames * STREAM_PAGE), at = 0;
-
-	memset(map, 0, s->words * 8);
-	while (at < end) {
-		off_t data = lseek(s->ram_fd, at, SEEK_DATA), hole;
-
-		if (data < 0 && errno == ENXIO)
-			return;
-		if (data < 0)
-			data = at;                   /* no such knowledge: all of it may be data */
-		hole = lseek(s->ram_fd, data, SEEK_HOLE);
-		at = hole < 0 || hole > end ? end : hole;
-		for (uint64_t f = (uint64_t)data / STREAM_PAGE; f * STREAM_PAGE < (uint64_t)at; f++)
-			map[f / 64] |= 1ull << (f % 64);
-	}
-}
-
-/* Round 0: what the log calls dirty at its start, which is all the guest holds; what is no data in it goes as runs of zeros. */
-static int begin_with_everything(struct source *s, struct err *err)
-{
-	int rc = 0;
-
-	find_data(s, s->todo);
-	for (size_t i = 0; i < s->words; i++)
-		s->todo[i] &= s->snap[i];
-	for (uint64_t f = 0; f < s->frames && rc == 0; f++) {
-		if (s->todo[f / 64] == 0 && f % 64 == 0 && s->frames - f >= 64) {
-			rc = page_source_zeros(&s->sender[0].pages, f, 64);
-			f += 63;
-		} else if (!(s->todo[f / 64] >> (f % 64) & 1)) {
-			rc = page_source_zeros(&s->sender[0].pages, f, 1);
-		}
-	}
-	return rc < 0 ? worker_link_error(s->w, rc, err) : 0;
-}
-
 static int read_log(struct source *s, uint64_t *ret_pages, struct err *err)
 {
 	int fd = -1, rc = channel_call(s, "dirty-round", NULL, &fd, LOCAL_MS, err);
@@ -750,16 +419,8 @@ static int read_log(struct source *s, uint64_t *ret_pages, struct err *err)
 	if (rc == 0)
 		rc = read_bitmap(s, fd, s->snap, err);
 	if (rc == 0)
-		*ret_pages = bits_of(s->snap, s->words);
+		*ret_pages = source_count(s, s->snap);
 	return rc;
-}
-
-static void swap_bitmaps(struct source *s)
-{
-	uint64_t *t = s->todo;
-
-	s->todo = s->snap;
-	s->snap = t;
 }
 
 static int tell_throttle(struct source *s, struct err *err)
@@ -785,7 +446,7 @@ static int precopy_rounds(struct source *s, struct err *err)
 	uint64_t dirty = 0, ignored;
 	int rc;
 
-	enter_phase(s, PHASE_PRECOPY);
+	source_enter_phase(s, PHASE_PRECOPY);
 	precopy_init(&s->precopy, &s->cfg, s->frames, link_now_ns());
 	s->w->progress_arg = s;
 	s->w->progress = send_progress;
@@ -793,14 +454,20 @@ static int precopy_rounds(struct source *s, struct err *err)
 	if (rc == 0)
 		rc = read_log(s, &dirty, err);
 	if (rc == 0)
-		rc = begin_with_everything(s, err);
+		rc = source_begin_with_everything(s, err);
 	while (rc == 0 && action == PRECOPY_ROUND) {
-		uint64_t pages = bits_of(s->todo, s->words);
+		uint64_t pages = source_count(s, s->todo);
 
 		precopy_round_begin(&s->precopy, pages, link_now_ns());
-		rc = send_round(s, pages, err);
-		if (rc == 0)                   /* what lies in buffers between here and there would be waited for in the pause */
+		rc = source_send_round(s, err);
+		/* what lies in buffers between here and there would be waited for in the pause; acknowledgements tell the same */
+		if (rc == 0 && !s->resumable)
 			rc = ping(s, PINGS, &ignored, err);
+		while (rc < 0 && source_may_resume(s, rc)) {
+			rc = source_resume(s, err);
+			if (rc == 0)
+				rc = source_send_round(s, err);
+		}
 		if (rc == 0)
 			rc = read_log(s, &dirty, err);
 		if (rc < 0)
@@ -808,7 +475,7 @@ static int precopy_rounds(struct source *s, struct err *err)
 		action = precopy_round_end(&s->precopy, dirty, link_now_ns());
 		log_debug("%s: round %u: %llu pages sent, %llu dirty after it, %.0f MB/s", s->uuid, s->precopy.round - 1,
 			  (unsigned long long)pages, (unsigned long long)dirty, (double)s->precopy.rate_bps / 1e6);
-		swap_bitmaps(s);
+		source_next_round(s);
 		if (action == PRECOPY_ROUND)
 			rc = tell_throttle(s, err);
 	}
@@ -825,7 +492,7 @@ static int pause_guest(struct source *s, struct err *err)
 	json_t *reply = NULL;
 	int fd = -1, rc;
 
-	enter_phase(s, PHASE_LAST_PAGES);
+	source_enter_phase(s, PHASE_LAST_PAGES);
 	rc = channel_call(s, "pause", &reply, &fd, PAUSE_MS, err);
 	if (rc < 0)
 		return rc;
@@ -842,10 +509,8 @@ static int pause_guest(struct source *s, struct err *err)
 
 static int send_last_pages(struct source *s, struct err *err)
 {
-	uint64_t pages = bits_of(s->todo, s->words);
-
-	precopy_round_begin(&s->precopy, pages, link_now_ns());
-	return send_round(s, pages, err);
+	precopy_round_begin(&s->precopy, source_count(s, s->todo), link_now_ns());
+	return source_send_round(s, err);
 }
 
 static int send_state(struct source *s, struct err *err)
@@ -855,7 +520,7 @@ static int send_state(struct source *s, struct err *err)
 	int fd = -1, rc;
 	off_t size;
 
-	enter_phase(s, PHASE_STATE);
+	source_enter_phase(s, PHASE_STATE);
 	rc = channel_answer(s, "state-save", NULL, &fd, LOCAL_MS, err);
 	if (rc < 0)
 		return rc;
@@ -886,8 +551,8 @@ static int wait_ready(struct source *s, struct err *err)
 	uint64_t begin = link_now_ns(), ignored;
 	int rc;
 
-	enter_phase(s, PHASE_READY);
-	rc = expect(s, STREAM_READY, &hdr, err);
+	source_enter_phase(s, PHASE_READY);
+	rc = source_expect(s, STREAM_READY, &hdr, err);
 	/* a READY that may have lain here for long says little; once the copy is handed, a dead target costs the guest its memory */
 	if (rc == 0 && link_now_ns() - s->pause_ns > STALE_NS)
 		rc = ping(s, PINGS, &ignored, err);
@@ -964,8 +629,8 @@ static int wait_done(struct source *s, struct err *err)
 	uint8_t *body = NULL;
 	int rc;
 
-	enter_phase(s, PHASE_ACTIVATE);
-	rc = expect(s, STREAM_DONE, &hdr, err);
+	source_enter_phase(s, PHASE_ACTIVATE);
+	rc = source_expect(s, STREAM_DONE, &hdr, err);
 	s->done_ns = link_now_ns();
 	if (rc == 0)
 		rc = worker_read_body(s->w, &hdr, &body, err);
@@ -986,7 +651,7 @@ static int hand_over(struct source *s, struct err *err)
 	bool released = false;
 	int rc;
 
-	enter_phase(s, PHASE_HANDOVER);
+	source_enter_phase(s, PHASE_HANDOVER);
 	rc = mark_handed(s, &released, err);
 	hold_at("handed");
 	if (rc == 0 && !released)
@@ -1034,16 +699,16 @@ static json_t *figures(struct source *s)
 {
 	uint64_t zero = 0, sent = 0, bytes = 0;
 
-	enter_phase(s, s->phase);
+	source_enter_phase(s, s->phase);
 	for (unsigned i = 0; i < s->links; i++) {
 		bytes += s->sender[i].link->bytes_out;
 		zero += s->sender[i].pages.zero_pages;
 		sent += s->sender[i].pages.sent_pages;
 	}
-	return json_pack("{s:b, s:s, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:s, s:o}", "ok", 1, "state", "running-there", "total_ms",
+	return json_pack("{s:b, s:s, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:o}", "ok", 1, "state", "running-there", "total_ms",
 			 (double)(link_now_ns() - s->begin_ns) / 1e6, "rounds", (int)s->precopy.round, "bytes_sent",
 			 (json_int_t)bytes, "pages_sent", (json_int_t)sent, "zero_pages", (json_int_t)zero, "downtime_vcpu_ms",
-			 downtime_ms(s), "throttle_percent", s->throttle / 10.0, "connections", (int)s->links, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
+			 downtime_ms(s), "throttle_percent", s->throttle / 10.0, "resumed", (int)s->resumed, "connections", (int)s->links, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
 }
 
 static json_t *failure(const struct source *s, const struct err *err)
@@ -1065,8 +730,7 @@ static void source_end(struct source *s)
 	}
 	if (s->ram_fd >= 0)
 		close(s->ram_fd);
-	free(s->todo);
-	free(s->snap);
+	source_maps_free(s);
 	json_decref(s->config);
 	json_decref(s->features);
 	json_decref(s->problems);

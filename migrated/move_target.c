@@ -8,11 +8,9 @@
  * Up to GO whatever goes wrong ends in the same way: the migration channel is closed, and hv-domain destroys the incoming copy.
  */
 #include "config.h"
-#include "migrated/migrate_worker.h"
+#include "migrated/move_target.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,50 +25,12 @@
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "migrated/move_check.h"
-#include "migrated/page_sink.h"
 
 #define LOCAL_MS 10000               /* a local daemon's ordinary answer */
 #define INCOMING_MS 30000            /* exec of hv-domain, iSCSI log-in */
 #define ACTIVATE_MS 120000           /* reservation pre-empted on slow storage */
 #define STATE_CHUNK (64u << 10)
-#define NS_PER_S 1000000000ull
-
-struct target;
-
-/* One further connection: a thread of its own. */
-struct further {
-	struct target *t;
-	unsigned index;                  /* 1 … */
-	struct tls_link link;
-	struct page_sink sink;
-	pthread_t thread;
-	bool started;
-	int rc;
-	bool ended;                      /* END came and its digest was right */
-};
-
-struct target {
-	struct worker *w;
-	json_t *hello;
-	uint64_t attempt;
-	long long domid;
-	char uuid[64];
-	uint64_t frames;
-	uint8_t *ram;
-	int ram_fd, state_fd;
-	uint32_t state_bytes;
-	uint64_t pause_realtime_ns;      /* the source's pause in this node's clock; 0: not told */
-	uint8_t token[STREAM_TOKEN_BYTES];
-	unsigned links;                  /* connections agreed on */
-	struct page_sink sink;
-	/* rounds over several connections: reached[i] counts the ROUND_ENDs of connection i */
-	pthread_mutex_t lock;
-	pthread_cond_t moved;
-	uint32_t reached[WORKER_LINKS_MAX];
-	atomic_bool failed;
-	struct further further[WORKER_LINKS_MAX];
-	unsigned nr_further;
-};
+#define RECONNECT_MAX_S 600
 
 /* --- HELLO, checks, ANSWER ------------------------------------------------------------------------------------------------ */
 
@@ -81,22 +41,37 @@ static const char *hello_str(const struct target *t, const char *key)
 	return s ? s : "";
 }
 
-static bool speaks_version(const json_t *versions, unsigned version)
+/* The newest that both speak; 0: none. */
+static unsigned common_version(const json_t *versions)
 {
+	json_int_t best = 0;
 	json_t *v;
 	size_t i;
 
 	json_array_foreach(versions, i, v)
-		if (json_is_integer(v) && json_integer_value(v) == (json_int_t)version)
-			return true;
-	return false;
+		if (json_is_integer(v) && json_integer_value(v) > best && json_integer_value(v) >= STREAM_VERSION_OLDEST &&
+		    json_integer_value(v) <= STREAM_VERSION)
+			best = json_integer_value(v);
+	return (unsigned)best;
+}
+
+/* The source says how long it tries; we wait no longer than that, nor than our own bound. */
+static uint64_t reconnect_ns(const struct target *t)
+{
+	json_int_t s = json_integer_value(json_object_get(t->hello, "reconnect_s"));
+
+	if (t->version < STREAM_VERSION_RESUME || s < 1)
+		return 0;
+	return (uint64_t)(s < RECONNECT_MAX_S ? s : RECONNECT_MAX_S) * NS_PER_S;
 }
 
 static int hello_valid(struct target *t, struct err *err)
 {
 	struct worker *w = t->w;
 
-	if (!speaks_version(json_object_get(t->hello, "versions"), STREAM_VERSION))
+	t->version = common_version(json_object_get(t->hello, "versions"));
+	t->reconnect_ns = reconnect_ns(t);
+	if (!t->version)
 		return err_set(err, -EPROTONOSUPPORT, "%s speaks no version of the migration stream that %s (Haven %s) speaks; "
 			       "bring both to the same release", w->link.peer, w->own, PACKAGE_VERSION);
 	if (strcmp(hello_str(t, "source"), w->link.peer) != 0)
@@ -108,6 +83,7 @@ static int hello_valid(struct target *t, struct err *err)
 	    json_integer_value(json_object_get(t->hello, "attempt")) < 0)
 		return err_set(err, -EINVAL, "%s: its HELLO lacks a field", w->link.peer);
 	snprintf(t->uuid, sizeof(t->uuid), "%s", hello_str(t, "uuid"));
+	snprintf(t->source, sizeof(t->source), "%s", w->link.peer);
 	t->attempt = (uint64_t)json_integer_value(json_object_get(t->hello, "attempt"));
 	t->domid = json_integer_value(json_object_get(t->hello, "domid"));
 	return 0;
@@ -135,7 +111,7 @@ static int read_hello(struct target *t, struct err *err)
 
 static int send_answer(struct target *t, json_t *problems, struct err *err)
 {
-	json_t *answer = json_pack("{s:i, s:O, s:s, s:s}", "version", STREAM_VERSION, "problems", problems, "node", t->w->own,
+	json_t *answer = json_pack("{s:i, s:O, s:s, s:s}", "version", (int)t->version, "problems", problems, "node", t->w->own,
 				   "haven", PACKAGE_VERSION);
 	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 	int rc = text ? link_record(&t->w->link, STREAM_ANSWER, text, (uint32_t)strlen(text)) : -ENOMEM;
@@ -285,7 +261,7 @@ static int map_memory(struct target *t, struct err *err)
 static int send_accept(struct target *t, struct err *err)
 {
 	json_int_t want = json_integer_value(json_object_get(t->hello, "connections"));
-	struct stream_accept a = { .version = STREAM_VERSION, .frames = t->frames };
+	struct stream_accept a = { .version = (uint16_t)t->version, .frames = t->frames };
 	struct buf b = BUF_INIT(64);
 	int rc;
 
@@ -298,200 +274,6 @@ static int send_accept(struct target *t, struct err *err)
 	return rc < 0 ? worker_link_error(t->w, rc, err) : 0;
 }
 
-/* --- rounds ----------------------------------------------------------------------------------------------------------------- */
-
-static void target_fail(struct target *t)
-{
-	pthread_mutex_lock(&t->lock);
-	t->failed = true;
-	pthread_cond_broadcast(&t->moved);
-	pthread_mutex_unlock(&t->lock);
-}
-
-static bool all_reached(const struct target *t, uint32_t count)
-{
-	for (unsigned i = 0; i < t->links; i++)
-		if (t->reached[i] < count)
-			return false;
-	return true;
-}
-
-/* A connection came to the end of round `round`: waits for the others.  The main thread (index 0) ticks meanwhile. */
-static int round_ended(struct target *t, unsigned index, uint32_t round)
-{
-	int rc = 0;
-
-	pthread_mutex_lock(&t->lock);
-	if (round != t->reached[index])
-		rc = -EBADMSG;
-	else
-		t->reached[index]++;
-	pthread_cond_broadcast(&t->moved);
-	while (rc == 0 && !t->failed && !all_reached(t, round + 1)) {
-		struct timespec until;
-
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_nsec += 100000000;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&t->moved, &t->lock, &until);
-		if (index == 0) {
-			pthread_mutex_unlock(&t->lock);
-			rc = worker_tick(t->w, false);
-			pthread_mutex_lock(&t->lock);
-		}
-	}
-	if (t->failed && rc == 0)
-		rc = -ECONNABORTED;
-	pthread_mutex_unlock(&t->lock);
-	return rc;
-}
-
-/* --- further connections ------------------------------------------------------------------------------------------------------ */
-
-static int further_tick(void *arg, bool writing)
-{
-	struct further *f = arg;
-
-	return f->t->failed ? -ECONNABORTED : 0;
-}
-
-static int further_join(struct further *f)
-{
-	uint8_t h[STREAM_HEADER_BYTES], token[STREAM_TOKEN_BYTES];
-	struct stream_header hdr;
-	struct err err;
-	int rc = link_handshake(&f->link, f->t->w->tls, true, NULL, &err);
-
-	if (rc == 0 && strcmp(f->link.peer, f->t->w->link.peer) != 0)
-		rc = -EACCES;
-	if (rc == 0)
-		rc = link_read(&f->link, h, sizeof(h));
-	if (rc == 0)
-		rc = stream_header_decode(h, &hdr);
-	if (rc == 0 && hdr.type != STREAM_JOIN)
-		rc = -EBADMSG;
-	if (rc == 0)
-		rc = link_read(&f->link, token, sizeof(token));
-	if (rc == 0 && CRYPTO_memcmp(token, f->t->token, sizeof(token)) != 0)
-		rc = -EACCES;
-	return rc;
-}
-
-static int further_record(struct further *f)
-{
-	uint8_t h[STREAM_HEADER_BYTES], digest[STREAM_DIGEST_BYTES];
-	struct stream_header hdr;
-	uint32_t round = 0;
-	int rc;
-
-	/* between rounds it may be quiet here for long; the main link's heartbeat covers it */
-	f->link.silence_ns = 3600 * NS_PER_S;
-	rc = link_read(&f->link, h, sizeof(h));
-	if (rc == 0)
-		rc = stream_header_decode(h, &hdr);
-	if (rc < 0)
-		return rc;
-	if (hdr.type == STREAM_END) {
-		rc = link_read(&f->link, digest, sizeof(digest));
-		if (rc == 0)
-			rc = page_sink_verify(&f->sink, digest);
-		f->ended = rc == 0;
-		return rc;
-	}
-	rc = page_sink_record(&f->sink, &hdr, link_read_cb, &f->link, &round);
-	if (rc == 0 && hdr.type == STREAM_ROUND_END)
-		rc = round_ended(f->t, f->index, round);
-	return rc;
-}
-
-static void *further_run(void *arg)
-{
-	struct further *f = arg;
-	int rc = further_join(f);
-
-	while (rc == 0 && !f->ended)
-		rc = further_record(f);
-	pthread_mutex_lock(&f->t->lock);
-	f->rc = rc;
-	if (rc < 0)
-		f->t->failed = true;
-	pthread_cond_broadcast(&f->t->moved);
-	pthread_mutex_unlock(&f->t->lock);
-	return NULL;
-}
-
-/* Takes connections that migrated passed on, as many as were agreed. */
-static int start_further(struct worker *w, void *arg)
-{
-	struct target *t = arg;
-	int rc = 0;
-
-	while (rc == 0 && w->nr_waiting > 0) {
-		int fd = w->waiting_fd[--w->nr_waiting];
-		struct further *f = &t->further[t->nr_further + 1];
-
-		if (t->nr_further + 1 >= t->links) {
-			close(fd);
-			continue;
-		}
-		f->t = t;
-		f->index = ++t->nr_further;
-		link_init(&f->link);
-		f->link.tick = further_tick;
-		f->link.tick_arg = f;
-		rc = link_adopt(&f->link, fd);
-		if (rc < 0) {
-			close(fd);
-			break;
-		}
-		rc = page_sink_init(&f->sink, t->ram, t->frames, t->ram_fd, t->token);
-		if (rc == 0)
-			rc = -pthread_create(&f->thread, NULL, further_run, f);
-		f->started = rc == 0;
-	}
-	return rc;
-}
-
-static void stop_further(struct target *t)
-{
-	target_fail(t);
-	for (unsigned i = 1; i <= t->nr_further; i++) {
-		struct further *f = &t->further[i];
-
-		if (f->link.fd >= 0)
-			shutdown(f->link.fd, SHUT_RDWR);
-		if (f->started)
-			pthread_join(f->thread, NULL);
-		page_sink_free(&f->sink);
-		link_close(&f->link, false);
-	}
-	t->nr_further = 0;
-}
-
-/* All connections have ended well: waits for the slower ones. */
-static int wait_further(struct target *t)
-{
-	int rc = 0;
-
-	for (unsigned i = 1; i <= t->nr_further && rc == 0; i++) {
-		struct further *f = &t->further[i];
-		bool done = false;
-
-		while (!done && rc == 0) {
-			pthread_mutex_lock(&t->lock);
-			done = f->ended || f->rc < 0 || t->failed;
-			pthread_mutex_unlock(&t->lock);
-			if (!done)
-				usleep(200);
-			rc = worker_tick(t->w, false);
-		}
-		if (rc == 0 && !f->ended)
-			rc = f->rc < 0 ? f->rc : -ECONNABORTED;
-	}
-	return rc;
-}
-
 /* --- the data of the main link ------------------------------------------------------------------------------------------------ */
 
 /* STATE goes into a memfd in chunks: what a peer announces costs no more memory than what it sends. */
@@ -502,6 +284,7 @@ static int take_state(struct target *t, const struct stream_header *hdr)
 	uint32_t left = hdr->length;
 	int rc = t->state_bytes ? -EBADMSG : 0;
 
+	t->paused = true;
 	stream_header_encode(h, hdr->type, hdr->length);
 	if (rc == 0)
 		rc = stream_digest_add(&t->sink.digest, h, sizeof(h));
@@ -542,6 +325,7 @@ static int take_paused(struct target *t)
 	uint8_t body[8];
 	int rc = link_read(&t->w->link, body, sizeof(body));
 
+	t->paused = true;
 	return rc < 0 ? rc : stream_u64_decode(body, sizeof(body), &t->pause_realtime_ns);
 }
 
@@ -553,7 +337,7 @@ static int take_end(struct target *t, bool *ret_ended)
 	if (rc == 0)
 		rc = page_sink_verify(&t->sink, digest);
 	if (rc == 0)
-		rc = wait_further(t);
+		rc = target_wait_further(t);
 	if (rc == 0 && t->state_bytes == 0)
 		rc = -EBADMSG;
 	*ret_ended = rc == 0;
@@ -574,10 +358,12 @@ static int take_record(struct target *t, const struct stream_header *hdr, bool *
 		return take_paused(t);
 	case STREAM_END:
 		return take_end(t, ret_ended);
+	case STREAM_CHECK:
+		return target_check(t, &t->sink, &t->w->link);
 	default:
 		rc = page_sink_record(&t->sink, hdr, link_read_cb, &t->w->link, &round);
 		if (rc == 0 && hdr->type == STREAM_ROUND_END)
-			rc = round_ended(t, 0, round);
+			rc = target_round_ended(t, 0, round);
 		return rc;
 	}
 }
@@ -607,13 +393,12 @@ static int receive_data(struct target *t, struct err *err)
 		struct stream_header hdr;
 
 		rc = worker_next_record(t->w, &hdr, err);
-		if (rc < 0)
-			return rc;
-		rc = take_record(t, &hdr, &ended);
-		if (rc < 0)
-			return explain_data(t, &hdr, rc, err);
+		if (rc == 0 && (rc = take_record(t, &hdr, &ended)) < 0)
+			explain_data(t, &hdr, rc, err);
+		if (rc < 0 && target_may_resume(t, rc))
+			rc = target_resume(t, err);
 	}
-	return 0;
+	return rc;
 }
 
 /* --- READY, GO, DONE ------------------------------------------------------------------------------------------------------------ */
@@ -755,7 +540,7 @@ static int target_prepare(struct target *t, struct err *err)
 	if (rc == 0)
 		rc = send_accept(t, err);
 	t->w->connections_arg = t;
-	t->w->connections = start_further;
+	t->w->connections = target_take_connections;
 	return rc;
 }
 
@@ -790,7 +575,7 @@ static void log_arrival(const struct target *t, const struct target_times *times
 
 static void target_end(struct target *t)
 {
-	stop_further(t);
+	target_links_end(t);
 	page_sink_free(&t->sink);
 	if (t->ram)
 		munmap(t->ram, t->frames * STREAM_PAGE);
@@ -803,12 +588,14 @@ static void target_end(struct target *t)
 
 void move_target_run(struct worker *w)
 {
-	struct target t = { .w = w, .ram_fd = -1, .state_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER };
+	struct target t = { .w = w, .ram_fd = -1, .state_fd = -1 };
 	struct err err = { 0 };
 	struct target_times times = { 0 };
 	bool go = false;
-	int rc = target_meet(&t, &err);
+	int rc;
 
+	target_links_init(&t);
+	rc = target_meet(&t, &err);
 	if (rc > 0) {
 		rc = target_prepare(&t, &err);
 		if (rc == 0)
@@ -824,7 +611,7 @@ void move_target_run(struct worker *w)
 		if (rc == 0)
 			log_arrival(&t, &times);
 		else
-			log_warn("domain %lld (%s) did not come from %s: %s", t.domid, t.uuid, w->link.peer, err.text);
+			log_warn("domain %lld (%s) did not come from %s: %s", t.domid, t.uuid, t.source, err.text);
 	} else if (rc < 0) {
 		worker_send_abort(w, err.text);
 		log_warn("migration connection refused: %s", err.text);

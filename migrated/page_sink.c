@@ -189,3 +189,17 @@ int page_sink_verify(struct page_sink *s, const uint8_t want[STREAM_DIGEST_BYTES
 		return rc;
 	return CRYPTO_memcmp(have, want, sizeof(have)) == 0 ? 0 : -EILSEQ;
 }
+
+int page_sink_check(struct page_sink *s, const uint8_t body[8 + STREAM_DIGEST_BYTES], uint32_t *ret_serial)
+{
+	int rc = stream_u32_decode(body, ret_serial);
+
+	if (rc == 0)
+		rc = page_sink_verify(s, body + 8);
+	return rc < 0 ? rc : stream_digest_next(&s->digest);
+}
+
+int page_sink_session(struct page_sink *s, uint32_t session)
+{
+	return stream_digest_session(&s->digest, session);
+}

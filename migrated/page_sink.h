@@ -29,6 +29,10 @@ void page_sink_free(struct page_sink *s);
 int page_sink_record(struct page_sink *s, const struct stream_header *hdr, stream_read_fn read, void *arg, uint32_t *ret_round);
 /* Adds a record held in memory (STATE) to the digest. */
 int page_sink_digest(struct page_sink *s, const struct stream_header *hdr, const void *body);
+/* The same at a CHECK, body and all; a new digest begins.  ret_serial: its number. */
+int page_sink_check(struct page_sink *s, const uint8_t body[8 + STREAM_DIGEST_BYTES], uint32_t *ret_serial);
+/* The connection is another one, of that session. */
+int page_sink_session(struct page_sink *s, uint32_t session);
 /* Compares and ends the digest: 0, or -EILSEQ when the connection lost or changed something. */
 int page_sink_verify(struct page_sink *s, const uint8_t want[STREAM_DIGEST_BYTES]);
 

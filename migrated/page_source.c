@@ -218,3 +218,25 @@ int page_source_end(struct page_source *s)
 	stream_header_encode(record, STREAM_END, STREAM_DIGEST_BYTES);
 	return rc < 0 ? rc : s->write(s->write_arg, record, sizeof(record));
 }
+
+int page_source_check(struct page_source *s, uint32_t serial)
+{
+	uint8_t record[STREAM_HEADER_BYTES + 8 + STREAM_DIGEST_BYTES];
+	int rc = page_source_flush(s);
+
+	if (rc == 0)
+		rc = stream_digest_end(&s->digest, record + STREAM_HEADER_BYTES + 8);
+	stream_header_encode(record, STREAM_CHECK, 8 + STREAM_DIGEST_BYTES);
+	stream_u32_encode(record + STREAM_HEADER_BYTES, serial);
+	if (rc == 0)
+		rc = s->write(s->write_arg, record, sizeof(record));
+	if (rc == 0)
+		s->bytes += sizeof(record);
+	return rc < 0 ? rc : stream_digest_next(&s->digest);
+}
+
+int page_source_session(struct page_source *s, uint32_t session)
+{
+	s->pages = s->runs = 0;
+	return stream_digest_session(&s->digest, session);
+}

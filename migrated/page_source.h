@@ -46,6 +46,10 @@ int page_source_flush(struct page_source *s);
 int page_source_round_end(struct page_source *s, uint32_t round);    /* flushes first */
 /* A STATE record, digested; body is borrowed. */
 int page_source_state(struct page_source *s, const void *body, uint32_t n);
+/* Flushes; then the digest of all since the last one, in a CHECK record of that number.  0 or the writer's error. */
+int page_source_check(struct page_source *s, uint32_t serial);
+/* Forgets what was gathered and not sent: the connection is another one, of that session. */
+int page_source_session(struct page_source *s, uint32_t session);
 /* The digest in an END record. */
 int page_source_end(struct page_source *s);
 

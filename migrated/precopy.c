@@ -149,6 +149,15 @@ unsigned precopy_throttle(const struct precopy *p)
 	return p->throttle;
 }
 
+void precopy_resumed(struct precopy *p, uint64_t pages, uint64_t now_ns)
+{
+	p->idle_ns += now_ns > p->last_ns ? now_ns - p->last_ns : 0;
+	p->last_ns = now_ns;
+	p->pending = pages;
+	p->round_pages = p->round_sent + pages;
+	p->window_ns = p->window_bytes = p->window_pages = 0;
+}
+
 static void explain(struct precopy *p, uint64_t now_ns)
 {
 	if (p->round <= 1 && !p->dirty_known)
@@ -215,7 +224,7 @@ uint64_t precopy_pace_for(const struct precopy *p, uint64_t bytes, uint64_t now_
 
 	if (!p->cfg.bandwidth_bps)
 		return 0;
-	due = (double)p->start_ns + (double)bytes * (double)NS_PER_S / (double)p->cfg.bandwidth_bps;
+	due = (double)(p->start_ns + p->idle_ns) + (double)bytes * (double)NS_PER_S / (double)p->cfg.bandwidth_bps;
 	return due > (double)now_ns ? (uint64_t)(due - (double)now_ns) : 0;
 }
 

@@ -39,6 +39,7 @@ struct precopy_config {
 struct precopy {
 	struct precopy_config cfg;
 	uint64_t start_ns, round_start_ns, last_ns;
+	uint64_t idle_ns;           /* without a connection: no bandwidth is owed for it */
 	uint64_t frames;            /* pages the domain has: the size of round 0 at most */
 	unsigned round;             /* rounds begun */
 	uint64_t round_pages, round_sent;
@@ -70,6 +71,8 @@ void precopy_init(struct precopy *p, const struct precopy_config *cfg, uint64_t 
 void precopy_round_begin(struct precopy *p, uint64_t pages, uint64_t now_ns);
 /* pages: dealt with (sent or elided); bytes: what that put on the wire. */
 void precopy_sent(struct precopy *p, uint64_t pages, uint64_t bytes, uint64_t now_ns);
+/* The connection broke, and so many pages of the round are to be sent (again) on another one. */
+void precopy_resumed(struct precopy *p, uint64_t pages, uint64_t now_ns);
 enum precopy_action precopy_round_end(struct precopy *p, uint64_t dirty, uint64_t now_ns);
 /* Thousandths of its vCPUs' time that the guest is to lose.  Only ever rises; who stops the move takes it back. */
 unsigned precopy_throttle(const struct precopy *p);

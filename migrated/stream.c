@@ -13,7 +13,7 @@ static const struct bounds known[] = {
 	{ STREAM_HELLO, "HELLO", 2, STREAM_HELLO_MAX },
 	{ STREAM_ANSWER, "ANSWER", 2, STREAM_ANSWER_MAX },
 	{ STREAM_ACCEPT, "ACCEPT", 32, 32 },
-	{ STREAM_JOIN, "JOIN", STREAM_TOKEN_BYTES, STREAM_TOKEN_BYTES },
+	{ STREAM_JOIN, "JOIN", STREAM_TOKEN_BYTES, STREAM_TOKEN_BYTES + 8 },
 	{ STREAM_PAGES, "PAGES", 8 + 8 + STREAM_PAGE, 8 + STREAM_PAGES_MAX * (8 + STREAM_PAGE) },
 	{ STREAM_ZEROS, "ZEROS", 8 + 16, 8 + STREAM_ZEROS_MAX * 16 },
 	{ STREAM_ROUND_END, "ROUND_END", 8, 8 },
@@ -23,6 +23,10 @@ static const struct bounds known[] = {
 	{ STREAM_GO, "GO", 8, 8 },
 	{ STREAM_DONE, "DONE", 16, 16 + STREAM_TEXT_MAX },
 	{ STREAM_ABORT, "ABORT", 0, STREAM_TEXT_MAX },
+	{ STREAM_CHECK, "CHECK", 8 + STREAM_DIGEST_BYTES, 8 + STREAM_DIGEST_BYTES },
+	{ STREAM_ACK, "ACK", 8, 8 },
+	{ STREAM_RESUME, "RESUME", STREAM_TOKEN_BYTES + 16, STREAM_TOKEN_BYTES + 16 },
+	{ STREAM_RESUMED, "RESUMED", 8, 8 },
 	{ STREAM_ALIVE, "ALIVE", 8, 8 },
 	{ STREAM_PING, "PING", 8, 8 },
 	{ STREAM_PONG, "PONG", 16, 16 },
@@ -216,4 +220,51 @@ void stream_text_decode(const uint8_t *body, size_t n, char *ret, size_t size)
 	for (size_t i = 0; i < n; i++)
 		ret[i] = body[i] >= 0x20 && body[i] < 0x7f ? (char)body[i] : '?';
 	ret[n] = '\0';
+}
+
+void stream_resume_encode(struct buf *b, const struct stream_resume *r)
+{
+	buf_bytes(b, r->token, sizeof(r->token));
+	buf_u64(b, r->attempt);
+	buf_u32(b, r->session);
+	buf_u32(b, r->round);
+}
+
+int stream_resume_decode(const uint8_t *body, size_t n, struct stream_resume *ret)
+{
+	struct reader r;
+
+	reader_init(&r, body, n);
+	reader_bytes(&r, ret->token, sizeof(ret->token));
+	ret->attempt = reader_u64(&r);
+	ret->session = reader_u32(&r);
+	ret->round = reader_u32(&r);
+	return reader_done(&r) && ret->session ? 0 : -EBADMSG;
+}
+
+void stream_u32_encode(uint8_t body[8], uint32_t v)
+{
+	for (int i = 0; i < 8; i++)
+		body[i] = i < 4 ? (uint8_t)(v >> (8 * i)) : 0;
+}
+
+int stream_u32_decode(const uint8_t body[8], uint32_t *ret)
+{
+	struct reader r;
+
+	reader_init(&r, body, 8);
+	*ret = reader_u32(&r);
+	return reader_u32(&r) == 0 && reader_done(&r) ? 0 : -EBADMSG;
+}
+
+int stream_join_decode(const uint8_t *body, size_t n, uint8_t ret_token[STREAM_TOKEN_BYTES], uint32_t *ret_session)
+{
+	struct reader r;
+
+	reader_init(&r, body, n);
+	reader_bytes(&r, ret_token, STREAM_TOKEN_BYTES);
+	*ret_session = n > STREAM_TOKEN_BYTES ? reader_u32(&r) : 0;
+	if (n > STREAM_TOKEN_BYTES && reader_u32(&r) != 0)
+		return -EBADMSG;
+	return reader_done(&r) ? 0 : -EBADMSG;
 }

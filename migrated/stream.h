@@ -11,7 +11,9 @@
 #include <stdint.h>
 #include "lib/buf.h"
 
-#define STREAM_VERSION 1u
+#define STREAM_VERSION 2u                 /* the newest we speak */
+#define STREAM_VERSION_OLDEST 1u
+#define STREAM_VERSION_RESUME 2u          /* from here on: CHECK, ACK, RESUME, RESUMED, and JOIN names its session */
 #define STREAM_PAGE 4096u
 #define STREAM_HEADER_BYTES 8u
 #define STREAM_PREAMBLE_BYTES 32u
@@ -28,7 +30,8 @@
 
 enum stream_type {
 	STREAM_HELLO = 1, STREAM_ANSWER, STREAM_ACCEPT, STREAM_JOIN, STREAM_PAGES, STREAM_ZEROS, STREAM_ROUND_END,
-	STREAM_STATE, STREAM_END, STREAM_READY, STREAM_GO, STREAM_DONE, STREAM_ABORT,
+	STREAM_STATE, STREAM_END, STREAM_READY, STREAM_GO, STREAM_DONE, STREAM_ABORT, STREAM_CHECK, STREAM_ACK, STREAM_RESUME,
+	STREAM_RESUMED,
 	STREAM_ALIVE = 0x8001, STREAM_PING, STREAM_PONG, STREAM_PAUSED,
 };
 
@@ -36,6 +39,7 @@ struct stream_header { uint16_t type; uint32_t length; };
 struct stream_run { uint64_t first, count; };
 struct stream_accept { uint16_t version; uint32_t connections; uint64_t frames; uint8_t token[STREAM_TOKEN_BYTES]; };
 struct stream_done { uint64_t run_ns; uint32_t status; char text[STREAM_TEXT_MAX + 1]; };
+struct stream_resume { uint8_t token[STREAM_TOKEN_BYTES]; uint64_t attempt; uint32_t session, round; };
 struct stream_preamble { uint16_t version; bool further; uint8_t token[STREAM_TOKEN_BYTES]; };
 
 /* Reads exactly n octets into dst: 0 or -errno. */
@@ -64,6 +68,14 @@ int stream_accept_decode(const uint8_t *body, size_t n, struct stream_accept *re
 void stream_accept_encode(struct buf *b, const struct stream_accept *a);
 int stream_done_decode(const uint8_t *body, size_t n, struct stream_done *ret);
 void stream_done_encode(struct buf *b, const struct stream_done *d);
+/* RESUME: 0 or -EBADMSG. */
+int stream_resume_decode(const uint8_t *body, size_t n, struct stream_resume *ret);
+void stream_resume_encode(struct buf *b, const struct stream_resume *r);
+/* A u32 and four zero octets (ROUND_END, ACK, RESUMED): 0 or -EBADMSG. */
+int stream_u32_decode(const uint8_t body[8], uint32_t *ret);
+void stream_u32_encode(uint8_t body[8], uint32_t v);
+/* JOIN: token, then from version 2 on the session (0 before). */
+int stream_join_decode(const uint8_t *body, size_t n, uint8_t ret_token[STREAM_TOKEN_BYTES], uint32_t *ret_session);
 /* A bare u64 body (GO, ALIVE, PING, PAUSED): 0 or -EBADMSG. */
 int stream_u64_decode(const uint8_t *body, size_t n, uint64_t *ret);
 /* Text of an ABORT, control characters replaced: what a peer sends goes to logs and terminals. */

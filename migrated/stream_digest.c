@@ -6,24 +6,49 @@
 #include <string.h>
 #include <openssl/core_names.h>
 
-int stream_digest_init(struct stream_digest *d, const uint8_t token[STREAM_TOKEN_BYTES])
+static int digest_begin(struct stream_digest *d)
 {
 	static const char cipher[] = "AES-128-GCM";
 	uint8_t nonce[12] = { 0 };
 	char name[sizeof(cipher)];
-	EVP_MAC *mac = EVP_MAC_fetch(NULL, "GMAC", NULL);
 	OSSL_PARAM params[3];
 
+	for (int i = 0; i < 4; i++) {
+		nonce[4 + i] = (uint8_t)(d->session >> (8 * i));
+		nonce[8 + i] = (uint8_t)(d->serial >> (8 * i));
+	}
 	memcpy(name, cipher, sizeof(name));
 	params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_CIPHER, name, 0);
 	params[1] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_IV, nonce, sizeof(nonce));
 	params[2] = OSSL_PARAM_construct_end();
+	return EVP_MAC_init(d->ctx, d->key, sizeof(d->key), params) ? 0 : -ENOMEM;
+}
+
+int stream_digest_init(struct stream_digest *d, const uint8_t token[STREAM_TOKEN_BYTES])
+{
+	EVP_MAC *mac = EVP_MAC_fetch(NULL, "GMAC", NULL);
+
+	memcpy(d->key, token, sizeof(d->key));
+	d->session = d->serial = 0;
 	d->ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
 	EVP_MAC_free(mac);
-	if (d->ctx && EVP_MAC_init(d->ctx, token, STREAM_TOKEN_BYTES, params))
+	if (d->ctx && digest_begin(d) == 0)
 		return 0;
 	stream_digest_free(d);
 	return -ENOMEM;
+}
+
+int stream_digest_next(struct stream_digest *d)
+{
+	d->serial++;
+	return digest_begin(d);
+}
+
+int stream_digest_session(struct stream_digest *d, uint32_t session)
+{
+	d->session = session;
+	d->serial = 0;
+	return digest_begin(d);
 }
 
 int stream_digest_add(struct stream_digest *d, const void *p, size_t n)

@@ -80,6 +80,20 @@ fail:
 	return -e;
 }
 
+int link_resolve(const char *address, char (*ret)[LINK_ADDRESS_MAX], int max, struct err *err)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
+	int r = getaddrinfo(address, NULL, &hints, &list), n = 0;
+
+	if (r != 0)
+		return err_set(err, -ENOENT, "%s: no such host (%s); check the node's migration address", address, gai_strerror(r));
+	for (struct addrinfo *ai = list; ai && n < max; ai = ai->ai_next)
+		if (getnameinfo(ai->ai_addr, ai->ai_addrlen, ret[n], LINK_ADDRESS_MAX, NULL, 0, NI_NUMERICHOST) == 0)
+			n++;
+	freeaddrinfo(list);
+	return n;
+}
+
 int link_connect(struct tls_link *l, const char *address, int port, int timeout_ms, struct err *err)
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list = NULL;
@@ -133,6 +147,21 @@ static int link_wait(struct tls_link *l, short events, uint64_t deadline_ns)
 	}
 }
 
+static int link_broke(struct tls_link *l, int rc)
+{
+	l->broken = true;
+	l->ended = rc != -ETIMEDOUT && rc != -EHOSTUNREACH && rc != -ENETUNREACH;
+	return rc;
+}
+
+/* Silence breaks a connection; a tick's refusal does not. */
+static int link_wait_or_break(struct tls_link *l, short events, uint64_t deadline_ns)
+{
+	int rc = link_wait(l, events, deadline_ns);
+
+	return rc == -ETIMEDOUT ? link_broke(l, rc) : rc;
+}
+
 /* What a failed SSL call wants: 0 try again (after waiting), or the reason it cannot go on. */
 static int link_retry(struct tls_link *l, int r, uint64_t deadline_ns)
 {
@@ -140,18 +169,18 @@ static int link_retry(struct tls_link *l, int r, uint64_t deadline_ns)
 
 	switch (SSL_get_error(l->ssl, r)) {
 	case SSL_ERROR_WANT_READ:
-		return link_wait(l, POLLIN, deadline_ns);
+		return link_wait_or_break(l, POLLIN, deadline_ns);
 	case SSL_ERROR_WANT_WRITE:
-		return link_wait(l, POLLOUT, deadline_ns);
+		return link_wait_or_break(l, POLLOUT, deadline_ns);
 	case SSL_ERROR_ZERO_RETURN:
-		return -ENODATA;
+		return link_broke(l, -ENODATA);
 	case SSL_ERROR_SYSCALL:
-		return e ? -e : -ECONNRESET;
+		return link_broke(l, e ? -e : -ECONNRESET);
 	default:
 		/* OpenSSL 3 reports an end without close_notify as a protocol error of its own */
 		if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-			return -ECONNRESET;
-		return -EPROTO;
+			return link_broke(l, -ECONNRESET);
+		return link_broke(l, -EPROTO);
 	}
 }
 
@@ -319,4 +348,11 @@ void link_close(struct tls_link *l, bool graceful)
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = -1;
+}
+
+void link_reset(struct tls_link *l)
+{
+	link_close(l, false);
+	l->broken = l->ended = false;
+	l->peer[0] = '\0';
 }

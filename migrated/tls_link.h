@@ -14,6 +14,7 @@
 #include "migrated/stream.h"
 
 #define LINK_NAME_MAX 64
+#define LINK_ADDRESS_MAX 64
 
 struct tls_link {
 	int fd;                       /* owned; -1: none */
@@ -25,11 +26,15 @@ struct tls_link {
 	void *tick_arg;
 	int wake_fd;
 	uint64_t bytes_out, bytes_in;
+	bool broken;                  /* a call failed for the connection's sake: another one may do better */
+	bool ended;                   /* so it did: the other side or something on the way ended it, it did not just fall silent */
 };
 
 void link_init(struct tls_link *l);
 /* TCP to address (name or number) and port; bounded by timeout_ms.  0 or -errno with err naming address and port. */
 int link_connect(struct tls_link *l, const char *address, int port, int timeout_ms, struct err *err);
+/* The numeric addresses of a name, up to max of them: how many, or -ENOENT with err. */
+int link_resolve(const char *address, char (*ret)[LINK_ADDRESS_MAX], int max, struct err *err);
 /* Options of every socket of a move: non-blocking, no delay, keepalive. */
 int link_adopt(struct tls_link *l, int fd);
 /*
@@ -47,6 +52,8 @@ int link_record(struct tls_link *l, uint16_t type, const void *body, uint32_t n)
 bool link_readable(struct tls_link *l);
 /* One line for a person: what the failed call's rc means on this link. */
 const char *link_explain(const struct tls_link *l, int rc, char *buf, size_t size);
+/* Closes, for another connection to take its place: tick, silence and totals stay. */
+void link_reset(struct tls_link *l);
 /* close_notify when graceful (best effort, does not wait), then closes.  Idempotent. */
 void link_close(struct tls_link *l, bool graceful);
 uint64_t link_now_ns(void);                           /* CLOCK_MONOTONIC */

@@ -28,13 +28,27 @@ static int take(void *arg, void *dst, size_t n)
 	return reader_bytes(r, dst, n) ? 0 : -ENODATA;
 }
 
+static int check(struct page_sink *sink, struct reader *r)
+{
+	uint8_t body[8 + STREAM_DIGEST_BYTES];
+	uint32_t serial;
+	int rc = take(r, body, sizeof(body));
+
+	return rc < 0 ? rc : page_sink_check(sink, body, &serial);
+}
+
 static void decode_alone(const uint8_t *data, size_t size)
 {
 	struct stream_accept a;
 	struct stream_done d;
 	char text[64];
+	struct stream_resume resume;
+	uint8_t token[STREAM_TOKEN_BYTES];
+	uint32_t session;
 	uint64_t v;
 
+	stream_resume_decode(data, size, &resume);
+	stream_join_decode(data, size, token, &session);
 	stream_accept_decode(data, size, &a);
 	stream_done_decode(data, size, &d);
 	stream_u64_decode(data, size, &v);
@@ -65,6 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			rc = stream_header_decode(h, &hdr);
 		if (rc == 0 && (hdr.type == STREAM_PAGES || hdr.type == STREAM_ZEROS || hdr.type == STREAM_ROUND_END))
 			rc = page_sink_record(&sink, &hdr, take, &r, &round);
+		else if (rc == 0 && hdr.type == STREAM_CHECK)
+			rc = check(&sink, &r);
 		else if (rc == 0)
 			rc = reader_view(&r, hdr.length) ? 0 : -ENODATA;
 	}

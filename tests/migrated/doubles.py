@@ -320,7 +320,7 @@ class Node:
         os.makedirs(self.run)
         self.use_pki(pki)
         with open(f"{self.conf}/haven.conf", "w", encoding="utf-8") as f:
-            f.write(f"migration_address = 127.0.0.1\nmigration_port = {port}\nmigration_silence_s = {3 * SLOW}\n")
+            f.write(f"migration_address = 127.0.0.1\nmigration_port = {port}\nmigration_silence_s = {3 * SLOW}\nmigration_reconnect_s = 1\n")
             if standalone:
                 f.write("standalone = yes\n")
         self.domain = None
@@ -402,13 +402,17 @@ class Node:
 
 class Proxy:
     """TCP from its port to a node's.  At octet `at` of direction out (source to target) or back: what is None or "rst": both ways end,
-    "rst" with a reset; "stall": no more octets pass; "flip": one bit of that octet changes."""
+    "rst" with a reset; "stall": no more octets pass; "flip": one bit of that octet changes; "black": nothing passes any more, on any
+    connection, until `open` is set; "gone": both ways end, and nobody listens any more."""
 
-    def __init__(self, to_port, direction="out", at=None, what=None):
+    def __init__(self, to_port, direction="out", at=None, what=None, address="127.0.0.1", port=0):
+        self.open = threading.Event()
+        self.open.set()
+        self.greetings = []                # the first octets of each connection
         self.to, self.direction, self.at, self.what = to_port, direction, at, what
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.sock.bind(("127.0.0.1", 0))
+        self.sock.bind((address, port))
         self.sock.listen(16)
         self.port = self.sock.getsockname()[1]
         self.count = {"out": 0, "back": 0}
@@ -423,6 +427,7 @@ class Proxy:
                 a, _ = self.sock.accept()
             except OSError:
                 return
+            self.open.wait()
             b = socket.create_connection(("127.0.0.1", self.to))
             for s in (a, b):
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -446,11 +451,16 @@ class Proxy:
             s.close()
 
     def pump(self, a, b, way):
+        first = way == "out"
         while True:
             try:
                 data = a.recv(65536)
             except OSError:
                 data = b""
+            self.open.wait()
+            if first and data:
+                self.greetings.append(data[:32])
+                first = False
             if not data:
                 try:
                     b.shutdown(socket.SHUT_WR)
@@ -460,7 +470,17 @@ class Proxy:
             if way == self.direction and self.at is not None and not self.done and self.count[way] + len(data) > self.at:
                 keep = self.at - self.count[way]
                 self.done = True
-                if self.what == "flip":
+                if self.what == "black":
+                    self.open.clear()
+                    self.open.wait()
+                    keep = len(data)
+                elif self.what == "gone":
+                    self.close()
+                    self.cut()
+                    return
+                if self.what == "black":
+                    pass
+                elif self.what == "flip":
                     data = data[:keep] + bytes([data[keep] ^ 1]) + data[keep + 1:]
                 else:
                     try:
@@ -478,6 +498,10 @@ class Proxy:
                 return
 
     def close(self):
-        self.sock.shutdown(socket.SHUT_RDWR)
+        self.open.set()
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return                         # it was closed before
         self.acceptor.join()
         self.sock.close()

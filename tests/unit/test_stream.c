@@ -212,7 +212,7 @@ static void test_headers_are_bounded(void **state)
 		{ STREAM_PAGES, 8 + STREAM_PAGES_MAX * (8 + STREAM_PAGE), 0 }, { STREAM_PAGES, 0, -EMSGSIZE },
 		{ STREAM_PAGES, 9 + STREAM_PAGES_MAX * (8 + STREAM_PAGE), -EMSGSIZE }, { STREAM_STATE, 0xffffffff, -EMSGSIZE },
 		{ STREAM_READY, 1, -EMSGSIZE }, { STREAM_GO, 7, -EMSGSIZE }, { STREAM_END, STREAM_DIGEST_BYTES - 1, -EMSGSIZE },
-		{ 0, 0, -EPROTONOSUPPORT }, { 14, 0, -EPROTONOSUPPORT }, { 0x7fff, 0, -EPROTONOSUPPORT },
+		{ 0, 0, -EPROTONOSUPPORT }, { 18, 0, -EPROTONOSUPPORT }, { 0x7fff, 0, -EPROTONOSUPPORT },
 		{ 0x8fff, STREAM_UNKNOWN_MAX, 0 }, { 0x8fff, STREAM_UNKNOWN_MAX + 1, -EMSGSIZE },
 	};
 	struct stream_header hdr;
@@ -287,9 +287,63 @@ static void test_small_records_round_trip(void **state)
 	assert_string_equal(text, "a?[31m?? z and ");
 }
 
+static void test_checks_in_sessions(void **state)
+{
+	static const uint8_t key[STREAM_TOKEN_BYTES] = "0123456789abcde";
+	struct stream_digest a, b;
+	uint8_t x[STREAM_DIGEST_BYTES], y[STREAM_DIGEST_BYTES];
+
+	assert_int_equal(0, stream_digest_init(&a, key));
+	assert_int_equal(0, stream_digest_init(&b, key));
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(0, stream_digest_add(&a, "page", 4));
+		assert_int_equal(0, stream_digest_add(&b, "page", 4));
+		assert_int_equal(0, stream_digest_end(&a, x));
+		assert_int_equal(0, stream_digest_end(&b, y));
+		assert_memory_equal(x, y, sizeof(x));
+		assert_int_equal(0, stream_digest_next(&a));
+		assert_int_equal(0, i == 2 ? stream_digest_session(&b, 1) : stream_digest_next(&b));
+	}
+	/* what a session carried says nothing in another one */
+	assert_int_equal(0, stream_digest_add(&a, "page", 4));
+	assert_int_equal(0, stream_digest_add(&b, "page", 4));
+	assert_int_equal(0, stream_digest_end(&a, x));
+	assert_int_equal(0, stream_digest_end(&b, y));
+	assert_memory_not_equal(x, y, sizeof(x));
+	stream_digest_free(&a);
+	stream_digest_free(&b);
+}
+
+static void test_resume_and_join(void **state)
+{
+	struct stream_resume r = { .attempt = 77, .session = 3, .round = 9 }, back;
+	uint8_t got[STREAM_TOKEN_BYTES], eight[8];
+	struct buf b = BUF_INIT(64);
+	uint32_t v;
+
+	memset(r.token, 'k', sizeof(r.token));
+	stream_resume_encode(&b, &r);
+	assert_int_equal(0, stream_resume_decode(b.data, b.len, &back));
+	assert_memory_equal(&r, &back, sizeof(r));
+	assert_int_equal(-EBADMSG, stream_resume_decode(b.data, b.len - 1, &back));
+	b.data[24] = 0;		/* session 0 is no other session */
+	assert_int_equal(-EBADMSG, stream_resume_decode(b.data, b.len, &back));
+	assert_int_equal(0, stream_join_decode(b.data, 16, got, &v));
+	assert_int_equal(0, v);
+	assert_int_equal(-EBADMSG, stream_join_decode(b.data, 20, got, &v));
+	buf_free(&b);
+	stream_u32_encode(eight, 0x01020304);
+	assert_int_equal(0, stream_u32_decode(eight, &v));
+	assert_int_equal(0x01020304, v);
+	eight[7] = 1;
+	assert_int_equal(-EBADMSG, stream_u32_decode(eight, &v));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_checks_in_sessions),
+		cmocka_unit_test(test_resume_and_join),
 		cmocka_unit_test(test_file_is_read_as_memory_is),
 		cmocka_unit_test(test_memory_arrives_as_it_was),
 		cmocka_unit_test(test_zeros_leave_holes_alone),

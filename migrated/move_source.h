@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* move_source.h - the sending side of a move, as its three files share it: move_source.c, source_round.c, source_links.c. */
+#ifndef MIGRATED_MOVE_SOURCE_H
+#define MIGRATED_MOVE_SOURCE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "migrated/ledger.h"
+#include "migrated/migrate_worker.h"
+#include "migrated/page_source.h"
+#include "migrated/precopy.h"
+
+#define NS_PER_S 1000000000ull
+#define NS_PER_MS 1000000ull
+#define SOURCE_TARGETS_MAX 8
+
+struct source;
+
+struct sender {
+	struct source *s;
+	struct tls_link *link;
+	struct tls_link own;             /* of the further ones */
+	struct page_source pages;
+	struct ledger ledger;            /* sent, not acknowledged */
+	pthread_t thread;
+	bool main;
+};
+
+enum phase { PHASE_PREFLIGHT, PHASE_PREPARE, PHASE_PRECOPY, PHASE_RECONNECT, PHASE_LAST_PAGES, PHASE_STATE, PHASE_READY, PHASE_HANDOVER,
+	     PHASE_ACTIVATE, PHASE_NR };
+
+struct source {
+	struct worker *w;
+	const json_t *request;
+	const char *target, *address, *uuid;
+	int port;
+	bool only_ask, handed, go_sent;
+	json_int_t domid, attempt;
+	json_t *config, *features, *problems;
+	int ram_fd;
+	uint64_t frames, ram_pages;
+	/* bitmaps of `words` words: what this round sends, less what was acknowledged; what the log gave last; frames that hold nothing as the
+	 * move begins (until the target knows) */
+	uint64_t *todo, *snap, *holes;
+	size_t words;
+	struct stream_accept accept;
+	struct sender sender[WORKER_LINKS_MAX];
+	unsigned links;
+	char target_at[SOURCE_TARGETS_MAX][LINK_ADDRESS_MAX];    /* numeric: where the target listens */
+	unsigned targets;
+	bool resumable;                  /* both speak of CHECK and RESUME, and the policy lets a broken connection be made again */
+	uint32_t session;                /* of connections: counts the attempts to make them again */
+	unsigned resumed;
+	atomic_uint fruitless;           /* sessions since something was acknowledged */
+	bool zeros_sent, zeros_known;    /* holes: said, and acknowledged */
+	struct precopy_config cfg;
+	struct precopy precopy;
+	unsigned throttle;               /* thousandths that hv-domain was told */
+	/* a round over several connections */
+	_Atomic size_t next_word;
+	_Atomic uint64_t done_pages, done_bytes;
+	uint64_t told_pages, told_bytes;
+	atomic_int failed;               /* -errno of a further connection */
+	bool paused;
+	int64_t clock_offset_ns;         /* target's CLOCK_REALTIME − ours */
+	uint64_t begin_ns, pause_ns, pause_realtime_ns, go_ns, done_ns, run_ns;
+	enum phase phase;
+	uint64_t phase_begin_ns, phase_ns[PHASE_NR];
+};
+
+/* --- move_source.c --- */
+void source_enter_phase(struct source *s, enum phase p);
+/* The next record of the main link, which has to be of that type. */
+int source_expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err);
+
+/* --- source_links.c --- */
+/* Where the target listens, and a TCP connection to it: while the worker may still open sockets. */
+int source_connect(struct source *s, struct err *err);
+/* The main link as it is, and as many further ones as were agreed. */
+int source_join_links(struct source *s, struct err *err);
+/* What the target says in the middle of a round: that it lives, what it has, that it gives up.  wait: until it has said something. */
+int source_hear(struct sender *n, bool wait, struct err *err);
+/* Is rc, of a round, a connection's failure that another connection may mend? */
+bool source_may_resume(const struct source *s, int rc);
+/* err: why it broke.  0: connected again, and todo names what is to be sent; else it ends here. */
+int source_resume(struct source *s, struct err *err);
+
+/* --- source_round.c --- */
+int source_maps_new(struct source *s, struct err *err);
+void source_maps_free(struct source *s);
+uint64_t source_count(const struct source *s, const uint64_t *map);
+/* The first round's todo, from snap: what of it is data; the rest goes as zeros. */
+int source_begin_with_everything(struct source *s, struct err *err);
+/* Sends what todo names and ends the round on every connection. */
+int source_send_round(struct source *s, struct err *err);
+/* todo becomes what the log gave last. */
+void source_next_round(struct source *s);
+
+#endif
