@@ -538,7 +538,7 @@ static const char metadata[] =
 "<longdesc lang=\"en\">TLS connections a move uses; 0: migrated's default.</longdesc>\n"
 "<shortdesc lang=\"en\">connections of a move</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
 "<parameter name=\"target_downtime_ms\" reloadable=\"1\" required=\"0\">\n"
-"<longdesc lang=\"en\">Milliseconds of pause a move aims at; 0: what the xl.cfg or haven.conf say, else 50.</longdesc>\n"
+"<longdesc lang=\"en\">Milliseconds of pause a move aims at; 0: what the xl.cfg or haven.conf say, else 30.</longdesc>\n"
 "<shortdesc lang=\"en\">pause a move aims at</shortdesc><content type=\"integer\" default=\"0\"/></parameter>\n"
 "<parameter name=\"converge\" reloadable=\"1\" required=\"0\">\n"
 "<longdesc lang=\"en\">What is done about a guest that writes its memory faster than the link carries it: throttle slows it down, no leaves it "

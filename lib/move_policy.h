@@ -31,7 +31,7 @@ struct move_policy {
 };
 
 #define MOVE_POLICY_HELP \
-	"--target-downtime MS  pause as soon as a pause of so many milliseconds is predicted (50)\n" \
+	"--target-downtime MS  pause as soon as a pause of so many milliseconds is predicted (30)\n" \
 	"--max-downtime MS     the longest pause that is accepted when more rounds do not help (300)\n" \
 	"--bandwidth MBS       at most so many megabytes a second before the pause; 0: no cap\n" \
 	"--connections N       TLS connections, 1 to 8; 0: by the domain's size\n" \
