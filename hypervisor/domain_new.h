@@ -28,6 +28,7 @@ struct domain_params {
 uint64_t domain_memfd_bytes(uint64_t max_pages);
 /* 0 and *ret, or -errno with err; ram_fd is closed in both cases in the end (by domain_free, or here on error). */
 int domain_new(const struct domain_params *p, struct domain **ret, struct err *err);
+/* code_cache_bytes: the most that translations take, beside their records; 0: 64 MiB. */
 int domain_attach(struct domain *d, const struct engine_ops *engine, size_t code_cache_bytes, struct err *err);
 void domain_free(struct domain *d);                /* NULL allowed; no thread may use d any more */
 

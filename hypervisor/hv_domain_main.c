@@ -34,6 +34,7 @@ struct args {
 	struct domain_params domain;
 	uid_t uid;
 	const char *name;
+	size_t code_cache;                     /* bytes; 0: what is usual */
 };
 
 static struct hv the_hv;                       /* one domain a process; callbacks of struct domain find it here */
@@ -61,7 +62,8 @@ static int args_parse(int argc, char **argv, struct args *a)
 	static const struct option longs[] = {
 		{ "domid", required_argument, NULL, 'd' }, { "uuid", required_argument, NULL, 'u' },
 		{ "name", required_argument, NULL, 'n' }, { "max-pages", required_argument, NULL, 'm' },
-		{ "vcpus", required_argument, NULL, 'c' }, { "uid", required_argument, NULL, 'i' }, { NULL, 0, NULL, 0 },
+		{ "vcpus", required_argument, NULL, 'c' }, { "uid", required_argument, NULL, 'i' },
+		{ "code-cache-mib", required_argument, NULL, 'k' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -75,6 +77,7 @@ static int args_parse(int argc, char **argv, struct args *a)
 		case 'n': a->name = optarg; break;
 		case 'm': a->domain.max_pages = strtoull(optarg, NULL, 10); break;
 		case 'c': a->domain.vcpus = (unsigned)strtoul(optarg, NULL, 10); break;
+		case 'k': a->code_cache = strtoull(optarg, NULL, 10) << 20; break;
 		case 'i': a->uid = (uid_t)strtoul(optarg, NULL, 10); break;
 		default: return -EINVAL;
 		}
@@ -107,7 +110,7 @@ static int domain_make(struct hv *h, const struct args *a, struct err *err)
 	h->d->shutdown_notify = on_shutdown;
 	h->d->log = on_log;
 	h->d->ram_release = on_ram_release;
-	rc = domain_attach(h->d, &engine_bt, 0, err);
+	rc = domain_attach(h->d, &engine_bt, a->code_cache, err);
 	if (rc)
 		return rc;
 	rc = hv_threads_init(h);

@@ -9,8 +9,12 @@
  * balloons out afterwards is punched out of the large page as out of small ones.
  *
  * A move copies 2 MiB while the guest waits if it touches that range: one at a time, with pauses.
+ *
+ * The same thread sees when the guest has been idle for long, and then has the engine give back what it can make anew.
  */
 #include "hypervisor/ram_huge.h"
+#include "hypervisor/engine/engine.h"
+#include "hypervisor/vcpu.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -23,6 +27,9 @@
 #define BUSY_MS 200                            /* between two looks while there was something to do */
 #define IDLE_MS 16000                          /* the longest, when nothing changes */
 #define PAUSE_FACTOR 4                         /* rest after a move, in the time it took */
+#define LOOK_MS 5000                           /* between two looks whether the guest is idle */
+#define IDLE_LOOKS 6                           /* so many in a row and it is */
+#define IDLE_PERCENT 2                         /* of one processor, all vCPUs together */
 #define REFUSALS 64                            /* "invalid" so often without a success: this kernel does not do it */
 
 struct ram_huge {
@@ -31,6 +38,8 @@ struct ram_huge {
 	uint8_t *done;
 	unsigned refused;
 	bool hopeless;                         /* the host does not do it */
+	uint64_t looked_ns, cpu_ns;
+	unsigned idle_looks;
 	pthread_t thread;
 	bool started;
 	pthread_mutex_t lock;
@@ -116,14 +125,53 @@ unsigned ram_huge_round(struct ram_huge *h)
 	return moved;
 }
 
+static uint64_t vcpus_cpu_ns(const struct domain *d)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		struct timespec ts;
+		clockid_t clock;
+
+		if (pthread_getcpuclockid(d->vcpu[i]->thread, &clock) || clock_gettime(clock, &ts))
+			continue;
+		sum += (uint64_t)ts.tv_sec * 1000000000UL + (uint64_t)ts.tv_nsec;
+	}
+	return sum;
+}
+
+static void idle_look(struct ram_huge *h)
+{
+	uint64_t now = now_ns(), cpu = vcpus_cpu_ns(h->d);
+	bool idle = (cpu - h->cpu_ns) * 100 < (now - h->looked_ns) * IDLE_PERCENT;
+
+	h->looked_ns = now;
+	h->cpu_ns = cpu;
+	h->idle_looks = idle ? h->idle_looks + 1 : 0;
+	if (h->idle_looks == IDLE_LOOKS)
+		h->d->engine->trim(h->d);
+}
+
 static void *main_of(void *arg)
 {
 	struct ram_huge *h = arg;
-	uint64_t ms = BUSY_MS;
+	uint64_t ms = BUSY_MS, next_round = now_ns() + ms * 1000000UL, next_look = now_ns() + LOOK_MS * 1000000UL;
 
-	while (!rest(h, ms * 1000000UL) && !h->hopeless)
-		ms = ram_huge_round(h) ? BUSY_MS : ms < IDLE_MS / 2 ? 2 * ms : IDLE_MS;
-	return NULL;
+	for (;;) {
+		uint64_t now = now_ns(), next = next_round < next_look ? next_round : next_look;
+
+		if (next > now && rest(h, next - now))
+			return NULL;
+		now = now_ns();
+		if (now >= next_round) {
+			ms = ram_huge_round(h) ? BUSY_MS : ms < IDLE_MS / 2 ? 2 * ms : IDLE_MS;
+			next_round = h->hopeless ? UINT64_MAX : now_ns() + ms * 1000000UL;
+		}
+		if (now >= next_look) {
+			idle_look(h);
+			next_look = now + LOOK_MS * 1000000UL;
+		}
+	}
 }
 
 struct ram_huge *ram_huge_new(struct domain *d)

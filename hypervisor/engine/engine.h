@@ -78,6 +78,12 @@ struct engine_ops {
 	int (*copy_from)(struct vcpu *v, void *dst, uint64_t va, size_t n, size_t *done);
 	int (*copy_to)(struct vcpu *v, uint64_t va, const void *src, size_t n, size_t *done);
 
+	/*
+	 * Gives back memory that can be made anew: translations.  For a guest that has been idle for long; off vCPU threads.
+	 * It costs the guest's next steps what making them again costs.
+	 */
+	void (*trim)(struct domain *d);
+
 	/* State only the engine keeps, for the image; vector state in vcpu.xsave is complete after sync_state. */
 	void (*sync_state)(struct vcpu *v);
 };

@@ -183,7 +183,7 @@ def measure_io(run, kernel, qemu, runs, rows, out):
 def measure_resident(run, kernel, runs, out):
     g = haven_guest(run, kernel)
     g.line(r"bench ready")
-    time.sleep(5)
+    time.sleep(45)                          # after half a minute of idleness its translations go
     pid = run.call("hypervisord.sock", {"op": "list", "name": "bench"})["domains"][0]["hvdomain_pid"]
     out["idle_resident"] = {"haven": [resident_mib(pid)]}
     xl(run, "destroy", "bench")

@@ -280,13 +280,27 @@ static void two_vcpus(void **state)
 	free(w);
 }
 
-/* Code without end in a cache of 1 MiB: full flushes, and the second vCPU is stopped for them. */
+/* Takes the translations away under running vCPUs. */
+static void *trimmer(void *arg)
+{
+	while (!atomic_load((atomic_bool *)arg)) {
+		engine_bt.trim(&g->d);
+		usleep(500);
+	}
+	return NULL;
+}
+
+/*
+ * Code without end in a cache of 1 MiB: full flushes, and the second vCPU is stopped for them.  In the first half another thread
+ * trims the cache all the time.
+ */
 static void full_flushes(void **state)
 {
 	struct vcpu *w = aligned_alloc(64, (sizeof(*w) + 63) & ~63UL);
 	static const uint8_t spin[] = { 0x48, 0xff, 0x03, 0x83, 0x3c, 0x25, 0x00, 0x10, 0x00, 0x20, 0x00, 0x74, 0xf3, 0x0f, 0x05 };
 	uint64_t was = g->d.bt->flushes;
-	pthread_t t;
+	atomic_bool enough = false;
+	pthread_t t, trims;
 	void *ret;
 
 	memset(w, 0, sizeof(*w));
@@ -302,7 +316,12 @@ static void full_flushes(void **state)
 	btg_written(g, 3, 1);
 	start(w, 3 * 4096);
 	assert_int_equal(pthread_create(&t, NULL, second, w), 0);
-	while (g->d.bt->flushes < was + 3) {
+	assert_int_equal(pthread_create(&trims, NULL, trimmer, &enough), 0);
+	while (g->d.bt->flushes < was + 6) {
+		if (!atomic_load(&enough) && g->d.bt->flushes >= was + 3) {
+			atomic_store(&enough, true);
+			pthread_join(trims, NULL);
+		}
 		for (unsigned at = 0; at < 4000; at += 2) {
 			btg_mem(g)[at] = 0xeb;                   /* jmp to the next: a block each */
 			btg_mem(g)[at + 1] = 0;
@@ -313,6 +332,9 @@ static void full_flushes(void **state)
 		start(g->v, 0);
 		assert_int_equal(btg_run(g), EXIT_SYSCALL);
 	}
+	engine_bt.trim(&g->d);
+	start(g->v, 0);
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
 	*(volatile uint32_t *)(void *)(btg_mem(g) + (BTN_CODE_PAGES + 1) * 4096) = 1;
 	pthread_join(t, &ret);
 	assert_null(ret);

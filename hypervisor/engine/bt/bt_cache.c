@@ -121,6 +121,19 @@ void bt_cache_reset(struct bt_domain *bt)
 	bt->flushes++;
 }
 
+void bt_cache_release(struct bt_domain *bt)
+{
+	size_t keep = (bt->first + 4095) & ~4095UL;
+
+	madvise(bt->rw + keep, bt->size - keep, MADV_REMOVE);
+	madvise(bt->block, bt->max_blocks * sizeof(*bt->block), MADV_DONTNEED);
+	madvise(bt->exit, bt->max_exits * sizeof(*bt->exit), MADV_DONTNEED);
+	madvise(bt->site, bt->max_sites * sizeof(*bt->site), MADV_DONTNEED);
+	madvise(bt->irec, bt->max_irecs * sizeof(*bt->irec), MADV_DONTNEED);
+	madvise(bt->page, BT_MAX_PAGES * sizeof(*bt->page), MADV_DONTNEED);
+	bt->huge_end = 0;
+}
+
 bool bt_room(const struct bt_domain *bt)
 {
 	return bt->used + ROOM_CODE <= bt->cold_first && bt->cold_used + ROOM_CODE <= bt->size && bt->nr_blocks + 2 <= bt->max_blocks &&

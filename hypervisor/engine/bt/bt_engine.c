@@ -162,22 +162,23 @@ static void bt_kick(struct vcpu *v)
 		bt_attention(bt_of(v));
 }
 
-/* Who holds the lock may wait for someone who waits for us to serve a request. */
-static void stop_lock_take(struct bt_vcpu *bv)
+/* Who holds the lock may wait for someone who waits for us to serve a request.  bv: the caller's vCPU, NULL if it is none's. */
+static void stop_lock_take(struct bt_domain *bt, struct bt_vcpu *bv)
 {
-	while (pthread_mutex_trylock(&bv->bt->stop_lock)) {
-		bt_serve(bv);
+	while (pthread_mutex_trylock(&bt->stop_lock)) {
+		if (bv)
+			bt_serve(bv);
 		sched_yield();
 	}
 }
 
 /* With the stop lock: until no other vCPU is in translated code nor, with `splitting`, in the emulator. */
-static void world_stop(struct bt_vcpu *bv, bool splitting)
+static void world_stop(struct bt_domain *bt, struct bt_vcpu *bv, bool splitting)
 {
-	struct domain *d = bv->bt->d;
+	struct domain *d = bt->d;
 
-	atomic_store(&bv->bt->splitting, splitting);
-	atomic_store(&bv->bt->stopping, true);
+	atomic_store(&bt->splitting, splitting);
+	atomic_store(&bt->stopping, true);
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
 		struct bt_vcpu *other = d->vcpu[i] ? bt_of(d->vcpu[i]) : NULL;
 
@@ -186,7 +187,8 @@ static void world_stop(struct bt_vcpu *bv, bool splitting)
 		if (atomic_load(&other->in_code))
 			bt_attention(other);
 		while (atomic_load(&other->in_code) || (splitting && atomic_load(&other->in_emulator))) {
-			bt_serve(bv);
+			if (bv)
+				bt_serve(bv);
 			sched_yield();
 		}
 	}
@@ -197,8 +199,8 @@ void bt_split_begin(struct vcpu *v)
 	struct bt_vcpu *bv = bt_of(v);
 
 	atomic_store(&bv->in_emulator, false);            /* the emulator calls before it has touched anything */
-	stop_lock_take(bv);
-	world_stop(bv, true);
+	stop_lock_take(bv->bt, bv);
+	world_stop(bv->bt, bv, true);
 }
 
 void bt_split_end(struct vcpu *v)
@@ -210,26 +212,47 @@ void bt_split_end(struct vcpu *v)
 	pthread_mutex_unlock(&bt->stop_lock);
 }
 
-/* The cache is full: stop every vCPU outside it and start afresh. */
-void bt_world_flush(struct bt_vcpu *bv)
+/* With the stop lock: every vCPU outside the cache, and that empty. */
+static void world_empty(struct bt_domain *bt, struct bt_vcpu *bv, bool release)
 {
-	struct bt_domain *bt = bv->bt;
 	struct domain *d = bt->d;
-	uint64_t gen = bt->flushes;
 
-	stop_lock_take(bv);
-	if (gen != bt->flushes) {
-		pthread_mutex_unlock(&bt->stop_lock);
-		return;
-	}
-	world_stop(bv, false);
+	world_stop(bt, bv, false);
 	pthread_mutex_lock(&bt->lock);
 	bt_cache_reset(bt);
+	if (release)
+		bt_cache_release(bt);
 	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		if (d->vcpu[i] && bt_of(d->vcpu[i]))
 			jump_cache_reset(bt_of(d->vcpu[i]));
 	pthread_mutex_unlock(&bt->lock);
 	atomic_store(&bt->stopping, false);
+}
+
+/* The cache is full: start afresh. */
+void bt_world_flush(struct bt_vcpu *bv)
+{
+	struct bt_domain *bt = bv->bt;
+	uint64_t gen = bt->flushes;
+
+	stop_lock_take(bt, bv);
+	if (gen == bt->flushes)
+		world_empty(bt, bv, false);
+	pthread_mutex_unlock(&bt->stop_lock);
+}
+
+/* What an idle guest needs is little, and made again in no time; what it booted with it never needs again. */
+static void bt_trim(struct domain *d)
+{
+	struct bt_domain *bt = d->bt;
+	size_t used;
+
+	stop_lock_take(bt, NULL);
+	pthread_mutex_lock(&bt->lock);
+	used = bt->used - bt->first + bt->cold_used - bt->cold_first;
+	pthread_mutex_unlock(&bt->lock);
+	if (used > bt->size / 16)                        /* less is not worth it */
+		world_empty(bt, NULL, true);
 	pthread_mutex_unlock(&bt->stop_lock);
 }
 
@@ -282,5 +305,6 @@ const struct engine_ops engine_bt = {
 	.dirty_sync = bt_dirty_sync,
 	.copy_from = mmu_copy_from,
 	.copy_to = mmu_copy_to,
+	.trim = bt_trim,
 	.sync_state = bt_sync_state,
 };

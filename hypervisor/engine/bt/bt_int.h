@@ -221,6 +221,7 @@ void bt_block_kill(struct bt_domain *bt, struct bt_block *b);
 void bt_link(struct bt_domain *bt, struct bt_exit *x, struct bt_block *to);
 struct bt_block *bt_block_at_host(struct bt_domain *bt, uint32_t off);
 void bt_cache_reset(struct bt_domain *bt);
+void bt_cache_release(struct bt_domain *bt);         /* after a reset: the memory goes back to the host */
 int bt_cache_init(struct bt_domain *bt, size_t bytes);
 void bt_cache_fini(struct bt_domain *bt);
 
