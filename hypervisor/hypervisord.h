@@ -51,6 +51,7 @@ struct dom {
 	bool on_store, on_console;             /* J: introduced there */
 	char reason[16];                       /* why it will be gone: for domain-destroyed */
 	bool gone_seen;                        /* its hv-domain's end is being dealt with */
+	bool settling;                         /* just activated: its console and its helpers are being seen to by a job */
 	bool found;                            /* an earlier hypervisord's; its status was not heard yet */
 	bool saving;                           /* a save is under way: the end of its hv-domain is that job's affair */
 

@@ -411,15 +411,33 @@ static bool activated_before(struct dom *d, uint64_t attempt)
 	return runs && ran_read(d, &done) == 0 && done == attempt;
 }
 
-/* The guest runs: what need not be there sooner. */
-static void activate_rest(struct dom *d)
+/* The guest runs, and the worker knows: what need not be there sooner. */
+static void activate_rest_work(struct job *j)
 {
+	struct dom *d = j->dom;
 	struct err err = { 0 };
 
-	helpers_end(d);
-	change_cpu_apply(d);
 	if (console_attach(d, &err))           /* xenconsoled's return attaches it */
 		log_warn("domain %s (%u): no console yet: %s", d->name, d->domid, err.text);
+	change_cpu_apply(d);
+	helpers_end(d);
+}
+
+static void activate_rest_done(struct job *j)
+{
+	j->dom->settling = false;
+}
+
+static void activate_rest(struct dom *d)
+{
+	struct job *j = job_new(d->hvd, NULL, d);
+
+	if (!j)
+		return;
+	d->settling = true;
+	j->work = activate_rest_work;
+	j->done = activate_rest_done;
+	job_start(j);
 }
 
 /*
@@ -462,7 +480,6 @@ static void activate_work(struct job *j)
 		helpers_end(d);
 		return;
 	}
-	activate_rest(d);
 	hvd_log("domain %s (%u): activated, attempt %llu: asked %.1f, recorded %.1f, disks and taps %.1f, running %.1f ms", d->name, d->domid,
 		(unsigned long long)attempt, ms(checked - begin), ms(recorded - checked), ms(opened - recorded), ms(runs - opened));
 }
@@ -473,6 +490,8 @@ static void activate_done(struct job *j)
 
 	if (j->rc)
 		return;
+	if (d->incoming)
+		activate_rest(d);
 	d->incoming = false;
 	dom_record_write(d);
 }

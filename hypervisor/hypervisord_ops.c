@@ -249,7 +249,8 @@ static void console_path_work(struct job *j)
 static void op_console_path(struct msg_call *c, void *h)
 {
 	struct dom *d = request_dom(h, c);
-	struct job *j = d ? job_new(h, c, NULL) : NULL;
+	/* a guest that has just come here gets its console any moment: after that job */
+	struct job *j = d ? job_new(h, c, d->settling ? d : NULL) : NULL;
 
 	if (!j)
 		return;
