@@ -87,6 +87,7 @@ struct domain {
 	} clock;
 	int64_t system_offset_ns;
 	int64_t wallclock_offset_ns; /* CLOCK_REALTIME at system time 0 */
+	int64_t saved_clock_behind_ns; /* what this node's CLOCK_REALTIME is ahead of the clock that an image being loaded was written by */
 	uint64_t tsc_khz;            /* rate the guest was told; travels */
 	int64_t tsc_offset;          /* guest TSC = host TSC + offset; 0 where RDTSC runs untranslated */
 

@@ -502,24 +502,12 @@ int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_
 	}
 }
 
-/* Another clock's pause: the guest's time goes on by the true pause, not by the difference of two nodes' clocks. */
-static void clocks_correct(struct domain *d, uint64_t saved_ns, uint64_t pause_ns)
-{
-	int64_t by = (int64_t)(saved_ns - pause_ns);
-
-	if (!pause_ns || by > 3600000000000L || by < -3600000000000L)
-		return;
-	d->system_offset_ns += by;
-	d->wallclock_offset_ns -= by;
-}
-
-int hv_image_read_end(struct hv *h, const struct image_header *hdr, int store_fd, uint64_t pause_realtime_ns, struct err *err)
+int hv_image_read_end(struct hv *h, const struct image_header *hdr, int store_fd, struct err *err)
 {
 	struct domain *d = h->d;
 
 	if (store_fd < 0 || !d->store_mfn || !atomic_load(&d->tot_pages))
 		return err_set(err, -EINVAL, "the image is incomplete");
-	clocks_correct(d, hdr->realtime_ns, pause_realtime_ns);
 	h->have_guest = true;
 	return 0;
 }
@@ -540,7 +528,7 @@ static int file_load(struct hv *h, int fd, int *ret_store_fd, struct err *err)
 	while (!rc && (rc = image_read(&r, &type, &body, &n, err)) == 1)
 		rc = hv_image_read_record(h, type, body, n, ret_store_fd, err);
 	image_reader_close(&r);
-	return rc ? rc : hv_image_read_end(h, &hdr, *ret_store_fd, 0, err);
+	return rc ? rc : hv_image_read_end(h, &hdr, *ret_store_fd, err);
 }
 
 static void load_connected(struct hv *h, int rc, const struct err *err, void *arg)

@@ -32,7 +32,7 @@ int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd);
 /* Takes one such record; unknown mandatory ones are refused.  *ret_store_fd is a memfd once the store record came. */
 int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_t n, int *ret_store_fd, struct err *err);
 /* After the last record: is everything there?  No vCPU has run yet, so the engine has nothing to forget. */
-int hv_image_read_end(struct hv *h, const struct image_header *hdr, int store_fd, uint64_t pause_realtime_ns, struct err *err);
+int hv_image_read_end(struct hv *h, const struct image_header *hdr, int store_fd, struct err *err);
 uint64_t hv_realtime_ns(void);
 
 void hv_image_op_store_state(struct msg_call *c, void *h);

@@ -360,7 +360,15 @@ static void load_connected(struct hv *h, int rc, const struct err *err, void *ar
 	msg_reply(c, NULL);
 }
 
-static int state_load(struct hv *h, int fd, uint64_t pause_realtime, int *ret_store_fd, struct err *err)
+/* Between two nodes: a source that does not tell how far the clocks are apart tells when it paused, by this node's clock. */
+static int64_t clock_behind(struct msg_call *c, const struct image_header *hdr)
+{
+	int64_t told = msg_call_int_opt(c, "clock_offset_ns", INT64_MIN), pause = msg_call_int_opt(c, "pause_realtime_ns", 0);
+
+	return told != INT64_MIN ? told : pause > 0 && hdr->realtime_ns < 1UL << 62 ? pause - (int64_t)hdr->realtime_ns : 0;
+}
+
+static int state_load(struct hv *h, int fd, struct msg_call *c, int *ret_store_fd, struct err *err)
 {
 	struct image_header hdr = { 0 };
 	struct image_reader r;
@@ -371,6 +379,7 @@ static int state_load(struct hv *h, int fd, uint64_t pause_realtime, int *ret_st
 
 	if (rc)
 		return rc;
+	h->d->saved_clock_behind_ns = clock_behind(c, &hdr);
 	if (hdr.kind != IMAGE_STATE || hdr.max_pages != h->d->max_pages || hdr.special_pages != h->d->nr_special ||
 	    hdr.domid != h->d->domid)
 		rc = err_set(err, -EINVAL, "domain %u: the state that came is another domain's", h->d->domid);
@@ -378,7 +387,7 @@ static int state_load(struct hv *h, int fd, uint64_t pause_realtime, int *ret_st
 		rc = type == IMAGE_PAGES ? err_set(err, -EINVAL, "domain %u: pages among the state", h->d->domid)
 					 : hv_image_read_record(h, type, body, n, ret_store_fd, err);
 	image_reader_close(&r);
-	return rc ? rc : hv_image_read_end(h, &hdr, *ret_store_fd, pause_realtime, err);
+	return rc ? rc : hv_image_read_end(h, &hdr, *ret_store_fd, err);
 }
 
 static void op_state_load(struct msg_call *c, void *arg)
@@ -393,7 +402,7 @@ static void op_state_load(struct msg_call *c, void *arg)
 	}
 	fd = msg_call_take_fd(c, 0);
 	rc = fd < 0 ? err_set(&err, -EINVAL, "state-load: no state came with the request")
-		    : state_load(h, fd, (uint64_t)msg_call_int_opt(c, "pause_realtime_ns", 0), &store_fd, &err);
+		    : state_load(h, fd, c, &store_fd, &err);
 	if (fd >= 0)
 		close(fd);
 	if (rc) {

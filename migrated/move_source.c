@@ -516,7 +516,7 @@ static int send_last_pages(struct source *s, struct err *err)
 static int send_state(struct source *s, struct err *err)
 {
 	uint64_t at = s->pause_realtime_ns ? s->pause_realtime_ns + (uint64_t)s->clock_offset_ns : 0;
-	uint8_t le[8], *body = NULL;
+	uint8_t le[16], *body = NULL;
 	int fd = -1, rc;
 	off_t size;
 
@@ -532,10 +532,12 @@ static int send_state(struct source *s, struct err *err)
 	else if (pread(fd, body, (size_t)size, 0) != (ssize_t)size)
 		rc = err_set(err, -EPROTO, "hv-domain: state-save: its memfd is short");
 	close(fd);
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 8; i++) {
 		le[i] = (uint8_t)(at >> (8 * i));
+		le[8 + i] = (uint8_t)((uint64_t)s->clock_offset_ns >> (8 * i));
+	}
 	if (rc == 0)
-		rc = link_record(&s->w->link, STREAM_PAUSED, le, sizeof(le));
+		rc = link_record(&s->w->link, STREAM_PAUSED, le, s->accept.version >= STREAM_VERSION_RESUME ? 16 : 8);
 	if (rc == 0)
 		rc = page_source_state(&s->sender[0].pages, body, (uint32_t)size);
 	/* the further connections' ends first: the target waits for them at the main one's */

@@ -320,13 +320,21 @@ static int answer_ping(struct target *t)
 	return rc;
 }
 
-static int take_paused(struct target *t)
+static int take_paused(struct target *t, const struct stream_header *hdr)
 {
-	uint8_t body[8];
-	int rc = link_read(&t->w->link, body, sizeof(body));
+	uint8_t body[16];
+	uint64_t offset;
+	int rc = link_read(&t->w->link, body, hdr->length);
 
 	t->paused = true;
-	return rc < 0 ? rc : stream_u64_decode(body, sizeof(body), &t->pause_realtime_ns);
+	if (rc == 0)
+		rc = stream_u64_decode(body, 8, &t->pause_realtime_ns);
+	if (rc < 0 || hdr->length == 8)
+		return rc;
+	rc = stream_u64_decode(body + 8, hdr->length - 8, &offset);
+	t->clock_offset_ns = (int64_t)offset;
+	t->clock_told = rc == 0;
+	return rc;
 }
 
 static int take_end(struct target *t, bool *ret_ended)
@@ -355,7 +363,7 @@ static int take_record(struct target *t, const struct stream_header *hdr, bool *
 	case STREAM_PING:
 		return answer_ping(t);
 	case STREAM_PAUSED:
-		return take_paused(t);
+		return take_paused(t, hdr);
 	case STREAM_END:
 		return take_end(t, ret_ended);
 	case STREAM_CHECK:
@@ -405,10 +413,15 @@ static int receive_data(struct target *t, struct err *err)
 
 static int load_state(struct target *t, struct err *err)
 {
+	json_t *req;
+
 	if (lseek(t->state_fd, 0, SEEK_SET) < 0)
 		return err_set(err, -errno, "state: %s", strerror(errno));
-	return worker_call(t->w, t->w->channel, json_pack("{s:s, s:I}", "op", "state-load", "pause_realtime_ns",
-			   (json_int_t)(t->pause_realtime_ns <= INT64_MAX ? t->pause_realtime_ns : 0)), &t->state_fd, 1, NULL, NULL, NULL, LOCAL_MS, err);
+	req = json_pack("{s:s, s:I}", "op", "state-load", "pause_realtime_ns",
+			(json_int_t)(t->pause_realtime_ns <= INT64_MAX ? t->pause_realtime_ns : 0));
+	if (t->clock_told)
+		json_object_set_new(req, "clock_offset_ns", json_integer(t->clock_offset_ns));
+	return worker_call(t->w, t->w->channel, req, &t->state_fd, 1, NULL, NULL, NULL, LOCAL_MS, err);
 }
 
 static int wait_go(struct target *t, struct err *err)

@@ -42,6 +42,8 @@ struct target {
 	int ram_fd, state_fd;
 	uint32_t state_bytes;
 	uint64_t pause_realtime_ns;      /* the source's pause in this node's clock; 0: not told */
+	int64_t clock_offset_ns;         /* what this node's clock is ahead of the source's; version 2 tells it */
+	bool clock_told;
 	uint8_t token[STREAM_TOKEN_BYTES];
 	unsigned version;                /* of the stream: the newest that both speak */
 	unsigned links;                  /* connections agreed on */

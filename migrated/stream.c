@@ -30,7 +30,7 @@ static const struct bounds known[] = {
 	{ STREAM_ALIVE, "ALIVE", 8, 8 },
 	{ STREAM_PING, "PING", 8, 8 },
 	{ STREAM_PONG, "PONG", 16, 16 },
-	{ STREAM_PAUSED, "PAUSED", 8, 8 },
+	{ STREAM_PAUSED, "PAUSED", 8, 16 },
 };
 
 static const struct bounds *bounds_of(uint16_t type)

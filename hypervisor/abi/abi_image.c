@@ -353,7 +353,7 @@ static bool domain_parse(const struct domain *d, struct domain_scratch *s, struc
 
 static void domain_apply(struct domain *d, struct domain_scratch *s)
 {
-	uint64_t now = abi_realtime_ns(), words = (d->max_pages + 63) / 64, held = 0;
+	uint64_t now = abi_realtime_ns(), saved = s->realtime_ns + (uint64_t)d->saved_clock_behind_ns, words = (d->max_pages + 63) / 64, held = 0;
 
 	pthread_mutex_lock(&d->lock);
 	memcpy(d->populated, s->populated, words * sizeof(uint64_t));
@@ -375,7 +375,7 @@ static void domain_apply(struct domain *d, struct domain_scratch *s)
 	apply_grant_maps(d, s->grant_map);
 	d->grant->unsettled = true;
 	/* System time goes on by the true pause; a clock that is behind the source's does not take it back. */
-	time_set(d, s->system_ns + (now > s->realtime_ns ? now - s->realtime_ns : 0));
+	time_set(d, s->system_ns + (now > saved && saved < 1UL << 62 ? now - saved : 0));
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -176,7 +176,7 @@ class Domain:
 
     def ch_state_load(self, req, fds):
         state = json.loads(os.pread(fds[0], 1 << 20, 0))
-        self.loaded = {"same": state["digest"] == self.digest(), "pause": req.get("pause_realtime_ns")}
+        self.loaded = {"same": state["digest"] == self.digest(), "pause": req.get("pause_realtime_ns"), "offset": req.get("clock_offset_ns")}
         self.counter = state["counter"]
         self.set_copy("ready")
         return {}, []

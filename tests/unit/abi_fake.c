@@ -7,17 +7,18 @@
 struct fake_counters fake;
 uint64_t fake_now, fake_real;
 bool fake_tsc_stable;
+uint64_t fake_tsc_khz = FAKE_TSC_KHZ, fake_tsc_ahead;
 
 /* ---- what abi/ asks of the world ---- */
 
 uint64_t abi_now_ns(void) { return fake_now; }
 uint64_t abi_realtime_ns(void) { return fake_real; }
-uint64_t abi_read_tsc(void) { return (uint64_t)((unsigned __int128)fake_now * FAKE_TSC_KHZ / 1000000); }
+uint64_t abi_read_tsc(void) { return (uint64_t)((unsigned __int128)fake_now * fake_tsc_khz / 1000000) + fake_tsc_ahead; }
 
 uint64_t abi_tsc_khz(bool *ret_stable)
 {
 	*ret_stable = fake_tsc_stable;
-	return FAKE_TSC_KHZ;
+	return fake_tsc_khz;
 }
 
 void vcpu_wake(struct vcpu *v)

@@ -21,7 +21,7 @@
 #include <xen/sched.h>
 #include <xen/version.h>
 
-#define FAKE_TSC_KHZ 2100000UL
+#define FAKE_TSC_KHZ 2100000UL         /* of the node a test begins on */
 
 struct fake_counters {
 	unsigned wakes[HV_MAX_VCPUS];
@@ -35,6 +35,7 @@ struct fake_counters {
 extern struct fake_counters fake;
 extern uint64_t fake_now, fake_real;
 extern bool fake_tsc_stable;
+extern uint64_t fake_tsc_khz, fake_tsc_ahead;     /* another node's rate, and ticks it has counted besides */
 
 /* pages of RAM, the first `held` of them the guest's; vCPU 0 runnable.  Asserts on failure. */
 struct domain *fake_domain(unsigned vcpus, uint64_t pages, uint64_t held);

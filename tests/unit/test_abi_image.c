@@ -144,6 +144,58 @@ static void system_time_goes_on_by_the_true_pause(void **state)
 	buf_free(&dom);
 }
 
+/*
+ * Nodes whose TSCs count at another rate and from another point, and whose real-time clocks are apart: what the guest reads by its own
+ * formula goes on by the true pause and never back.  With an invariant TSC the correction used to be lost: the guest's time jumped by what
+ * the two nodes' clocks were apart.
+ */
+static void a_node_with_other_clocks_changes_nothing(void **state)
+{
+	static const struct { uint64_t khz, ahead; int64_t offset_ns; } node[] = {
+		{ 3700000, 0, 0 }, { 1200000, 1UL << 60, 5000000000L }, { 2100000, 12345, -5000000000L }, { 2900001, 1, 86400L * 1000000000 },
+	};
+	const uint64_t pause = 40000000UL;
+
+	for (size_t i = 0; i < sizeof(node) / sizeof(node[0]); i++) {
+		struct buf dom = save_domain();
+		uint64_t then = system_time_ns(d), real = fake_real, last;
+
+		fake_tsc_khz = node[i].khz;
+		fake_tsc_ahead = node[i].ahead;
+		move_to_blank();
+		fake_now = 7000000000UL;                       /* the other node came up at another time */
+		fake_real = real + pause + (uint64_t)node[i].offset_ns;
+		d->saved_clock_behind_ns = node[i].offset_ns;
+		assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
+		last = system_time_ns(d);
+		assert_int_equal(last, then + pause);
+		for (unsigned k = 0; k < 1000; k++) {
+			fake_now += 999983;
+			assert_true(system_time_ns(d) > last);
+			last = system_time_ns(d);
+		}
+		/* a second at the other rate is a second, to a part in a million */
+		assert_true(llabs((long long)(last - then - pause - 999983000)) < 1000);
+		fake_tsc_khz = FAKE_TSC_KHZ;
+		fake_tsc_ahead = 0;
+		buf_free(&dom);
+	}
+}
+
+/* From a file there is no other clock than what the file says: days are days. */
+static void a_guest_restored_after_days(void **state)
+{
+	const uint64_t days = 3 * 86400UL * 1000000000;
+	struct buf dom = save_domain();
+	uint64_t then = system_time_ns(d), real = fake_real;
+
+	move_to_blank();
+	fake_real = real + days;
+	assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
+	assert_int_equal(system_time_ns(d), then + days);
+	buf_free(&dom);
+}
+
 static void every_truncation_is_refused(void **state)
 {
 	struct buf dom = save_domain(), cpu = save_vcpu(0), after;
@@ -229,7 +281,8 @@ static void another_shape_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(what_was_saved_comes_back), T(system_time_goes_on_by_the_true_pause), T(every_truncation_is_refused),
+		T(what_was_saved_comes_back), T(system_time_goes_on_by_the_true_pause),
+		T(a_node_with_other_clocks_changes_nothing), T(a_guest_restored_after_days), T(every_truncation_is_refused),
 		T(damage_never_harms_us), T(another_shape_is_refused),
 	};
 
