@@ -29,7 +29,7 @@ static void check_in(unsigned port, unsigned width, int vector)
 	if (width == 4)
 		code[4] = 0x90;
 	run_user(code, sizeof(code));
-	if (back.vector != vector)
+	if ((int)back.vector != vector)
 		fail("in of %u from %x: vector %d, want %d", width, port, (int)back.vector, vector);
 }
 
