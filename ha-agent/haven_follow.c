@@ -21,6 +21,8 @@
 #define ASK_S 10
 #define QUORUM_S 30
 #define DELETE_TRIES 5
+#define FAILED_LOOKS 20		/* for a failure to come on record, and to go from it */
+#define FAILED_LOOK_S 2
 #define ENDING_TRIES 100	/* of 100 ms each, until a cancelled move's end is known */
 
 static double number(const json_t *j, const char *key)
@@ -408,29 +410,50 @@ static int abandon_from(const char *node)
 	return rc;
 }
 
+/*
+ * While Pacemaker elects its controller (a node left in mid-move, say) a failure may not be on record yet, and what was asked for to
+ * clear it may be lost: it is looked for, and cleared, until it was there and is gone. What stays keeps the resource unmanaged.
+ */
+static int clear_recorded(const char *resource)
+{
+	bool seen = false;
+	char node[128];
+	struct err err = { 0 };
+
+	for (int i = 0; i < FAILED_LOOKS; i++) {
+		bool failed = has_failed(resource, node, sizeof(node));
+
+		if (seen && !failed)
+			return HAVEN_OK;
+		if (failed)
+			(void)haven_clear_failure(resource, &err);
+		seen |= failed;
+		sleep(FAILED_LOOK_S);
+	}
+	return seen ? haven_fail("the failure of %s stays on record%s%s; Pacemaker leaves it alone until haven cleanup %s clears it", resource,
+				 *err.text ? ": " : "", err.text, resource) : HAVEN_OK;
+}
+
 static int run_cleanup(int argc, char **argv)
 {
-	const char *resource = argc == 3 ? argv[2] : argv[1];
-	char node[128];
 	struct err err;
 
 	if (argc == 3 && !strcmp(argv[1], "--abandon"))
 		return abandon_here(argv[2]);
 	if (argc == 3 && !strcmp(argv[1], "--abandon-from"))
 		return abandon_from(argv[2]);
-	if (argc == 3 && !strcmp(argv[1], "--failed")) {
-		if (!has_failed(resource, node, sizeof(node)))
-			return HAVEN_OK;
-	} else if (argc != 2 || argv[1][0] == '-') {
+	if (argc == 3 && !strcmp(argv[1], "--failed"))
+		return clear_recorded(argv[2]);
+	if (argc != 2 || argv[1][0] == '-')
 		return haven_usage(&haven_cmd_cleanup);
-	}
-	return haven_clear_failure(resource, &err) ? haven_fail("%s", err.text) : HAVEN_OK;
+	return haven_clear_failure(argv[1], &err) ? haven_fail("%s", err.text) : HAVEN_OK;
 }
 
 const struct haven_command haven_cmd_cleanup = {
 	"cleanup", "[--failed | --abandon] RESOURCE  or  --abandon-from NODE", "forgets a failed move",
 	"What ha-agentd does by itself after a failed move, with back-off, so that it is tried again: Pacemaker forgets the resource's history\n"
-	"on every node, the one where the move failed last, and looks again where it runs. --failed: only if it holds a failure. Use it rather than crm_resource --cleanup, which after an earlier\n"
+	"on every node, the one where the move failed last, and looks again where it runs. --failed: once it holds a failure, and until it\n"
+	"holds none. Use it rather than crm_resource --cleanup, which after an earlier\n"
 	"move in the other direction makes Pacemaker restart the guest.\n"
 	"--abandon: also ends a move under way and removes this node's location constraint of the resource, in the order that keeps the guest\n"
 	"running (nothing is done when there is none); --abandon-from NODE: of every move begun on NODE, when NODE is out of the cluster. ha-agentd does both when the command or its node died.", run_cleanup
