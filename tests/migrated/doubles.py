@@ -2,6 +2,7 @@
 """The far ends of migrated's sockets for tests/migrated/test-move: a hypervisord with one domain, an ha-agentd, and a proxy that
 cuts, stalls and garbles.  Real memory (a sealed memfd), real descriptors, docs/specs/messages.md; the guest is a thread that
 writes pages and marks them dirty."""
+import contextlib
 import fcntl
 import glob
 import hashlib
@@ -383,7 +384,8 @@ class Node:
     def remove_blackbox(self):
         """A daemon that was killed leaves libqb's ring behind."""
         for f in glob.glob(f"/dev/shm/qb-migrated-{self.proc.pid}-*"):
-            os.unlink(f)
+            with contextlib.suppress(FileNotFoundError):        # two threads may have killed it
+                os.unlink(f)
 
     def stop(self):
         if self.proc.poll() is None:
