@@ -442,12 +442,11 @@ static int act_migrate_to(void)
 		rc = outcome_after_restart(target);
 		return rc == OCF_SUCCESS ? rc : unseen_failure(rc);
 	}
-	if (fd < 0)
-		return unseen_failure(exit_reason(OCF_ERR_GENERIC, "%s was not moved to %s: %s", domain_name(), target, err.text));
 	if (rc == -ETIMEDOUT || (rc == -ECANCELED && left_ms() == 0))
 		return exit_reason(OCF_ERR_GENERIC, "the move of %s to %s did not end within migrate_to's time-out and was cancelled; raise "
 				   "the time-out or max_downtime_ms", domain_name(), target);
-	return exit_reason(OCF_ERR_GENERIC, "%s was not moved to %s: %s", domain_name(), target, err.text);
+	rc = exit_reason(OCF_ERR_GENERIC, "%s was not moved to %s: %s", domain_name(), target, err.text);
+	return fd < 0 ? unseen_failure(rc) : rc;
 }
 
 static int act_migrate_from(void)

@@ -108,6 +108,22 @@ class Run:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def request(run, obj, fds=(), timeout=30):
+    """hypervisord's answer, progress left out; Failed when it refuses."""
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.settimeout(timeout)
+    s.connect(os.path.join(run.dir, "hypervisord.sock"))
+    send_json(s, obj, fds)
+    while True:
+        reply = recv_json(s)[0]
+        if "progress" not in reply:
+            break
+    s.close()
+    if not reply.get("ok"):
+        raise Failed(f"{obj['op']}: {reply}")
+    return reply
+
+
 def terminated(*_):
     raise Failed("ended from outside: a time limit?")
 

@@ -181,7 +181,7 @@ static unsigned long journal_end(int fd, union sector *s, unsigned long sectors)
 /* Whether this copy of the guest, and no other, wrote the last record. */
 static bool journal_ours(int fd, union sector *s, unsigned long at, const struct record *last)
 {
-	if (!sector_read(fd, s, at) || memcmp(s->r.magic, "\0", 2) != 0)
+	if (!sector_read(fd, s, at) || s->bytes[0] || s->bytes[1])
 		return false;
 	return !last->seq || (sector_read(fd, s, at - 1) && memcmp(&s->r, last, sizeof(*last)) == 0);
 }
