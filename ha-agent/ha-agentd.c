@@ -24,6 +24,7 @@
 #include "ha-agent/agentd.h"
 #include "ha-agent/own_codec.h"
 #include "lib/conf.h"
+#include "lib/daemon.h"
 #include "lib/grant.h"
 #include "lib/log.h"
 #include "lib/paths.h"
@@ -668,19 +669,18 @@ static void agentd_goodbye(void *data)
 }
 
 /* A node that holds nothing says so as it goes: then it is in nobody's way while it is off. */
-static int32_t agentd_on_signal(int32_t sig, void *data)
+static void agentd_term(void *arg)
 {
-	struct agentd *a = data;
+	struct agentd *a = arg;
 	qb_loop_timer_handle timer;
 
 	if (a->ending)
-		return 0;
+		return;
 	a->ending = true;
 	if (a->own && own_leave(a->own) == 0)
 		qb_loop_timer_add(a->loop, QB_LOOP_HIGH, GOODBYE_NS, a, agentd_goodbye, &timer);
 	else
 		agentd_goodbye(a);
-	return 0;
 }
 
 static int agentd_link(struct agentd *a)
@@ -692,36 +692,6 @@ static int agentd_link(struct agentd *a)
 	gethostname(host, sizeof(host) - 1);
 	log_info("no cluster is configured: this node is alone");
 	return corolink_alone(a->loop, host, &agentd_link_ops, a, &a->link);
-}
-
-static int agentd_start(struct agentd *a, struct err *err)
-{
-	qb_loop_timer_handle timer;
-	int rc;
-
-	a->loop = qb_loop_create();
-	a->news = json_object();
-	a->policies = json_object();
-	a->offers = json_object();
-	a->failures = json_object();
-	a->unspent = json_object();
-	if (!a->loop || !a->news || !a->policies || !a->offers || !a->failures || !a->unspent)
-		return err_set(err, -ENOMEM, "out of memory");
-	rc = directory_open(&a->dir, err);
-	if (rc)
-		return rc;
-	rc = msg_server_start(a->loop, "ha-agentd.sock", agentd_ops, a, agentd_client_gone, "ha-agentd", &a->server, err);
-	if (rc)
-		return rc;
-	rc = agentd_connect_hv(a);
-	if (!rc)
-		rc = agentd_link(a);
-	if (rc)
-		return err_set(err, rc, "cannot begin: %s", strerror(-rc));
-	qb_loop_signal_add(a->loop, QB_LOOP_HIGH, SIGTERM, a, agentd_on_signal, NULL);
-	qb_loop_signal_add(a->loop, QB_LOOP_HIGH, SIGINT, a, agentd_on_signal, NULL);
-	qb_loop_timer_add(a->loop, QB_LOOP_LOW, TICK_NS, a, agentd_tick, &timer);
-	return 0;
 }
 
 /* Beside moves nobody keeps a record of, its rules would give their copies up. */
@@ -738,34 +708,54 @@ static bool agentd_is_idle(void)
 	return standalone;
 }
 
-int main(int argc, char **argv)
+static int agentd_start(qb_loop_t *loop, void *arg, struct err *err)
 {
-	static struct agentd a;
-	struct err err = { 0 };
+	struct agentd *a = arg;
+	qb_loop_timer_handle timer;
+	int rc;
 
-	if (argc > 1) {
-		puts(!strcmp(argv[1], "--version") ? "ha-agentd (Haven) 0.1.0" :
-		     "Usage: ha-agentd\nKeeps who owns which domain in the cluster; see ha-agentd(8). HAVEN_DEBUG=1 logs every record.");
-		return strcmp(argv[1], "--version") && strcmp(argv[1], "--help") ? 2 : 0;
-	}
-	if (geteuid() != 0) {
-		fputs("ha-agentd: needs root\n", stderr);
-		return 1;
-	}
-	signal(SIGPIPE, SIG_IGN);
-	log_init("ha-agentd");
+	a->loop = loop;
 	if (agentd_is_idle()) {
 		log_info("standalone = yes: moves between plain hosts go without a directory; nothing to do here");
-		pause();
 		return 0;
 	}
-	if (agentd_start(&a, &err)) {
-		log_err("%s", err.text);
-		fprintf(stderr, "ha-agentd: %s\n", err.text);
-		return 1;
-	}
-	qb_loop_run(a.loop);
-	msg_server_stop(a.server);
-	log_fini();
+	a->news = json_object();
+	a->policies = json_object();
+	a->offers = json_object();
+	a->failures = json_object();
+	a->unspent = json_object();
+	if (!a->news || !a->policies || !a->offers || !a->failures || !a->unspent)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = directory_open(&a->dir, err);
+	if (rc)
+		return rc;
+	rc = msg_server_start(a->loop, "ha-agentd.sock", agentd_ops, a, agentd_client_gone, "ha-agentd", &a->server, err);
+	if (rc)
+		return rc;
+	rc = agentd_connect_hv(a);
+	if (!rc)
+		rc = agentd_link(a);
+	if (rc)
+		return err_set(err, rc, "cannot begin: %s", strerror(-rc));
+	qb_loop_timer_add(a->loop, QB_LOOP_LOW, TICK_NS, a, agentd_tick, &timer);
 	return 0;
+}
+
+static void agentd_end(void *arg)
+{
+	struct agentd *a = arg;
+
+	msg_server_stop(a->server);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct daemon daemon = {
+		.name = "ha-agentd",
+		.what = "Keeps who owns which domain in the cluster; see ha-agentd(8). HAVEN_DEBUG=1 logs every record.",
+		.start = agentd_start, .term = agentd_term, .end = agentd_end,
+	};
+	static struct agentd a;
+
+	return daemon_main(&daemon, &a, argc, argv);
 }

@@ -194,6 +194,7 @@ int store_disk_add(struct dom *d, const json_t *disk, struct err *err);
 int store_vif_add(struct dom *d, const json_t *vif, unsigned devid, struct err *err);
 int store_vm_renamed(struct dom *d, const char *uuid, const char *name, struct err *err);
 int console_attach(struct dom *d, struct err *err);
+void console_name(struct dom *d);   /* the pty xenconsoled has for it, into the store: after xenstored came back */
 void console_detach(struct dom *d);
 int store_node0(const char *hostname, struct err *err);    /* Domain-0's own nodes */
 int store_call(json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds, struct err *err);

@@ -374,15 +374,24 @@ static int vif_open(struct dom *d, json_t *vif, unsigned devid, struct err *err)
 	return rc;
 }
 
-int vifs_open(struct dom *d, struct err *err)
+static int vifs_begin(struct dom *d, struct err *err)
 {
 	json_t *v;
 	size_t i;
 	int rc = 0;
 
 	json_array_foreach(json_object_get(d->config, "vif"), i, v)
-		if (!rc && !d->helpers_begun)
+		if (!rc)
 			rc = vif_begin(d, v, vif_number(v, i), err);
+	return rc;
+}
+
+int vifs_open(struct dom *d, struct err *err)
+{
+	json_t *v;
+	size_t i;
+	int rc = d->helpers_begun ? 0 : vifs_begin(d, err);
+
 	json_array_foreach(json_object_get(d->config, "vif"), i, v)
 		if (!rc)
 			rc = vif_open(d, v, vif_number(v, i), err);
@@ -394,11 +403,8 @@ int devices_begin(struct dom *d, struct err *err)
 {
 	json_t *v;
 	size_t i;
-	int rc = 0;
+	int rc = vifs_begin(d, err);
 
-	json_array_foreach(json_object_get(d->config, "vif"), i, v)
-		if (!rc)
-			rc = vif_begin(d, v, vif_number(v, i), err);
 	json_array_foreach(json_object_get(d->config, "disk"), i, v)
 		if (!rc && !disk_is_iscsi(v))
 			rc = helper_begin(d, config_str(v, "vdev", ""), "haven-storage", storage_request(d, v, DISK_INCOMING), err);

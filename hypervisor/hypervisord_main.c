@@ -17,17 +17,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "lib/daemon.h"
 #include "lib/log.h"
 #include "lib/paths.h"
-
-
 
 /* --- xenstored and xenconsoled came (back): everyone gets fresh channels ----------------------------------------------- */
 
 static void store_again_work(struct job *j)
 {
-	if (j->dom->pid > 0 && j->dom->on_store)
-		j->rc = store_channels(j->dom, &j->err);
+	if (j->dom->pid <= 0 || !j->dom->on_store)
+		return;
+	j->rc = store_channels(j->dom, &j->err);
+	if (!j->rc)
+		console_name(j->dom);
 }
 
 static void console_again_work(struct job *j)
@@ -77,13 +79,12 @@ static void client_gone(struct msg_client *client, void *arg)
 	job_client_gone(arg, client);
 }
 
-static int32_t on_term(int32_t sig, void *arg)
+static void on_term(void *arg)
 {
 	struct hvd *h = arg;
 
 	log_info("ending; the domains run on");
 	qb_loop_stop(h->loop);
-	return -1;
 }
 
 /* Its absence later says that this node's memory of activations was lost. */
@@ -114,10 +115,13 @@ static int folders_make(struct err *err)
 	return rc ? err_set(err, rc, "%s/domain: %s", path_run(), strerror(-rc)) : state_mark(err);
 }
 
-static int serve(struct hvd *h, struct err *err)
+static int start(qb_loop_t *loop, void *arg, struct err *err)
 {
+	struct hvd *h = arg;
 	int rc = folders_make(err);
 
+	h->loop = loop;
+	gethostname(h->hostname, sizeof h->hostname - 1);
 	if (!rc)
 		rc = jobs_init(h);
 	if (rc)
@@ -129,37 +133,24 @@ static int serve(struct hvd *h, struct err *err)
 	doms_find(h);
 	msg_peer_new(h->loop, "xenstored-admin.sock", store_up, NULL, NULL, h, &h->store);
 	msg_peer_new(h->loop, "xenconsoled.sock", console_up, NULL, NULL, h, &h->console);
-	hvd_log("hypervisord 0.1.0 on %s, engine bt, %llu MiB", h->hostname, (unsigned long long)node_memory_total_kib() >> 10);
-	qb_loop_run(h->loop);
+	hvd_log("hypervisord " PACKAGE_VERSION " on %s, engine bt, %llu MiB", h->hostname, (unsigned long long)node_memory_total_kib() >> 10);
 	return 0;
+}
+
+static void end(void *arg)
+{
+	struct hvd *h = arg;
+
+	msg_server_stop(h->server);
 }
 
 int main(int argc, char **argv)
 {
-	struct hvd h = { .done_fd = -1 };
-	struct err err = { 0 };
+	static const struct daemon daemon = {
+		.name = "hypervisord", .what = "Makes, keeps and ends this node's domains. Runs in the foreground; see hypervisord(8).",
+		.start = start, .term = on_term, .end = end,
+	};
+	static struct hvd h = { .done_fd = -1 };
 
-	if (argc > 1) {
-		fprintf(stderr, "usage: hypervisord\n(environment: HAVEN_RUN_DIR, HAVEN_STATE_DIR, HAVEN_CONF_DIR, HAVEN_LIBEXEC_DIR)\n");
-		return argc == 2 && !strcmp(argv[1], "--help") ? 0 : 64;
-	}
-	if (geteuid() != 0) {
-		fprintf(stderr, "hypervisord: needs root\n");
-		return 77;
-	}
-	log_init("hypervisord");
-	signal(SIGPIPE, SIG_IGN);
-	gethostname(h.hostname, sizeof h.hostname - 1);
-	h.loop = qb_loop_create();
-	if (!h.loop)
-		return 1;
-	qb_loop_signal_add(h.loop, QB_LOOP_HIGH, SIGTERM, &h, on_term, NULL);
-	qb_loop_signal_add(h.loop, QB_LOOP_HIGH, SIGINT, &h, on_term, NULL);
-	if (serve(&h, &err)) {
-		log_err("%s", err.text);
-		fprintf(stderr, "hypervisord: %s\n", err.text);
-		return 1;
-	}
-	msg_server_stop(h.server);
-	return 0;
+	return daemon_main(&daemon, &h, argc, argv);
 }

@@ -489,20 +489,43 @@ int store_node0(const char *hostname, struct err *err)
 	return rc;
 }
 
+/* Where xl console looks for the pty.  A xenstored that is away is told when it comes back: console_name(). */
+static void tty_write(const struct dom *d, const json_t *reply)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/local/domain/%u/console/tty", d->domid);
+	store_write(path, config_str(reply, "path", ""), NULL);
+}
+
+void console_name(struct dom *d)
+{
+	json_t *reply = NULL;
+
+	if (d->on_console && daemon_call("xenconsoled.sock", json_pack("{s:s, s:i}", "op", "path", "domid", d->domid), NULL, 0, &reply, NULL,
+					 NULL, NULL) == 0)
+		tty_write(d, reply);
+	json_decref(reply);
+}
+
 int console_attach(struct dom *d, struct err *err)
 {
 	int sv[2] = { -1, -1 };
+	json_t *reply = NULL;
 	int rc = channel_pair(sv);
 
 	if (rc)
 		return err_set(err, rc, "domain %s: no channel to xenconsoled: %s", d->name, strerror(-rc));
 	rc = daemon_call("xenconsoled.sock", json_pack("{s:s, s:i, s:s}", "op", "attach", "domid", d->domid, "name", d->name), &sv[0], 1,
-			 NULL, NULL, NULL, err);
+			 &reply, NULL, NULL, err);
 	if (!rc) {
 		d->on_console = true;
 		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "console"), &sv[1], 1, NULL, NULL, NULL, 10000,
 				err);
 	}
+	if (!rc)
+		tty_write(d, reply);
+	json_decref(reply);
 	pair_close(sv);
 	return rc;
 }

@@ -27,6 +27,7 @@
 #include <qb/qbloop.h>
 
 #include "lib/conf.h"
+#include "lib/daemon.h"
 #include "lib/log.h"
 #include "lib/migration_net.h"
 #include "lib/msg.h"
@@ -690,19 +691,16 @@ static int open_listeners(const struct conf *conf, struct err *err)
 
 /* --- main --------------------------------------------------------------------------------------------------------------------------- */
 
-static int32_t on_stop(int32_t sig, void *arg)
-{
-	qb_loop_stop(m.loop);
-	return 0;
-}
-
-static int start(struct err *err)
+static int start(qb_loop_t *loop, void *arg, struct err *err)
 {
 	struct conf *conf = NULL;
 	int rc = conf_load("haven.conf", &conf, err);
 
 	if (rc < 0)
 		return rc;
+	m.loop = loop;
+	for (int i = 0; i < GREETINGS_MAX; i++)
+		m.greeting[i].fd = -1;
 	rc = open_listeners(conf, err);
 	conf_free(conf);
 	if (rc < 0)
@@ -710,39 +708,23 @@ static int start(struct err *err)
 	rc = msg_server_start(m.loop, "migrated.sock", ops, NULL, on_client_gone, "migrated", &m.server, err);
 	if (rc < 0)
 		return rc;
-	qb_loop_signal_add(m.loop, QB_LOOP_HIGH, SIGTERM, NULL, on_stop, NULL);
-	qb_loop_signal_add(m.loop, QB_LOOP_HIGH, SIGINT, NULL, on_stop, NULL);
 	qb_loop_signal_add(m.loop, QB_LOOP_MED, SIGCHLD, NULL, on_child, NULL);
+	log_info("listening on port %d", m.port);
+	spare_later(SPARE_LATER_MS);
 	return 0;
+}
+
+/* Workers see their control sockets close: what was not handed over is cancelled. */
+static void end(void *arg)
+{
+	msg_server_stop(m.server);
 }
 
 int main(int argc, char **argv)
 {
-	struct err err = { 0 };
+	static const struct daemon daemon = {
+		.name = "migrated", .what = "Moves domains between nodes. Runs in the foreground; see migrated(8).", .start = start, .end = end,
+	};
 
-	if (argc > 1) {
-		if (strcmp(argv[1], "--version") == 0) {
-			printf("migrated (Haven) %s\n", PACKAGE_VERSION);
-			return 0;
-		}
-		fprintf(stderr, "usage: migrated [--version]\nSee migrated(8).\n");
-		return strcmp(argv[1], "--help") == 0 ? 0 : 2;
-	}
-	signal(SIGPIPE, SIG_IGN);
-	log_init("migrated");
-	for (int i = 0; i < GREETINGS_MAX; i++)
-		m.greeting[i].fd = -1;
-	m.loop = qb_loop_create();
-	if (!m.loop || start(&err) < 0) {
-		fprintf(stderr, "migrated: %s\n", err.text);
-		log_err("%s", err.text);
-		return 1;
-	}
-	log_info("listening on port %d", m.port);
-	spare_later(SPARE_LATER_MS);
-	qb_loop_run(m.loop);
-	/* workers see their control sockets close: what was not handed over is cancelled */
-	msg_server_stop(m.server);
-	log_fini();
-	return 0;
+	return daemon_main(&daemon, NULL, argc, argv);
 }

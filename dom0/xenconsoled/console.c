@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #include "lib/log.h"
-#include "lib/paths.h"
 
 #define PACKETS_A_TURN 32
 
@@ -192,7 +191,7 @@ static int pty_open(struct console *c, struct err *err)
 	return 0;
 }
 
-int console_new(qb_loop_t *loop, uint32_t domid, const char *name, struct console **ret, struct err *err)
+int console_new(qb_loop_t *loop, uint32_t domid, const char *name, int log_dir, struct console **ret, struct err *err)
 {
 	struct console *c = calloc(1, sizeof(*c));
 	int rc;
@@ -211,8 +210,9 @@ int console_new(qb_loop_t *loop, uint32_t domid, const char *name, struct consol
 		console_free(c);
 		return rc;
 	}
-	if (console_log_open(&c->log, path_console_log(), name) < 0)
-		log_warn("%s: cannot open the console's log: %s", c->log.path, strerror(errno));
+	rc = log_dir < 0 ? 0 : console_log_open(&c->log, log_dir, name);
+	if (rc < 0)
+		log_warn("the log of %s's console cannot be opened: %s", name, strerror(-rc));
 	*ret = c;
 	return 0;
 }

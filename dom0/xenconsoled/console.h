@@ -39,8 +39,8 @@ struct console {
 	void *arg;
 };
 
-/* A pty and a log, no channel yet. 0 or -errno with err. */
-int console_new(qb_loop_t *loop, uint32_t domid, const char *name, struct console **ret, struct err *err);
+/* A pty and a log in the folder log_dir (-1: none), no channel yet. 0 or -errno with err. */
+int console_new(qb_loop_t *loop, uint32_t domid, const char *name, int log_dir, struct console **ret, struct err *err);
 void console_free(struct console *c);
 /* The domain's channel: a SEQPACKET socket, the console's from here on, also on failure. Replaces the one before. */
 int console_attach(struct console *c, int fd);

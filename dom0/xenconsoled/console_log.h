@@ -8,11 +8,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #define CONSOLE_LOG_MAX (4u * 1024 * 1024)
 
 struct console_log {
 	char path[1024];
+	const char *file;	/* the path's last part: what is opened, in the folder dir */
+	int dir;		/* the daemon's */
 	int fd;			/* -1: not open */
 	size_t size;
 	bool failed;		/* said so already */
@@ -23,8 +26,13 @@ struct console_log {
  * 0 or -ENAMETOOLONG.
  */
 int console_log_path(char *buf, size_t size, const char *dir, const char *name);
-/* Opens for appending; makes the folder. 0 or -errno: the console works without its log. */
-int console_log_open(struct console_log *l, const char *dir, const char *name);
+/*
+ * Makes the folder of the logs and gives it to uid, with the logs that root kept there; for root. A folder that is the uid's already
+ * is left alone, since what lies in it is not to be trusted. A descriptor of it, the caller's, or -errno.
+ */
+int console_log_folder(const char *path, uid_t uid);
+/* Opens for appending, in the folder dir (console_log_folder's, path_console_log()). 0 or -errno: the console works without its log. */
+int console_log_open(struct console_log *l, int dir, const char *name);
 void console_log_write(struct console_log *l, const char *data, size_t len);
 void console_log_close(struct console_log *l);
 

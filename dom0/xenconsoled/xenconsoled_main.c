@@ -4,53 +4,34 @@
  *
  * Holds: a pty and a log file for each domain, and the channel its hv-domain relays the console ring over.
  * Hears: hypervisord on its socket (JSON, root); octets of guests and keystrokes of operators, which it copies and never reads.
- * May do: make ptys, append to and rotate /var/log/xen/console/guest-NAME.log, write /local/domain/DOMID/console/tty in the store.
+ * May do: make ptys, append to and rotate /var/log/xen/console/guest-NAME.log: as a uid of its own from when its socket is open, which
+ *	owns that folder and nothing else.
  */
 #include "config.h"
 #include "dom0/xenconsoled/console.h"
 
-#include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/daemon.h"
 #include "lib/log.h"
 #include "lib/msg.h"
+#include "lib/paths.h"
 #include "lib/sandbox.h"
 
 #define CONSOLES_MAX 512
+#define CONSOLED_UID 199004	/* beside xenstored's 199003; needs no entry in passwd(5) */
 
 struct consoled {
 	qb_loop_t *loop;
 	struct msg_server *server;
-	struct msg_peer *store;
+	int log_dir;		/* -1: no log is kept */
 	struct console *consoles;
 	unsigned n_consoles;
 };
-
-/* ---- the store ---- */
-
-static void tty_announce(struct consoled *d, const struct console *c)
-{
-	char path[64];
-
-	if (c->lingering || !msg_peer_connected(d->store))
-		return;
-	snprintf(path, sizeof(path), "/local/domain/%u/console/tty", c->domid);
-	(void)msg_peer_call(d->store, json_pack("{s:s, s:s, s:s}", "op", "write", "path", path, "value", c->tty), NULL, 0, NULL, NULL);
-}
-
-static void store_up(struct msg_peer *peer, void *arg)
-{
-	struct consoled *d = arg;
-	struct console *c;
-
-	for (c = d->consoles; c; c = c->next)
-		tty_announce(d, c);
-}
 
 /* ---- requests ---- */
 
@@ -82,7 +63,7 @@ static int console_make(struct consoled *d, uint32_t domid, const char *name, st
 
 	if (d->n_consoles >= CONSOLES_MAX)
 		return err_set(err, -EMFILE, "%u consoles are open; no more", d->n_consoles);
-	rc = console_new(d->loop, domid, name, ret, err);
+	rc = console_new(d->loop, domid, name, d->log_dir, ret, err);
 	if (rc < 0)
 		return rc;
 	(*ret)->ended = console_drop;
@@ -122,7 +103,6 @@ static void op_attach(struct msg_call *call, void *daemon)
 		msg_error(call, -EBADF, "attach: domain %u: no channel came with the request", c->domid);
 		return;
 	}
-	tty_announce(d, c);
 	msg_reply(call, json_pack("{s:s}", "path", c->tty));
 }
 
@@ -175,14 +155,6 @@ static const struct msg_op ops[] = {
 
 /* ---- the process ---- */
 
-static int32_t on_signal(int32_t sig, void *data)
-{
-	struct consoled *d = data;
-
-	qb_loop_stop(d->loop);
-	return 0;
-}
-
 static int sandbox_apply(struct err *err)
 {
 	static const struct sandbox_rule rules[] = {
@@ -195,20 +167,18 @@ static int sandbox_apply(struct err *err)
 		{ SCMP_SYS(rename), "log rotation" },
 		{ SCMP_SYS(renameat), "the same" },
 		{ SCMP_SYS(renameat2), "the same" },
-		{ SCMP_SYS(mkdir), "the log folder" },
-		{ SCMP_SYS(mkdirat), "the same" },
 		{ SCMP_SYS(statfs), "glibc's look at devpts" },
 		{ SCMP_SYS(fstatfs), "the same" },
 		{ SCMP_SYS(stat), "the same; the time zone of log lines" },
 		{ SCMP_SYS(readlink), "glibc's name of a pty" },
-		{ SCMP_SYS(unlink), "its socket, at the end" },
+		{ SCMP_SYS(unlink), "its socket, at the end; refused where the folder is root's, and the next start removes it" },
 		{ SCMP_SYS(unlinkat), "the black box, at the end" },
 		{ SCMP_SYS(ftruncate), "the black box of a crash" },
 		{ SCMP_SYS(kill), "raise() after the black box" },
 		{ SCMP_SYS(getuid), "grantpt()" },
 		{ SCMP_SYS(geteuid), "the same" },
 	};
-	struct sandbox_limits limits = { .no_dump = true };
+	struct sandbox_limits limits = { .uid = CONSOLED_UID, .gid = CONSOLED_UID, .no_dump = true };
 	struct sandbox sb;
 	int rc = sandbox_begin(&sb, "xenconsoled");
 
@@ -223,16 +193,27 @@ static int sandbox_apply(struct err *err)
 	return sandbox_enter(&sb, &limits, err);
 }
 
-static int start(struct consoled *d, struct err *err)
+static int start(qb_loop_t *loop, void *arg, struct err *err)
 {
-	int rc = msg_server_start(d->loop, "xenconsoled.sock", ops, d, NULL, "xenconsoled", &d->server, err);
+	struct consoled *d = arg;
+	int rc = msg_server_start(loop, "xenconsoled.sock", ops, d, NULL, "xenconsoled", &d->server, err);
 
-	if (rc == 0) {
-		rc = msg_peer_new(d->loop, "xenstored-admin.sock", store_up, NULL, NULL, d, &d->store);
-		if (rc < 0)
-			err_set(err, rc, "xenstored cannot be called: %s", strerror(-rc));
-	}
-	return rc < 0 ? rc : sandbox_apply(err);
+	if (rc < 0)
+		return rc;
+	d->loop = loop;
+	d->log_dir = console_log_folder(path_console_log(), CONSOLED_UID);
+	if (d->log_dir < 0)
+		log_warn("%s: %s; no console is logged", path_console_log(), strerror(-d->log_dir));
+	return sandbox_apply(err);
+}
+
+static void end(void *arg)
+{
+	struct consoled *d = arg;
+
+	while (d->consoles)
+		console_drop(d->consoles, d);
+	msg_server_stop(d->server);
 }
 
 #ifdef HAVEN_ASAN
@@ -241,49 +222,13 @@ int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void) { return 1; }
 #endif
 
-static int usage(FILE *out, int status)
-{
-	fprintf(out, "usage: xenconsoled [--help] [--version]\n"
-		     "The consoles of this node's domains. Runs in the foreground; see xenconsoled(8).\n");
-	return status;
-}
-
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 } };
-	static struct consoled d;
-	struct err err = { 0 };
-	int c;
+	static const struct daemon daemon = {
+		.name = "xenconsoled", .what = "The consoles of this node's domains. Runs in the foreground; see xenconsoled(8).",
+		.umask = 027, .start = start, .end = end,
+	};
+	static struct consoled d = { .log_dir = -1 };
 
-	while ((c = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
-		if (c == 'h')
-			return usage(stdout, 0);
-		if (c == 'V')
-			return printf("xenconsoled of Haven\n") < 0;
-		return usage(stderr, 2);
-	}
-	if (geteuid()) {
-		fprintf(stderr, "xenconsoled: only root can run it\n");
-		return 1;
-	}
-	umask(027);
-	signal(SIGPIPE, SIG_IGN);
-	log_init("xenconsoled");
-	d.loop = qb_loop_create();
-	if (!d.loop || start(&d, &err) < 0) {
-		log_err("%s", err.text);
-		fprintf(stderr, "xenconsoled: %s\n", err.text);
-		log_fini();
-		return 1;
-	}
-	qb_loop_signal_add(d.loop, QB_LOOP_HIGH, SIGTERM, &d, on_signal, NULL);
-	qb_loop_signal_add(d.loop, QB_LOOP_HIGH, SIGINT, &d, on_signal, NULL);
-	log_info("ready");
-	qb_loop_run(d.loop);
-	while (d.consoles)
-		console_drop(d.consoles, &d);
-	msg_peer_free(d.store);
-	msg_server_stop(d.server);
-	log_fini();
-	return 0;
+	return daemon_main(&daemon, &d, argc, argv);
 }

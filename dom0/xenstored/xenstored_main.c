@@ -12,14 +12,13 @@
 #include "config.h"
 #include "dom0/xenstored/stored.h"
 
-#include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/daemon.h"
 #include "lib/log.h"
 #include "lib/paths.h"
 
@@ -38,19 +37,13 @@ void stored_settle(struct stored *d)
 	public_pump_all(d);
 }
 
-static int32_t on_signal(int32_t sig, void *data)
+static int start(qb_loop_t *loop, void *arg, struct err *err)
 {
-	struct stored *d = data;
-
-	qb_loop_stop(d->loop);
-	return 0;
-}
-
-static int start(struct stored *d, struct err *err)
-{
+	struct stored *d = arg;
 	char dir[200], path[256];
 	int rc;
 
+	d->loop = loop;
 	rc = store_init(&d->store);
 	if (rc < 0)
 		return err_set(err, rc, "out of memory");
@@ -78,49 +71,23 @@ int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void) { return 1; }
 #endif
 
-static int usage(FILE *out, int status)
+static void end(void *arg)
 {
-	fprintf(out, "usage: xenstored [--help] [--version]\n"
-		     "The store of this node's domains. Runs in the foreground; see xenstored(8).\n");
-	return status;
+	struct stored *d = arg;
+
+	log_info("ends; its journal keeps the store for the next one");
+	public_close(d);
+	msg_server_stop(d->admin);
+	journal_close(&d->journal);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "help", 0, NULL, 'h' }, { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 } };
+	static const struct daemon daemon = {
+		.name = "xenstored", .what = "The store of this node's domains. Runs in the foreground; see xenstored(8).",
+		.umask = 077, .start = start, .end = end,
+	};
 	static struct stored d = { .journal = { .fd = -1, .dir = -1 }, .listen_fd = { -1, -1 } };
-	struct err err = { 0 };
-	int c;
 
-	while ((c = getopt_long(argc, argv, "hV", options, NULL)) != -1) {
-		if (c == 'h')
-			return usage(stdout, 0);
-		if (c == 'V')
-			return printf("xenstored of Haven\n") < 0;
-		return usage(stderr, 2);
-	}
-	if (geteuid()) {
-		fprintf(stderr, "xenstored: only root can run it\n");
-		return 1;
-	}
-	umask(077);
-	signal(SIGPIPE, SIG_IGN);
-	log_init("xenstored");
-	d.loop = qb_loop_create();
-	if (!d.loop || start(&d, &err) < 0) {
-		log_err("%s", err.text);
-		fprintf(stderr, "xenstored: %s\n", err.text);
-		log_fini();
-		return 1;
-	}
-	qb_loop_signal_add(d.loop, QB_LOOP_HIGH, SIGTERM, &d, on_signal, NULL);
-	qb_loop_signal_add(d.loop, QB_LOOP_HIGH, SIGINT, &d, on_signal, NULL);
-	log_info("ready");
-	qb_loop_run(d.loop);
-	log_info("ends; its journal keeps the store for the next one");
-	public_close(&d);
-	msg_server_stop(d.admin);
-	journal_close(&d.journal);
-	log_fini();
-	return 0;
+	return daemon_main(&daemon, &d, argc, argv);
 }

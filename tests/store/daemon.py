@@ -108,6 +108,17 @@ class Run:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+def expect_no_rights(run, name, uid):
+    """The daemon serves as a user of its own, without a group or a capability."""
+    with open(f"/proc/{run.daemons[name].pid}/status", encoding="ascii") as f:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    expect("uid", status["Uid"].split(), [str(uid)] * 4)
+    expect("gid", status["Gid"].split(), [str(uid)] * 4)
+    expect("groups", status["Groups"].strip(), "")
+    for caps in ("CapEff", "CapPrm", "CapInh"):
+        expect(caps, int(status[caps], 16), 0)
+
+
 def request(run, obj, fds=(), timeout=30):
     """hypervisord's answer, progress left out; Failed when it refuses."""
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
