@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # the ownership protocol: pure, shared with its tests
 noinst_LIBRARIES += ha-agent/libown.a
-ha_agent_libown_a_SOURCES = ha-agent/ownership.c ha-agent/ownership_rules.c ha-agent/ownership.h ha-agent/own_codec.c \
-	ha-agent/own_codec.h ha-agent/fence_book.c ha-agent/fence_book.h
+ha_agent_libown_a_SOURCES = ha-agent/ownership.c ha-agent/ownership_records.c ha-agent/ownership_rules.c \
+	ha-agent/ownership_requests.c ha-agent/ownership.h ha-agent/ownership_state.h ha-agent/own_codec.c ha-agent/own_codec.h ha-agent/fence_book.c ha-agent/fence_book.h
 ha_agent_libown_a_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
 
 sbin_PROGRAMS += ha-agent/ha-agentd

@@ -102,7 +102,7 @@ struct own_msg {
  */
 struct own_out { enum own_type type; uint64_t epoch, serial; uint64_t acks; bool done; };
 
-/* A domain as this node sees it. Read-only outside ownership.c and ownership_rules.c. */
+/* A domain as this node sees it. Read-only outside the state machine (ownership_state.h). */
 struct own_dom {
 	struct own_dom *next;
 	char uuid[OWN_UUID_LEN];
@@ -274,21 +274,5 @@ enum own_copy own_copy_from_name(const char *s);	/* unknown names: OWN_DYING, wh
 const char *own_type_name(enum own_type t);
 /* Every invariant of the state; a broken one is our bug and aborts. */
 void own_assert_state(const struct own *o);
-
-/* --- between ownership.c and ownership_rules.c ---------------------------------------------------------------------------- */
-
-void own_run(struct own *o);
-bool own_run_domain(struct own *o, struct own_dom *d);
-struct own_dom *own_find_or_add(struct own *o, const char *uuid);
-int own_set_record(struct own *o, struct own_dom *d, const struct own_record *rec, const char *config);
-int own_index(const struct own *o, uint32_t id);
-bool own_counts(const struct own *o, const struct own_out *out);
-bool own_is_fenced(const struct own *o, uint32_t id);
-void own_send(struct own *o, const struct own_msg *m);
-void own_job_end(struct own *o, struct own_dom *d, int rc, const char *text);
-bool own_free_for(const struct own *o, const struct own_dom *d, int j);
-void own_send_report(struct own *o, struct own_dom *only);
-void own_settle_pending(struct own_dom *d);
-void own_look_again(struct own *o, struct own_dom *d);
 
 #endif

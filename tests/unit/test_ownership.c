@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "ha-agent/own_codec.h"
+#include "ha-agent/ownership_state.h"
 
 #define U "00000000-0000-0000-0000-00000000000a"
 #define VIEW 7

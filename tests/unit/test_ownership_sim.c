@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ha-agent/ownership.h"
+#include "ha-agent/ownership_state.h"
 
 #ifdef SIM_NODES
 #define N SIM_NODES
