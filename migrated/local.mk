@@ -21,6 +21,11 @@ tests_unit_test_worker_sandbox_SOURCES = tests/unit/test_worker_sandbox.c tests/
 	migrated/worker_sandbox.h
 tests_unit_test_worker_sandbox_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_tls_link
+tests_unit_test_tls_link_SOURCES = tests/unit/test_tls_link.c migrated/tls_link.c migrated/tls_link.h migrated/stream.c \
+	migrated/stream.h
+tests_unit_test_tls_link_LDADD = $(PKI_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/test_precopy
 tests_unit_test_precopy_SOURCES = tests/unit/test_precopy.c migrated/precopy.c migrated/precopy.h
 tests_unit_test_precopy_LDADD = $(UNIT_LIBS)

@@ -31,7 +31,7 @@ uint64_t link_now_ns(void)
 
 void link_init(struct tls_link *l)
 {
-	*l = (struct tls_link){ .fd = -1, .wake_fd = -1, .silence_ns = SILENCE_DEFAULT_NS };
+	*l = (struct tls_link){ .fd = -1, .wake_fd = -1, .silence_ns = SILENCE_DEFAULT_NS, .records_a_key = LINK_RECORDS_A_KEY };
 }
 
 int link_adopt(struct tls_link *l, int fd)
@@ -217,6 +217,7 @@ int link_handshake(struct tls_link *l, SSL_CTX *ctx, bool server, const char *wa
 	l->ssl = SSL_new(ctx);
 	if (!l->ssl || !SSL_set_fd(l->ssl, l->fd) || (want && !SSL_set1_host(l->ssl, want)))
 		return err_set(err, -ENOMEM, "TLS: out of memory");
+	l->records_left = l->records_a_key;
 	if (server)
 		SSL_set_accept_state(l->ssl);
 	else
@@ -231,6 +232,19 @@ int link_handshake(struct tls_link *l, SSL_CTX *ctx, bool server, const char *wa
 	if (rc < 0)
 		return explain_handshake(l, rc, want, err);
 	return peer_name(l) < 0 ? err_set(err, -EACCES, "the peer's certificate names no node; issue it with haven cert") : 0;
+}
+
+/* The peer's OpenSSL follows by itself, and updates its own sending key by its own count. */
+static int link_count_records(struct tls_link *l, size_t written)
+{
+	uint64_t records = (written + SSL3_RT_MAX_PLAIN_LENGTH - 1) / SSL3_RT_MAX_PLAIN_LENGTH;
+
+	if (records < l->records_left) {
+		l->records_left -= records;
+		return 0;
+	}
+	l->records_left = l->records_a_key;
+	return SSL_key_update(l->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 ? 0 : link_broke(l, -EPROTO);
 }
 
 int link_write(struct tls_link *l, const void *p, size_t n)
@@ -249,6 +263,7 @@ int link_write(struct tls_link *l, const void *p, size_t n)
 			at += done;
 			n -= done;
 			l->bytes_out += done;
+			rc = link_count_records(l, done);
 		} else {
 			rc = link_retry(l, r, link_now_ns() + l->silence_ns);
 		}

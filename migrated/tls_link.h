@@ -15,6 +15,8 @@
 
 #define LINK_NAME_MAX 64
 #define LINK_ADDRESS_MAX 64
+/* AES-GCM keeps its margin for 2^24.5 full records of one key (RFC 8446, 5.5): 128 GiB go under one of ours. */
+#define LINK_RECORDS_A_KEY (1ull << 23)
 
 struct tls_link {
 	int fd;                       /* owned; -1: none */
@@ -26,6 +28,8 @@ struct tls_link {
 	void *tick_arg;
 	int wake_fd;
 	uint64_t bytes_out, bytes_in;
+	uint64_t records_left;        /* that may go out under the present key; then KeyUpdate */
+	uint64_t records_a_key;       /* LINK_RECORDS_A_KEY; tests set less */
 	bool broken;                  /* a call failed for the connection's sake: another one may do better */
 	bool ended;                   /* so it did: the other side or something on the way ended it, it did not just fall silent */
 };
