@@ -81,7 +81,8 @@ void hv_change_op_let_go(struct msg_call *c, void *h);
 int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err);
 
 /* hv_domain_move.c */
-void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target);
+/* preserved: the guest's own end, if it has ended, was dealt with, and the domain stays */
+void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target, bool preserved);
 void hv_move_release(struct hv *h);                             /* of a handed copy: what needs nobody else; the rest is release_wanted */
 void hv_move_op_release_done(struct msg_call *c, void *h);
 void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt);

@@ -264,7 +264,8 @@ static void op_resume_handed(struct msg_call *c, void *arg)
 
 static void op_migrate_open(struct msg_call *c, void *arg)
 {
-	hv_move_open(arg, c, (uint64_t)msg_call_int_opt(c, "attempt", 0), msg_call_str_opt(c, "target", ""));
+	hv_move_open(arg, c, (uint64_t)msg_call_int_opt(c, "attempt", 0), msg_call_str_opt(c, "target", ""),
+		     msg_call_bool_opt(c, "preserved", false));
 }
 
 static void op_incoming_open(struct msg_call *c, void *arg)

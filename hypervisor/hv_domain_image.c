@@ -471,6 +471,19 @@ static int iobitmaps_read(struct domain *d, const uint8_t *body, size_t n, struc
 	return reader_ok(&r) && !r.left ? 0 : err_set(err, -EINVAL, "the image is damaged: I/O bitmaps");
 }
 
+static int operator_read(struct hv *h, const uint8_t *body, size_t n, struct err *err)
+{
+	struct reader r;
+	uint32_t flags;
+
+	reader_init(&r, body, n);
+	flags = reader_u32(&r);
+	if (!reader_ok(&r) || r.left || flags > 1)
+		return err_set(err, -EINVAL, "the image is damaged: the operator's pause");
+	h->copy.user_paused = flags & 1;
+	return 0;
+}
+
 int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_t n, int *ret_store_fd, struct err *err)
 {
 	struct devices_io x = { .p = body, .n = n };
@@ -482,6 +495,8 @@ int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_
 		return watchdogs_read(h->d, body, n, err);
 	if (type == (uint32_t)IMAGE_IOBITMAP)
 		return iobitmaps_read(h->d, body, n, err);
+	if (type == (uint32_t)IMAGE_OPERATOR)
+		return operator_read(h, body, n, err);
 	switch (type) {
 	case IMAGE_CONFIG:
 		return 0;                      /* hypervisord's: it made the domain from it */

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "hypervisor/engine/bt/cpuid.h"
 #include "hypervisor/hv_domain_image.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/log.h"
@@ -24,6 +25,7 @@
 struct hv_move {
 	struct msg_server *server;             /* serves one connection, ours */
 	bool incoming;
+	bool preserved;                        /* an end of the guest's own is no reason not to move */
 	bool logging;
 	bool all_dirty;                        /* no round was read since dirty-start: everything counts */
 	struct msg_call *waiting;              /* the request under way: pause, state-save or state-load */
@@ -72,15 +74,30 @@ static void reply_memfd(struct msg_call *c, json_t *fields, int fd)
 
 /* --- both sides ---------------------------------------------------------------------------------------------------------- */
 
+/* What the guest was started with, by name: less than the node has, where a baseline or its xl.cfg says so. */
+static json_t *guest_features(void)
+{
+	json_t *list = json_array();
+	const char *names[256];
+	size_t n = cpuid_policy_features(cpuid_policy_used(), names, 256);
+
+	for (size_t i = 0; i < n && i < 256; i++)
+		json_array_append_new(list, json_string(names[i]));
+	return list;
+}
+
 static void op_info(struct msg_call *c, void *arg)
 {
 	struct hv *h = arg;
 	struct domain *d = h->d;
+	json_t *fields = json_pack("{s:I, s:I, s:i, s:i, s:s}", "ram_pages", (json_int_t)d->max_pages, "special_pages",
+				   (json_int_t)d->nr_special, "page_size", (int)PAGE_SIZE_HV, "vcpus", (int)d->nr_vcpus,
+				   "copy", copy_state_name(h->copy.state));
 	int fd = memfd_of("haven-populated", d->populated, (d->max_pages + 63) / 64 * 8);
 
-	reply_memfd(c, json_pack("{s:I, s:I, s:i, s:i, s:s}", "ram_pages", (json_int_t)d->max_pages, "special_pages",
-				 (json_int_t)d->nr_special, "page_size", (int)PAGE_SIZE_HV, "vcpus", (int)d->nr_vcpus,
-				 "copy", copy_state_name(h->copy.state)), fd);
+	if (h->have_guest)
+		json_object_set_new(fields, "cpu_features", guest_features());
+	reply_memfd(c, fields, fd);
 }
 
 /* --- source -------------------------------------------------------------------------------------------------------------- */
@@ -219,7 +236,7 @@ static void op_pause(struct msg_call *c, void *arg)
 		return;
 	if (h->move->waiting)
 		msg_error(c, -EBUSY, "domain %u: another request is under way", h->d->domid);
-	else if (atomic_load(&h->d->shutdown_reason) != DOMAIN_RUNNING)
+	else if (atomic_load(&h->d->shutdown_reason) != DOMAIN_RUNNING && !h->move->preserved)
 		msg_error(c, -EPERM, "domain %u: the guest is shutting down by itself", h->d->domid);
 	else if (copy_apply(&h->copy, COPY_MOVE_PAUSE, 0, NULL, &err))
 		msg_error_from(c, &err);
@@ -253,6 +270,7 @@ static void save_store(struct hv *h, int store_fd, const struct err *err, void *
 	fd = memfd_create("haven-state", MFD_CLOEXEC);
 	rc = fd < 0 ? -errno : image_writer_open(&w, fd, &hdr);
 	if (!rc) {
+		image_write(&w, (uint32_t)IMAGE_OPERATOR, NULL, 0, (uint8_t [4]) { h->copy.user_paused }, 4);
 		hv_image_write_state(h, &w, store_fd);
 		rc = image_writer_close(&w, false);
 	}
@@ -506,7 +524,7 @@ static void channel_reply(struct hv *h, struct msg_call *call, bool incoming)
 	close(fds[0]);
 }
 
-void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target)
+void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target, bool preserved)
 {
 	if (h->move || h->copy.attempt)
 		msg_error(call, -EBUSY, "domain %u: a move is under way already", h->d->domid);
@@ -517,7 +535,9 @@ void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const c
 		h->copy.attempt = attempt;
 		snprintf(h->copy.target, sizeof h->copy.target, "%s", target);
 		channel_reply(h, call, false);
-		if (!h->move)
+		if (h->move)
+			h->move->preserved = preserved;
+		else
 			h->copy.attempt = 0;
 	}
 }

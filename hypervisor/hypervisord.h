@@ -252,6 +252,7 @@ void dom_store_arrived(struct dom *d);         /* hv-domain holds a store image 
 uint64_t node_memory_total_kib(void);
 uint64_t node_memory_free_kib(void);
 int node_memory_grow_check(struct hvd *h, const struct dom *d, uint64_t more_kib, struct err *err);
+int cpu_baseline_read(json_t **ret, struct err *err);          /* haven.conf's; 0 and a new array of names, or NULL when there is none */
 int node_memory_check(struct hvd *h, const json_t *config, struct err *err);
 int activated_write(const char *uuid, uint64_t attempt);
 /* A number of this host's own for each start without a claim: what a save of it is held against. */

@@ -255,7 +255,7 @@ static int file_open(const char *what, const char *key, const char *path, struct
  * The cluster's CPU baseline, if haven.conf names one: features by name, separated by blanks or lines, '#' comments.  0 and
  * an array or NULL; -errno with FILE:LINE in err.
  */
-static int cpu_baseline_read(json_t **ret, struct err *err)
+int cpu_baseline_read(json_t **ret, struct err *err)
 {
 	struct cpuid_policy scratch;
 	char path[PATH_MAX], line[1024];

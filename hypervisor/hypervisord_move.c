@@ -27,8 +27,10 @@ static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
 static void migrate_open_work(struct job *j)
 {
-	j->rc = child_call(j->dom, json_pack("{s:s, s:I, s:s}", "op", "migrate-open", "attempt", (json_int_t)j->number, "target",
-					     config_str(j->req, "target", "")), NULL, 0, &j->reply, j->fds, &j->nfds, 10000, &j->err);
+	/* one that has ended and is here all the same is preserved: its end leads to nothing any more, so it may move as it is */
+	j->rc = child_call(j->dom, json_pack("{s:s, s:I, s:s, s:b}", "op", "migrate-open", "attempt", (json_int_t)j->number, "target",
+					     config_str(j->req, "target", ""), "preserved", j->dom->shutdown_reason >= 0), NULL, 0, &j->reply,
+			   j->fds, &j->nfds, 10000, &j->err);
 	if (j->rc) {
 		json_decref(j->reply);
 		j->reply = NULL;

@@ -83,8 +83,22 @@ int node_memory_grow_check(struct hvd *h, const struct dom *d, uint64_t more_kib
 		       d->name, (unsigned long long)more_kib >> 10, (unsigned long long)have >> 10);
 }
 
-/* What a guest of this node may use, by name: moves are checked against it, so it names nothing that guests never see. */
-static json_t *cpu_features(void)
+static bool names_has(const json_t *names, const char *name)
+{
+	const json_t *v;
+	size_t i;
+
+	json_array_foreach(names, i, v)
+		if (!strcmp(json_string_value(v), name))
+			return true;
+	return false;
+}
+
+/*
+ * What a guest of this node may use, by name: moves are checked against it, so it names nothing that guests never see.  With a
+ * baseline (may be NULL), what one is given that starts here.
+ */
+static json_t *cpu_features(const json_t *baseline)
 {
 	const char *names[256];
 	struct cpuid_policy host;
@@ -94,7 +108,8 @@ static json_t *cpu_features(void)
 	cpuid_policy_host(&host);
 	n = cpuid_policy_features(&host, names, 256);
 	for (size_t i = 0; i < n && i < 256; i++)
-		json_array_append_new(list, json_string(names[i]));
+		if (!baseline || names_has(baseline, names[i]))
+			json_array_append_new(list, json_string(names[i]));
 	return list;
 }
 
@@ -119,19 +134,25 @@ void op_node_info(struct msg_call *c, void *arg)
 	struct hvd *h = arg;
 	struct job *j = job_new(h, c, NULL);
 	uint64_t have = node_memory_free_kib(), promised = promised_kib(h) + NODE_KEEPS_KIB;
+	json_t *baseline = NULL;
 	struct utsname u;
 	struct sysinfo si;
 
 	if (!j)
 		return;
+	if (cpu_baseline_read(&baseline, &j->err))      /* whoever starts a guest is told; what the node has is no less true */
+		memset(&j->err, 0, sizeof j->err);
 	uname(&u);
 	sysinfo(&si);
 	j->reply = json_pack("{s:I, s:I, s:I, s:i, s:f, s:o, s:s, s:I, s:s, s:s, s:s, s:s}",
 			     "memory_total_kib", (json_int_t)node_memory_total_kib(), "memory_free_kib", (json_int_t)node_memory_free_kib(),
 			     "memory_usable_kib", (json_int_t)(have > promised ? have - promised : 0),
-			     "cpus", (int)sysconf(_SC_NPROCESSORS_ONLN), "cpu_mhz", cpu_mhz(), "cpu_features", cpu_features(),
+			     "cpus", (int)sysconf(_SC_NPROCESSORS_ONLN), "cpu_mhz", cpu_mhz(), "cpu_features", cpu_features(NULL),
 			     "version", "0.1.0", "uptime_s", (json_int_t)si.uptime, "hostname", h->hostname, "release", u.release,
 			     "machine", u.machine, "engine", "bt");
+	if (baseline)
+		json_object_set_new(j->reply, "cpu_guest_features", cpu_features(baseline));
+	json_decref(baseline);
 	job_finish_now(j);
 }
 

@@ -129,7 +129,7 @@ static int ask_hypervisord(struct source *s, struct err *err)
 	json_t *info = NULL, *list = NULL, *d;
 	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, LOCAL_MS, err);
 
-	s->features = json_incref(json_object_get(info, "cpu_features"));
+	s->features = json_incref(json_object_get(info, json_object_get(info, "cpu_guest_features") ? "cpu_guest_features" : "cpu_features"));
 	json_decref(info);
 	if (rc < 0 || s->only_ask)
 		return rc;
@@ -194,6 +194,7 @@ static int channel_call(struct source *s, const char *op, json_t **ret_reply, in
 static int measure_memory(struct source *s, struct err *err)
 {
 	json_t *info = NULL;
+	json_t *features;
 	json_int_t ram, special;
 	int seals = fcntl(s->ram_fd, F_GET_SEALS);
 	off_t size = lseek(s->ram_fd, 0, SEEK_END);
@@ -203,6 +204,11 @@ static int measure_memory(struct source *s, struct err *err)
 		return rc;
 	ram = json_integer_value(json_object_get(info, "ram_pages"));
 	special = json_integer_value(json_object_get(info, "special_pages"));
+	features = json_object_get(info, "cpu_features");
+	if (json_is_array(features)) {      /* the guest's own; the node may have more, which no target needs */
+		json_decref(s->features);
+		s->features = json_incref(features);
+	}
 	json_decref(info);
 	if (ram < 1 || special < 0 || ram > (json_int_t)WORKER_FRAMES_MAX || special > (json_int_t)WORKER_FRAMES_MAX)
 		return err_set(err, -EPROTO, "hv-domain: info: impossible page counts");
