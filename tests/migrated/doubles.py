@@ -52,6 +52,7 @@ class Domain:
         self.attempt, self.counter, self.hot, self.pages_per_ms = 0, 0, range(min(64, self.frames)), 2
         self.channel = None
         self.throttle, self.throttles = 0, []
+        self.features = None               # of the CPU, as the guest sees it; None: hv-domain does not tell
         self.loaded = None
         self.seen = []                     # ops the channel got, in order
         self.log = []                      # copy states, in order
@@ -144,7 +145,8 @@ class Domain:
                 self.node.domain = None
 
     def ch_info(self, req, fds):
-        return {"ram_pages": self.ram, "special_pages": self.special, "page_size": PAGE, "vcpus": 1}, [self.bitmap(range(self.ram))]
+        features = {"cpu_features": self.features} if self.features else {}
+        return {"ram_pages": self.ram, "special_pages": self.special, "page_size": PAGE, "vcpus": 1, **features}, [self.bitmap(range(self.ram))]
 
     def ch_dirty_start(self, req, fds):
         with self.lock:
