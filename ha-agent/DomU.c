@@ -307,6 +307,7 @@ static int stop_without_agentd(void)
 	const json_t *dom;
 	json_t *req = json_pack("{s:s,s:s}", "op", "list", "name", domain_name());
 	struct err err;
+	bool here = false;
 	int fd = msg_connect("hypervisord.sock", &err), rc = fd;
 
 	/* its own "no such domain" is an answer; a socket that is not there is none, though the errno is the same */
@@ -317,6 +318,7 @@ static int stop_without_agentd(void)
 	if (fd >= 0 && ((rc == 0 && !dom) || rc == -ENOENT)) {
 		rc = 0;
 	} else if (rc == 0) {
+		here = true;
 		rc = msg_call(fd, req = json_pack("{s:s,s:O}", "op", "destroy", "domid", json_object_get(dom, "domid")), NULL, 0, NULL, NULL, NULL,
 			      (int)left_ms(), NULL, NULL, &err);
 		json_decref(req);
@@ -325,6 +327,8 @@ static int stop_without_agentd(void)
 	if (fd >= 0)
 		close(fd);
 	json_decref(reply);
+	if (rc && here)
+		return exit_reason(OCF_ERR_GENERIC, "%s does not stop: %s", domain_name(), err.text);
 	return rc == 0 ? OCF_SUCCESS :
 	       exit_reason(OCF_ERR_GENERIC, "neither ha-agentd nor hypervisord answers, so whether %s runs is not known: %s", domain_name(),
 			   err.text);
