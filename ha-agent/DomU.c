@@ -356,8 +356,12 @@ static int act_stop(void)
 
 /* --- moves ----------------------------------------------------------------------------------------------------------- */
 
-static int show_progress(const json_t *progress, void *arg)
+/* arg: how many moves were before it when it last said so; 0: its turn has come. */
+static int follow_progress(const json_t *progress, void *arg)
 {
+	const char *phase = json_string_value(json_object_get(progress, "phase"));
+
+	*(long *)arg = phase && !strcmp(phase, "waiting") ? (long)json_integer_value(json_object_get(progress, "waiting_for")) : 0;
 	return left_ms() == 0;	/* out of time: giving up here, before Pacemaker kills us, leaves time to say why */
 }
 
@@ -415,6 +419,7 @@ static int act_migrate_to(void)
 	json_t *req, *options;
 	struct where w;
 	struct err err;
+	long before = 0;
 	int fd, rc = where_is_it(left_ms(), &w, &err);
 
 	if (rc)
@@ -436,7 +441,7 @@ static int act_migrate_to(void)
 	json_object_set_new(req, "target", json_string(target));
 	json_object_set_new(req, "options", options);
 	fd = msg_connect(AGENTD, &err);
-	rc = fd < 0 ? fd : msg_call(fd, req, NULL, 0, NULL, NULL, NULL, (int)left_ms(), show_progress, NULL, &err);
+	rc = fd < 0 ? fd : msg_call(fd, req, NULL, 0, NULL, NULL, NULL, (int)left_ms(), follow_progress, &before, &err);
 	if (fd >= 0)
 		close(fd);	/* ends the move when it is not over */
 	json_decref(req);
@@ -446,6 +451,9 @@ static int act_migrate_to(void)
 		rc = outcome_after_restart(target);
 		return rc == OCF_SUCCESS ? rc : unseen_failure(rc);
 	}
+	if (before && (rc == -ETIMEDOUT || (rc == -ECANCELED && left_ms() == 0)))
+		return exit_reason(OCF_ERR_GENERIC, "the move of %s to %s still waited for %ld others when migrate_to's time-out came, and was "
+				   "cancelled; raise the time-out, or lower migration-limit", domain_name(), target, before);
 	if (rc == -ETIMEDOUT || (rc == -ECANCELED && left_ms() == 0))
 		return exit_reason(OCF_ERR_GENERIC, "the move of %s to %s did not end within migrate_to's time-out and was cancelled; raise "
 				   "the time-out or max_downtime_ms", domain_name(), target);
@@ -554,7 +562,7 @@ static const char metadata[] =
 "<action name=\"monitor\" timeout=\"30s\" interval=\"10s\" depth=\"0\"/>\n"
 "<action name=\"monitor\" timeout=\"30s\" interval=\"60s\" depth=\"10\"/>\n"
 "<action name=\"monitor\" timeout=\"30s\" interval=\"120s\" depth=\"20\"/>\n"
-"<action name=\"migrate_to\" timeout=\"600s\"/>\n"
+"<action name=\"migrate_to\" timeout=\"3600s\"/>\n"
 "<action name=\"migrate_from\" timeout=\"120s\"/>\n"
 "<action name=\"validate-all\" timeout=\"30s\" depth=\"0\"/>\n"
 "<action name=\"validate-all\" timeout=\"30s\" depth=\"10\"/>\n"

@@ -52,6 +52,8 @@ void haven_print_result(const char *name, const char *from, const char *to, cons
 int haven_guard(int *fd, const char *resource, const char *uuid, const json_t *options);
 void haven_guard_release(int fd);
 int haven_pin(const char *resource, const char *node, struct err *err);
+struct haven_pin { const char *resource, *node; };
+int haven_pin_all(const struct haven_pin *pins, size_t n, struct err *err);
 /*
  * Pins again what is not pinned any more; true: it was. A change of the CIB that one part of a divided cluster made can be lost when
  * the parts meet: the CIB of whoever becomes the controller (DC) then replaces the other one.
@@ -64,7 +66,8 @@ bool haven_pacemaker_idle(void);		/* the scheduler has nothing under way at this
 int haven_wait_pacemaker(void);	/* until nothing is under way; -ETIMEDOUT: something still is, and it printed so */
 /* Ends the domain's move, removes Haven's constraint (put on `from`; NULL: anywhere), has Pacemaker forget the failure. An exit status; it printed why. */
 int haven_put_back(const char *uuid, const char *resource, const char *from);
-int haven_settle(const char *resource, const char *from);	/* the same after a move that went through at once */
+/* The same after a move off the node `left` that went through at once. */
+int haven_settle(const char *resource, const char *left, const char *from);
 /* Makes Pacemaker forget a failed move and look again. 0 or -errno with err. */
 int haven_clear_failure(const char *resource, struct err *err);
 

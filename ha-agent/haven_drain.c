@@ -335,15 +335,20 @@ static int drain_watch(struct drain *dr)
  */
 static int drain_pin(struct drain *dr)
 {
+	struct haven_pin *pins = calloc(dr->n + 1, sizeof(*pins));
 	struct err err;
-	int rc = 0;
+	size_t n = 0;
+	int rc = pins ? 0 : haven_fail("out of memory");
 
-	for (size_t i = 0; i < dr->n && !rc; i++)
-		if (*dr->guests[i].to)
-			rc = haven_guard(&dr->guard, dr->guests[i].resource, dr->guests[i].uuid, dr->options);
-	for (size_t i = 0; i < dr->n && !rc; i++)
-		if (*dr->guests[i].to && haven_pin(dr->guests[i].resource, dr->guests[i].to, &err))
-			rc = haven_fail("%s", err.text);
+	for (size_t i = 0; i < dr->n && !rc; i++) {
+		if (!*dr->guests[i].to)
+			continue;
+		rc = haven_guard(&dr->guard, dr->guests[i].resource, dr->guests[i].uuid, dr->options);
+		pins[n++] = (struct haven_pin){ dr->guests[i].resource, dr->guests[i].to };
+	}
+	if (!rc && n && haven_pin_all(pins, n, &err))
+		rc = haven_fail("%s", err.text);
+	free(pins);
 	return rc;
 }
 
@@ -462,8 +467,9 @@ static int run_undrain(int argc, char **argv)
 const struct haven_command haven_cmd_drain = {
 	"drain", "NODE [--force] [HOW]", "moves every guest off a node",
 	"Asks Pacemaker where each guest of NODE would go and each of those nodes whether it can take it, and refuses when one has nowhere to go\n"
-	"(--force: drains all the same; such a guest is stopped). Then puts NODE in standby, so that Pacemaker moves the guests live, as many at\n"
-	"a time as its migration-limit says (haven setup: 2), and follows them until the last has left; a move that fails is tried again.\n"
+	"(--force: drains all the same; such a guest is stopped). Then puts NODE in standby, so that Pacemaker moves the guests live, and follows\n"
+	"them until the last has left; a move that fails is tried again. Of the moves that Pacemaker has begun (migration-limit; haven setup: 16) NODE\n"
+	"lets two send at a time, those first that are over soonest by size and dirty rate, and one guest stand still (migrated(8)).\n"
 	"Ctrl-C ends the drain: moves under way are cancelled, NODE takes guests again, guests that had left stay where they are. The drain\n"
 	"itself is Pacemaker's: it goes on when this command dies, and haven drain NODE follows it again. HOW, while the command lives:\n"
 	MOVE_POLICY_HELP, run_drain

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ha-agent/cib_link.h"
 #include "ha-agent/constraint.h"
 #include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
@@ -17,10 +18,12 @@
 #define SETTLE_S 120		/* how long Pacemaker may take for what follows a move: migrate_from, stop */
 #define RULE_S (4 * 3600)	/* a constraint that everybody died on ends by itself after this */
 #define LOOK_US 300000
-#define QUICK_LOOK_US 30000
+#define QUICK_LOOK_US 10000
+#define STOP_LOOKS 500		/* of that length: a stop takes a tenth of a second */
 #define ASK_S 10
 #define QUORUM_S 30
 #define DELETE_TRIES 5
+#define PINS_MAX 100		/* constraints in one change: it is an argument of a program */
 #define FAILED_LOOKS 20		/* for a failure to come on record, and to go from it */
 #define FAILED_LOOK_S 2
 #define ENDING_TRIES 100	/* of 100 ms each, until a cancelled move's end is known */
@@ -39,7 +42,10 @@ void haven_print_progress(const json_t *dom, char **last)
 	if (!p)
 		return;
 	move_outlook(p, outlook, sizeof(outlook));
-	r = asprintf(&line, "%s to %s: %s, %.0f %%, round %.0f, %.1f MiB sent at %.0f MB/s, dirtied at %.0f MB/s%s", haven_str(dom, "name"),
+	if (!strcmp(haven_str(p, "phase"), "waiting"))
+		r = asprintf(&line, "%s to %s: waiting for %.0f moves", haven_str(dom, "name"), haven_str(news, "target"), number(p, "waiting_for"));
+	else
+		r = asprintf(&line, "%s to %s: %s, %.0f %%, round %.0f, %.1f MiB sent at %.0f MB/s, dirtied at %.0f MB/s%s", haven_str(dom, "name"),
 		     haven_str(news, "target"), haven_str(p, "phase"), number(p, "percent"), number(p, "rounds"), number(p, "bytes_sent") / 1048576,
 		     number(p, "rate_mbs"), number(p, "dirty_rate_mbs"), outlook);
 	if (r < 0)
@@ -203,34 +209,63 @@ void haven_guard_release(int fd)
 	json_decref(req);
 }
 
-int haven_pin(const char *resource, const char *node, struct err *err)
+static void pin_xml(FILE *out, const char *resource, const char *node)
 {
 	time_t end = time(NULL) + RULE_S;
-	char host[128] = "", when[32], id[400], *xml = NULL;
+	char host[128] = "", when[32], id[400];
 	struct tm tm;
-	int rc;
 
 	gethostname(host, sizeof(host) - 1);
 	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%SZ", gmtime_r(&end, &tm));
 	snprintf(id, sizeof(id), "haven-move-%s-from-%s", resource, host);
-	if (asprintf(&xml, "<rsc_location id='%s' rsc='%s'><rule id='%s-r' score='INFINITY' boolean-op='and'>"
-		     "<expression id='%s-e' attribute='#uname' operation='eq' value='%s'/>"
-		     "<date_expression id='%s-d' operation='lt' end='%s'/></rule></rsc_location>", id, resource, id, id, node, id, when) < 0)
-		return err_set(err, -ENOMEM, "out of memory");
-	rc = crm_run(NULL, err, CLEAR_S, "cibadmin", "--modify", "--allow-create", "--scope", "constraints", "--xml-text", xml, NULL);
-	free(xml);
+	fprintf(out, "<rsc_location id='%s' rsc='%s'><rule id='%s-r' score='INFINITY' boolean-op='and'>"
+		"<expression id='%s-e' attribute='#uname' operation='eq' value='%s'/>"
+		"<date_expression id='%s-d' operation='lt' end='%s'/></rule></rsc_location>", id, resource, id, id, node, id, when);
+}
+
+/* One change of the configuration for all: Pacemaker plans once. */
+int haven_pin_all(const struct haven_pin *pins, size_t n, struct err *err)
+{
+	size_t size = 0;
+	char *xml = NULL;
+	FILE *out;
+	int rc = 0;
+
+	for (size_t from = 0, to; from < n && rc == 0; from = to) {
+		to = from + PINS_MAX < n ? from + PINS_MAX : n;
+		out = open_memstream(&xml, &size);
+		if (!out)
+			return err_set(err, -ENOMEM, "out of memory");
+		fputs("<constraints>", out);
+		for (size_t i = from; i < to; i++)
+			pin_xml(out, pins[i].resource, pins[i].node);
+		fputs("</constraints>", out);
+		if (fclose(out))
+			rc = err_set(err, -ENOMEM, "out of memory");
+		if (rc == 0)
+			rc = cib_link_modify("constraints", xml, err);
+		free(xml);
+		xml = NULL;
+	}
 	return rc;
+}
+
+int haven_pin(const char *resource, const char *node, struct err *err)
+{
+	return haven_pin_all(&(struct haven_pin){ resource, node }, 1, err);
 }
 
 bool haven_pin_again(const char *resource, const char *node)
 {
-	char host[128] = "", xpath[512];
+	char host[128] = "", xpath[512], *xml = NULL;
 	struct err err;
 
 	gethostname(host, sizeof(host) - 1);
 	constraint_xpath(xpath, sizeof(xpath), resource, host);
-	if (crm_run(NULL, &err, ASK_S, "cibadmin", "--query", "--xpath", xpath, NULL) == 0)
+	if (cib_link_query(xpath, &xml, &err) == 0) {
+		free(xml);
 		return false;
+	}
 	return haven_pin(resource, node, &err) == 0;
 }
 
@@ -241,7 +276,7 @@ static int constraints_delete(const char *resource, const char *from)
 
 	constraint_xpath(xpath, sizeof(xpath), resource, from);
 	for (int i = 0; i < DELETE_TRIES; i++) {
-		if (crm_run(NULL, &err, CLEAR_S, "cibadmin", "--delete-all", "--force", "--xpath", xpath, NULL) == 0)
+		if (cib_link_delete(xpath, &err) == 0)
 			return 0;
 		sleep(1);
 	}
@@ -274,13 +309,33 @@ int haven_put_back(const char *uuid, const char *resource, const char *from)
 	return HAVEN_OK;
 }
 
-/*
- * The transition that moved it ends with the stop on the node it left, and the controller is not idle before that: no more is waited for
- * when nothing failed on the way.
- */
-int haven_settle(const char *resource, const char *from)
+/* Is the stop on the node that it left on record?  It is the last that a move's transition does there, and replaces what was recorded. */
+static bool stopped_on(const char *resource, const char *node)
 {
-	(void)wait_idle(QUICK_LOOK_US);
+	char xpath[512], *xml = NULL;
+	struct err err;
+	bool stopped;
+
+	snprintf(xpath, sizeof(xpath), "//node_state[@uname='%s']//lrm_resource[@id='%s']/lrm_rsc_op[@id='%s_last_0']", node, resource, resource);
+	if (cib_link_query(xpath, &xml, &err))
+		return false;
+	stopped = strstr(xml, " operation=\"stop\"") && strstr(xml, " rc-code=\"0\"");
+	free(xml);
+	return stopped;
+}
+
+/*
+ * The transition that moved it ends with the stop on the node it left: no more is waited for when nothing failed on the way, and what
+ * other resources' transitions do is not ours.
+ */
+int haven_settle(const char *resource, const char *left, const char *from)
+{
+	unsigned looks = 0;
+
+	while (looks++ < STOP_LOOKS && !stopped_on(resource, left))
+		usleep(QUICK_LOOK_US);
+	if (looks >= STOP_LOOKS)
+		(void)wait_idle(LOOK_US);
 	return constraints_delete(resource, from) ? HAVEN_FAILED : HAVEN_OK;
 }
 

@@ -12,13 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ha-agent/cib_link.h"
 #include "ha-agent/constraint.h"
-#include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
 #include "lib/move_policy.h"
 #include "lib/msg.h"
 
-#define CIB_S 20
 #define POLL_US 50000
 #define PROGRESS_POLLS 3	/* a line of progress at most */
 #define RESULT_POLLS (3000000 / (POLL_US))
@@ -85,27 +84,37 @@ static int domain_refusal(const json_t *status, const json_t *d, const char *nam
 	return 0;
 }
 
+/* Has the node that attribute, for good or until it boots? */
+static bool node_attribute(const char *node, const char *name, const char *value)
+{
+	char xpath[512], *xml = NULL;
+	struct err err;
+	bool set;
+
+	snprintf(xpath, sizeof(xpath), "//*[self::node or self::node_state][@uname='%s']//nvpair[@name='%s'][@value='%s']", node, name, value);
+	set = cib_link_query(xpath, &xml, &err) == 0;
+	free(xml);
+	return set;
+}
+
 /* Pacemaker must be willing to run it there: online, not in standby. */
 static int pacemaker_refusal(const char *node)
 {
-	char *xml = NULL, want[160], *at, *end;
+	char *xml = NULL, xpath[256];
 	struct err err;
-	int rc = 0;
+	int rc;
 
-	if (crm_run(&xml, &err, CIB_S, "crm_mon", "--one-shot", "--output-as=xml", NULL))
-		return haven_fail("%s", err.text);
-	snprintf(want, sizeof(want), "<node name=\"%s\"", node);
-	at = strstr(xml, want);
-	end = at ? strchr(at, '>') : NULL;
-	if (end)
-		*end = '\0';
-	if (!end)
+	snprintf(xpath, sizeof(xpath), "//node_state[@uname='%s']", node);
+	rc = cib_link_query(xpath, &xml, &err);
+	if (rc == -ENXIO)
 		rc = haven_fail("%s: Pacemaker knows no such node", node);
-	else if (!strstr(at, "online=\"true\""))
+	else if (rc)
+		rc = haven_fail("%s", err.text);
+	else if (!strstr(xml, " crmd=\"online\"") || !strstr(xml, " join=\"member\""))
 		rc = haven_fail("%s: Pacemaker does not run there; start it (systemctl start pacemaker)", node);
-	else if (strstr(at, "standby=\"true\""))
+	else if (node_attribute(node, "standby", "on") || node_attribute(node, "standby", "true"))
 		rc = haven_fail("%s is drained (standby): nothing may run there until haven undrain %s", node, node);
-	else if (strstr(at, "maintenance=\"true\""))
+	else if (node_attribute(node, "maintenance", "true") || node_attribute(node, "maintenance", "on"))
 		rc = haven_fail("%s is in maintenance mode: Pacemaker moves nothing there", node);
 	free(xml);
 	return rc;
@@ -224,7 +233,7 @@ static void migrate_settle(struct migrate *m)
 
 	if (!*m->resource)
 		return;
-	rc = m->moved && !m->failures ? haven_settle(m->resource, m->here) : haven_put_back(m->uuid, m->resource, m->here);
+	rc = m->moved && !m->failures ? haven_settle(m->resource, m->from, m->here) : haven_put_back(m->uuid, m->resource, m->here);
 	if (rc == HAVEN_OK)
 		guard_release(m);
 }

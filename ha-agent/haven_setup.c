@@ -22,7 +22,7 @@ static const char op_defaults[] =
 	"<op_expression id='haven-op-migrate_to-op' name='migrate_to'/>"
 	"<rsc_expression id='haven-op-migrate_to-rsc' class='ocf' provider='haven' type='DomU'/></rule>"
 	"<nvpair id='haven-op-migrate_to-of' name='on-fail' value='block'/>"
-	"<nvpair id='haven-op-migrate_to-t' name='timeout' value='600s'/></meta_attributes>"
+	"<nvpair id='haven-op-migrate_to-t' name='timeout' value='3600s'/></meta_attributes>"
 	"<meta_attributes id='haven-op-migrate_from' score='100'><rule id='haven-op-migrate_from-rule' boolean-op='and' score='100'>"
 	"<op_expression id='haven-op-migrate_from-op' name='migrate_from'/>"
 	"<rsc_expression id='haven-op-migrate_from-rsc' class='ocf' provider='haven' type='DomU'/></rule>"
@@ -81,12 +81,12 @@ static int set_capacities(const json_t *status, struct err *err)
 	return set_property("placement-strategy", "balanced", err);
 }
 
-/* Moves at a time, to and from a node, unless the operator has said: one pauses its guest while the other keeps the wire busy. */
+/* Moves that Pacemaker begins, to and from a node, unless the operator has said: which of them go first, and how many, migrated decides. */
 static int set_migration_limit(struct err *err)
 {
 	if (crm_run(NULL, NULL, CIB_S, "crm_attribute", "--type", "crm_config", "--name", "migration-limit", "--query", "--quiet", NULL) == 0)
 		return 0;
-	return set_property("migration-limit", "2", err);
+	return set_property("migration-limit", "16", err);
 }
 
 /* stonith-enabled unset is true; Pacemaker then starts nothing at all as long as no fencing device is configured. */
@@ -171,7 +171,7 @@ static char *resource_xml(const char *id, const char *path, const json_t *config
 		     "<operations>"
 		     "<op id='%s-start' name='start' interval='0' timeout='120s'/><op id='%s-stop' name='stop' interval='0' timeout='120s'/>"
 		     "<op id='%s-monitor' name='monitor' interval='10s' timeout='30s'/>"
-		     "<op id='%s-migrate_to' name='migrate_to' interval='0' timeout='600s' on-fail='block'/>"
+		     "<op id='%s-migrate_to' name='migrate_to' interval='0' timeout='3600s' on-fail='block'/>"
 		     "<op id='%s-migrate_from' name='migrate_from' interval='0' timeout='120s' on-fail='block'/>"
 		     "</operations></primitive>", id, id, id, file, id, dom, id, id, id, id, memory, id, vcpus, id, id, id, id, id) < 0)
 		return NULL;

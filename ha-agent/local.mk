@@ -24,9 +24,10 @@ ha_agent_DomU_LDADD = $(HAVEN_LIBS)
 # the operator's tool
 sbin_PROGRAMS += ha-agent/haven
 ha_agent_haven_SOURCES = ha-agent/haven.c ha-agent/haven.h ha-agent/haven_status.c ha-agent/haven_cert.c ha-agent/haven_setup.c \
-	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/haven_manage.c ha-agent/haven_drain.c ha-agent/haven_resolve.c ha-agent/crm_run.c ha-agent/crm_run.h ha-agent/constraint.c
-ha_agent_haven_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS)
-ha_agent_haven_LDADD = $(PKI_LIBS)
+	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/haven_manage.c ha-agent/haven_drain.c ha-agent/haven_resolve.c ha-agent/crm_run.c ha-agent/crm_run.h ha-agent/constraint.c \
+	ha-agent/cib_link.c ha-agent/cib_link.h
+ha_agent_haven_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(CIB_CFLAGS)
+ha_agent_haven_LDADD = $(PKI_LIBS) $(CIB_LIBS)
 
 check_PROGRAMS += tests/unit/test_ownership_sim
 tests_unit_test_ownership_sim_SOURCES = tests/unit/test_ownership_sim.c

@@ -184,6 +184,10 @@ void move_outlook(const json_t *progress, char *buf, size_t size)
 	size_t n = 0;
 
 	buf[0] = '\0';
+	if (phase && strcmp(phase, "waiting") == 0) {
+		snprintf(buf, size, ", %lld moves go before it", (long long)json_integer_value(json_object_get(progress, "waiting_for")));
+		return;
+	}
 	if (throttle > 0)
 		n = (size_t)snprintf(buf, size, ", guest slowed by %.4g %%", throttle);
 	if (!phase || strcmp(phase, "precopy") != 0 || n >= size)

@@ -54,7 +54,7 @@ int move_policy_apply(struct move_policy *p, const json_t *options, struct err *
 /* The node's own: migration_NAME in haven.conf. */
 int move_policy_conf(struct move_policy *p, const struct conf *conf, struct err *err);
 
-/* ", about 12 s left", ", will not converge at this rate", ", guest slowed by 80 %", or nothing: what a move's progress says of its end. */
+/* ", about 12 s left", ", will not converge at this rate", ", guest slowed by 80 %", ", 3 moves go before it", or nothing: what a move's progress says of its end. */
 void move_outlook(const json_t *progress, char *buf, size_t size);
 
 #endif

@@ -2,12 +2,13 @@
 sbin_PROGRAMS += migrated/migrated
 havenlibexec_PROGRAMS += migrated/haven-migrate-worker migrated/haven-migrate-signer
 
-migrated_migrated_SOURCES = migrated/migrated.c migrated/stream.c migrated/stream.h
+migrated_migrated_SOURCES = migrated/migrated.c migrated/migrated.h migrated/migrated_turns.c migrated/move_turns.c migrated/move_turns.h \
+	migrated/stream.c migrated/stream.h
 migrated_migrated_LDADD = $(PKI_LIBS)
 
 migrated_haven_migrate_worker_SOURCES = migrated/migrate_worker.c migrated/migrate_worker.h migrated/migrate_ids.h \
 	migrated/worker_sandbox.c migrated/worker_sandbox.h \
-	migrated/move_source.c migrated/move_source.h migrated/source_links.c migrated/source_round.c migrated/ledger.c migrated/ledger.h \
+	migrated/move_source.c migrated/move_source.h migrated/source_links.c migrated/source_round.c migrated/source_turn.c migrated/ledger.c migrated/ledger.h \
 	migrated/move_target.c migrated/move_target.h migrated/target_links.c migrated/move_check.c migrated/move_check.h migrated/precopy.c migrated/precopy.h \
 	migrated/page_source.c migrated/page_source.h migrated/page_sink.c migrated/page_sink.h migrated/stream_digest.c migrated/stream_digest.h migrated/stream.c migrated/stream.h \
 	migrated/tls_link.c migrated/tls_link.h migrated/tls_context.c migrated/tls_context.h migrated/signer_key.c migrated/signer_key.h
@@ -29,6 +30,10 @@ tests_unit_test_tls_link_LDADD = $(PKI_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_precopy
 tests_unit_test_precopy_SOURCES = tests/unit/test_precopy.c migrated/precopy.c migrated/precopy.h
 tests_unit_test_precopy_LDADD = $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_move_turns
+tests_unit_test_move_turns_SOURCES = tests/unit/test_move_turns.c migrated/move_turns.c migrated/move_turns.h
+tests_unit_test_move_turns_LDADD = $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_ledger
 tests_unit_test_ledger_SOURCES = tests/unit/test_ledger.c migrated/ledger.c migrated/ledger.h

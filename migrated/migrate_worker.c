@@ -110,6 +110,18 @@ int worker_close_doors(struct worker *w, struct err *err)
 
 /* --- waiting ----------------------------------------------------------------------------------------------------------- */
 
+static void take_turn(struct worker *w, const char *op)
+{
+	if (strcmp(op, "admit") == 0)
+		w->admitted = true;
+	else if (strcmp(op, "send") == 0)
+		w->may_send = true;
+	else if (strcmp(op, "pause") == 0)
+		w->may_pause = true;
+	else if (strcmp(op, "yield") == 0 || strcmp(op, "go-on") == 0)
+		atomic_store(&w->yield, *op == 'y');
+}
+
 /* One message of migrated's, if there is one. */
 static void control_take(struct worker *w)
 {
@@ -131,6 +143,8 @@ static void control_take(struct worker *w)
 	op = json_string_value(json_object_get(obj, "op"));
 	if (op && strcmp(op, "cancel") == 0)
 		w->cancelled = true;
+	if (op)
+		take_turn(w, op);
 	if (op && strcmp(op, "dialed") == 0 && w->dialing && w->dialed_errno == 0)
 		w->dialed_errno = nfds ? -1 : (int)json_integer_value(json_object_get(obj, "errno"));
 	for (int i = 0; i < nfds; i++) {

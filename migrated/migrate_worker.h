@@ -4,14 +4,17 @@
  *
  * Descriptors at start: 3 control socket to migrated (JSON), 4 signer, 5 the accepted TCP connection (target only).
  * Control, migrated → worker:  the request (source), {"op": "incoming"} + fd (a spare that becomes a target), {"op": "cancel"},
- *                              {"op": "connection"} + fd, {"op": "dialed", "errno"} + fd
+ *                              {"op": "connection"} + fd, {"op": "dialed", "errno"} + fd,
+ *                              {"op": "admit"|"send"|"pause"|"yield"|"go-on"} (move_turns.h)
  * Control, worker → migrated:  {"progress": {…}}, {"handed": true}, {"authenticated": true}, {"addresses": […], "port"}, {"dial": N},
+ *                              {"turn": "measured", "bytes", "dirty_bps"}, {"turn": "send"|"pause"|"quiet"}, {"turn": "over", "rate_bps"},
  *                              one reply {"ok": …}
  * The end of the control socket is a cancel.
  */
 #ifndef MIGRATED_MIGRATE_WORKER_H
 #define MIGRATED_MIGRATE_WORKER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <jansson.h>
 #include <openssl/ssl.h>
@@ -46,6 +49,8 @@ struct worker {
 	void (*progress)(struct worker *w, void *arg);    /* at most five a second while waiting; may be NULL */
 	void *progress_arg;
 	uint64_t progress_ns;
+	bool admitted, may_send, may_pause;  /* source: what migrated has said of its turn */
+	atomic_bool yield;               /* and that it has to hold still; further connections' threads look at it too */
 };
 
 /* Sockets to the local daemons, TLS context, limits: what needs root.  ha-agentd is not asked where standalone = yes. */

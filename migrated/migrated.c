@@ -11,6 +11,7 @@
  * a cancel to every move that was not handed over yet.  One worker, with its signer, waits for the next move.
  */
 #include "config.h"
+#include "migrated/migrated.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -34,39 +35,23 @@
 #include "lib/paths.h"
 #include "lib/pki.h"
 #include "lib/spawn.h"
+#include "migrated/move_turns.h"
 #include "migrated/stream.h"
 
 #define DEFAULT_PORT 8002
-#define JOBS_MAX 32                  /* moves at a time, both directions */
 #define STRANGERS_MAX 8              /* workers whose peer has not shown a certificate yet */
 #define GREETINGS_MAX 64             /* connections that have not sent their 32 octets yet */
 #define GREETING_MS 5000
 #define STRANGER_MS 15000
 #define SPARE_LATER_MS 1000
-#define TARGETS_MAX 8                /* addresses of a target */
+#define SPARE_HUSH_MS 50
 #define DIAL_MS 2000
-#define NS_PER_MS 1000000ull
 
 struct greeting {
 	int fd;
 	uint8_t raw[STREAM_PREAMBLE_BYTES];
 	size_t have;
 	qb_loop_timer_handle timer;
-};
-
-struct job {
-	int control;
-	pid_t pid;
-	struct msg_call *call;           /* who asked for it; NULL: incoming, or answered */
-	struct msg_client *client;
-	bool incoming, authenticated, handed;
-	char uuid[64], target[64];       /* of a move, for events */
-	char token[2 * STREAM_TOKEN_BYTES + 1];
-	qb_loop_timer_handle timer;      /* a stranger's time to show its certificate */
-	struct sockaddr_storage target_at[TARGETS_MAX];   /* where its target listens, as the worker told once */
-	unsigned targets;
-	int dial_fd;                     /* being connected for the worker; -1: none */
-	qb_loop_timer_handle dial_timer;
 };
 
 /* A worker and its signer, ready for the next move: what they load takes longer than meeting the other node. */
@@ -218,6 +203,17 @@ static void take_targets(struct job *j, const json_t *list, json_int_t port)
 	}
 }
 
+void job_progress(struct job *j, json_t *progress)
+{
+	if (*j->uuid)
+		msg_event(m.server, json_pack("{s:s, s:s, s:s, s:O}", "event", "move-progress", "uuid", j->uuid, "target", j->target,
+					      "progress", progress));
+	if (j->call)
+		msg_progress(j->call, progress);
+	else
+		json_decref(progress);
+}
+
 /* The worker is gone: what it did not answer is answered from what it last said. */
 static void job_free(struct job *j)
 {
@@ -226,13 +222,23 @@ static void job_free(struct job *j)
 					"the migration worker died; see the log of migrated", "state", j->handed ? "handed" : "running-here"));
 	dial_end(j);
 	qb_loop_timer_del(m.loop, j->timer);
-	qb_loop_poll_del(m.loop, j->control);
-	close(j->control);
+	if (j->control >= 0) {
+		qb_loop_poll_del(m.loop, j->control);
+		close(j->control);
+	}
+	node_turns_leave(j);
 	for (int i = 0; i < JOBS_MAX; i++)
 		if (m.job[i] == j)
 			m.job[i] = NULL;
 	free(j);
 	spare_later(0);                  /* it may have been a question that its move will follow */
+	node_turns_go();
+}
+
+void job_refuse(struct job *j, int rc, const char *text)
+{
+	job_answer(j, json_pack("{s:b, s:s, s:s, s:s}", "ok", 0, "code", err_name(rc), "error", text, "state", "running-here"));
+	job_free(j);
 }
 
 static void job_heard(struct job *j, json_t *obj)
@@ -240,11 +246,8 @@ static void job_heard(struct job *j, json_t *obj)
 	const char *token = json_string_value(json_object_get(obj, "token"));
 	json_t *progress = json_object_get(obj, "progress"), *handed = json_object_get(obj, "handed");
 
-	if (progress && j->call)
-		msg_progress(j->call, json_incref(progress));
-	if (progress && *j->uuid)
-		msg_event(m.server, json_pack("{s:s, s:s, s:s, s:O}", "event", "move-progress", "uuid", j->uuid, "target", j->target,
-					      "progress", progress));
+	if (progress)
+		job_progress(j, json_incref(progress));
 	if (handed)
 		j->handed = json_is_true(handed);
 	if (json_is_true(json_object_get(obj, "authenticated"))) {
@@ -258,6 +261,7 @@ static void job_heard(struct job *j, json_t *obj)
 		take_targets(j, json_object_get(obj, "addresses"), json_integer_value(json_object_get(obj, "port")));
 	if (json_object_get(obj, "dial"))
 		dial(j, json_integer_value(json_object_get(obj, "dial")));
+	node_turns_heard(j, obj);
 	if (json_object_get(obj, "ok"))
 		job_answer(j, json_incref(obj));
 }
@@ -410,6 +414,10 @@ static void spare_make(void *arg)
 	struct err err = { 0 };
 
 	m.spare_timer = 0;
+	if (node_turns_hush()) {
+		spare_later(SPARE_HUSH_MS);
+		return;
+	}
 	if (m.spare.control >= 0 || worker_spawn("spare", -1, &s.control, &s.pid, &err) < 0)
 		return;
 	m.spare = s;
@@ -424,7 +432,7 @@ static void spare_later(unsigned ms)
 		m.spare_timer = 0;
 }
 
-/* The spare, for the move it is told of: request and tcp as in job_start().  -ENOENT: there is none that could do it. */
+/* The spare, for the move it is told of: request and tcp as in job_work().  -ENOENT: there is none that could do it. */
 static int spare_take(const json_t *request, int tcp, int *ret_control, pid_t *ret_pid)
 {
 	json_t *incoming = json_pack("{s:s}", "op", "incoming");
@@ -462,51 +470,94 @@ static int worker_start(const json_t *request, int tcp, int *ret_control, pid_t 
 	return 0;
 }
 
-/* A worker for a request, or for an incoming connection (request NULL; tcp is borrowed).  0 and *ret. */
-static int job_start(const json_t *request, int tcp, struct job **ret, struct err *err)
+/* Anew, without a worker. */
+static struct job *job_new(bool incoming, struct err *err)
 {
-	int slot = job_slot(), rc = 0;
+	int slot = job_slot();
 	struct job *j = slot < 0 ? NULL : calloc(1, sizeof(*j));
 
 	if (slot < 0)
-		return err_set(err, -EBUSY, "%d moves are under way on this node already; wait for one to end", JOBS_MAX);
+		err_set(err, -EBUSY, "%d moves are under way on this node already; wait for one to end", JOBS_MAX);
+	else if (!j)
+		err_set(err, -ENOMEM, "cannot start a migration worker: %s", strerror(ENOMEM));
 	if (!j)
-		return err_set(err, -ENOMEM, "cannot start a migration worker: %s", strerror(ENOMEM));
-	if (spare_take(request, tcp, &j->control, &j->pid) < 0)
-		rc = worker_start(request, tcp, &j->control, &j->pid, err);
-	spare_later(SPARE_LATER_MS);     /* the move needs the processors more */
-	if (rc < 0) {
-		free(j);
-		return rc;
-	}
-	j->dial_fd = -1;
-	j->incoming = tcp >= 0;
+		return NULL;
+	j->control = j->dial_fd = -1;
+	j->incoming = incoming;
 	m.job[slot] = j;
+	return j;
+}
+
+/* Its worker, for a request, or for an incoming connection (request NULL; tcp is borrowed). */
+static int job_work(struct job *j, const json_t *request, int tcp, struct err *err)
+{
+	int control = -1, rc = 0;
+
+	if (spare_take(request, tcp, &control, &j->pid) < 0)
+		rc = worker_start(request, tcp, &control, &j->pid, err);
+	spare_later(SPARE_LATER_MS);     /* the move needs the processors more */
+	if (rc < 0)
+		return rc;
+	j->control = control;
 	qb_loop_poll_add(m.loop, QB_LOOP_MED, j->control, POLLIN | POLLHUP, j, on_job);
 	if (j->incoming)
 		qb_loop_timer_add(m.loop, QB_LOOP_LOW, STRANGER_MS * NS_PER_MS, j, stranger_timeout, &j->timer);
-	*ret = j;
 	return 0;
+}
+
+int job_launch(struct job *j, struct err *err)
+{
+	return job_work(j, j->request, -1, err);
+}
+
+static void job_incoming(int tcp)
+{
+	struct err err = { 0 };
+	struct job *j = job_new(true, &err);
+
+	if (j && job_work(j, NULL, tcp, &err) < 0)
+		job_free(j);
+	if (err.code)
+		log_warn("an incoming migration is refused: %s", err.text);
 }
 
 /* --- requests ----------------------------------------------------------------------------------------------------------------- */
 
-static void op_move(struct msg_call *call, void *daemon)
+static void op_preflight(struct msg_call *call, void *daemon)
 {
 	struct err err = { 0 };
-	struct job *j = NULL;
-	int rc = job_start(msg_call_request(call), -1, &j, &err);
+	struct job *j = job_new(false, &err);
 
-	if (rc < 0) {
-		msg_reply_error_fields(call, rc, err.text, json_pack("{s:s}", "state", "running-here"));
+	if (!j) {
+		msg_reply_error_fields(call, err.code, err.text, json_pack("{s:s}", "state", "running-here"));
 		return;
 	}
 	j->call = call;
 	j->client = msg_call_client(call);
-	if (strcmp(msg_call_str_opt(call, "op", ""), "move") == 0) {
-		snprintf(j->uuid, sizeof(j->uuid), "%s", msg_call_str_opt(call, "uuid", ""));
-		snprintf(j->target, sizeof(j->target), "%s", msg_call_str_opt(call, "target", ""));
+	if (job_work(j, msg_call_request(call), -1, &err) < 0)
+		job_refuse(j, err.code, err.text);
+}
+
+static void op_move(struct msg_call *call, void *daemon)
+{
+	struct err err = { 0 };
+	struct job *j = job_new(false, &err);
+
+	if (!j) {
+		msg_reply_error_fields(call, err.code, err.text, json_pack("{s:s}", "state", "running-here"));
+		return;
 	}
+	j->call = call;
+	j->client = msg_call_client(call);
+	snprintf(j->uuid, sizeof(j->uuid), "%s", msg_call_str_opt(call, "uuid", ""));
+	snprintf(j->target, sizeof(j->target), "%s", msg_call_str_opt(call, "target", ""));
+	j->request = json_deep_copy(msg_call_request(call));
+	if (!j->request) {
+		job_refuse(j, -ENOMEM, "out of memory");
+		return;
+	}
+	json_object_set_new(j->request, "turns", json_true());
+	node_turns_enter(j);
 }
 
 static void op_identity(struct msg_call *call, void *daemon)
@@ -526,21 +577,28 @@ static void op_subscribe(struct msg_call *call, void *daemon)
 	msg_subscribe(call);
 }
 
+/* A move that has no worker yet ends with its client. */
 static void on_client_gone(struct msg_client *client, void *daemon)
 {
 	json_t *cancel = json_pack("{s:s}", "op", "cancel");
 
-	for (int i = 0; i < JOBS_MAX; i++)
-		if (m.job[i] && m.job[i]->call && m.job[i]->client == client) {
-			msg_send(m.job[i]->control, cancel, NULL, 0);
-			m.job[i]->client = NULL;
-		}
+	for (int i = 0; i < JOBS_MAX; i++) {
+		struct job *j = m.job[i];
+
+		if (!j || !j->call || j->client != client)
+			continue;
+		j->client = NULL;
+		if (j->control >= 0)
+			msg_send(j->control, cancel, NULL, 0);
+		else
+			job_refuse(j, -ECANCELED, "cancelled");
+	}
 	json_decref(cancel);
 }
 
 static const struct msg_op ops[] = {
 	{ "move", MSG_ROOT, op_move },
-	{ "preflight", MSG_ROOT, op_move },
+	{ "preflight", MSG_ROOT, op_preflight },
 	{ "identity", MSG_ROOT, op_identity },
 	{ "subscribe", MSG_ANY, op_subscribe },
 	{ NULL, MSG_ROOT, NULL },
@@ -582,8 +640,6 @@ static void route_further(int fd, const uint8_t *token)
 static void greeted(struct greeting *g)
 {
 	struct stream_preamble p;
-	struct err err = { 0 };
-	struct job *j;
 
 	/* the descriptor leaves the loop before it leaves the process: epoll would go on watching it */
 	qb_loop_poll_del(m.loop, g->fd);
@@ -593,8 +649,8 @@ static void greeted(struct greeting *g)
 		route_further(g->fd, p.token);
 	else if (count_strangers() >= STRANGERS_MAX)
 		log_warn("%d migration connections without a certificate are waiting already: one more is refused", STRANGERS_MAX);
-	else if (job_start(NULL, g->fd, &j, &err) < 0)
-		log_warn("an incoming migration is refused: %s", err.text);
+	else
+		job_incoming(g->fd);
 	greeting_end(g);
 }
 
@@ -695,6 +751,7 @@ static int start(qb_loop_t *loop, void *arg, struct err *err)
 {
 	struct conf *conf = NULL;
 	int rc = conf_load("haven.conf", &conf, err);
+	long long parallel;
 
 	if (rc < 0)
 		return rc;
@@ -702,6 +759,8 @@ static int start(qb_loop_t *loop, void *arg, struct err *err)
 	for (int i = 0; i < GREETINGS_MAX; i++)
 		m.greeting[i].fd = -1;
 	rc = open_listeners(conf, err);
+	parallel = conf_get_int(conf, "migration_parallel", TURNS_SENDING);
+	node_turns_init(m.loop, m.job, parallel >= 1 && parallel <= JOBS_MAX ? (unsigned)parallel : TURNS_SENDING);
 	conf_free(conf);
 	if (rc < 0)
 		return rc;

@@ -86,6 +86,7 @@ static int parse_request(struct source *s, struct err *err)
 	int rc = need_string(s, "target", &s->target, err);
 
 	s->only_ask = op && strcmp(op, "preflight") == 0;
+	s->turns = json_is_true(json_object_get(s->request, "turns"));
 	s->port = json_is_integer(port) ? (int)json_integer_value(port) : DEFAULT_PORT;
 	s->address = json_string_value(json_object_get(s->request, "address"));
 	if (!s->address || !*s->address)
@@ -191,6 +192,11 @@ static int channel_call(struct source *s, const char *op, json_t **ret_reply, in
 	return rc < 0 ? rc : channel_answer(s, op, ret_reply, ret_fd, timeout_ms, err);
 }
 
+int source_channel_call(struct source *s, const char *op, int *ret_fd, struct err *err)
+{
+	return channel_call(s, op, NULL, ret_fd, LOCAL_MS, err);
+}
+
 static int measure_memory(struct source *s, struct err *err)
 {
 	json_t *info = NULL;
@@ -218,6 +224,13 @@ static int measure_memory(struct source *s, struct err *err)
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || size < 0 || (uint64_t)size < s->frames * STREAM_PAGE)
 		return err_set(err, -EPROTO, "hypervisord: migrate-open: the memory is not sealed, or too small");
 	return source_maps_new(s, err);
+}
+
+int source_open_memory(struct source *s, struct err *err)
+{
+	int rc = s->w->channel >= 0 ? 0 : open_domain(s, err);
+
+	return rc < 0 || s->words ? rc : measure_memory(s, err);
 }
 
 /* --- meeting the target ------------------------------------------------------------------------------------------------------ */
@@ -364,6 +377,8 @@ static int meet(struct source *s, struct err *err)
 
 	if (rc == 0 && !s->only_ask && strcmp(w->own, s->target) == 0)
 		rc = err_set(err, -EEXIST, "the domain is on %s already", s->target);
+	if (rc == 0 && s->turns)
+		rc = source_turn_begin(s, err);
 	if (rc == 0)
 		rc = source_connect(s, err);
 	stream_preamble_encode(raw, &pre);     /* early: the target's worker comes while this one asks at home */
@@ -378,9 +393,7 @@ static int meet(struct source *s, struct err *err)
 	if (rc == 0)
 		rc = link_handshake(&w->link, w->tls, false, s->target, err);
 	if (rc == 0 && !s->only_ask)
-		rc = open_domain(s, err);
-	if (rc == 0 && !s->only_ask)
-		rc = measure_memory(s, err);
+		rc = source_open_memory(s, err);
 	if (rc == 0)
 		rc = send_hello(s, err);
 	if (rc == 0)
@@ -399,6 +412,8 @@ static int prepare(struct source *s, struct err *err)
 		rc = source_join_links(s, err);
 	if (rc == 0)
 		rc = worker_close_doors(s->w, err);
+	if (rc == 0)
+		rc = source_turn_send(s, err);
 	return rc == 0 ? compare_clocks(s, err) : rc;
 }
 
@@ -418,7 +433,7 @@ static int read_bitmap(struct source *s, int fd, uint64_t *map, struct err *err)
 	return 0;
 }
 
-static int read_log(struct source *s, uint64_t *ret_pages, struct err *err)
+int source_read_log(struct source *s, uint64_t *ret_pages, struct err *err)
 {
 	int fd = -1, rc = channel_call(s, "dirty-round", NULL, &fd, LOCAL_MS, err);
 
@@ -458,7 +473,7 @@ static int precopy_rounds(struct source *s, struct err *err)
 	s->w->progress = send_progress;
 	rc = channel_call(s, "dirty-start", NULL, NULL, LOCAL_MS, err);
 	if (rc == 0)
-		rc = read_log(s, &dirty, err);
+		rc = source_read_log(s, &dirty, err);
 	if (rc == 0)
 		rc = source_begin_with_everything(s, err);
 	while (rc == 0 && action == PRECOPY_ROUND) {
@@ -475,14 +490,16 @@ static int precopy_rounds(struct source *s, struct err *err)
 				rc = source_send_round(s, err);
 		}
 		if (rc == 0)
-			rc = read_log(s, &dirty, err);
+			rc = source_read_log(s, &dirty, err);
 		if (rc < 0)
 			break;
 		action = precopy_round_end(&s->precopy, dirty, link_now_ns());
 		log_debug("%s: round %u: %llu pages sent, %llu dirty after it, %.0f MB/s", s->uuid, s->precopy.round - 1,
 			  (unsigned long long)pages, (unsigned long long)dirty, (double)s->precopy.rate_bps / 1e6);
 		source_next_round(s);
-		if (action == PRECOPY_ROUND)
+		if (action == PRECOPY_STOP)
+			rc = source_turn_pause(s, &action, err);
+		if (rc == 0 && action == PRECOPY_ROUND)
 			rc = tell_throttle(s, err);
 	}
 	if (rc == 0 && action == PRECOPY_GIVE_UP)
@@ -667,7 +684,10 @@ static int hand_over(struct source *s, struct err *err)
 	hold_at("released");
 	if (rc == 0)
 		rc = send_go(s, err);
-	return rc == 0 ? wait_done(s, err) : rc;
+	if (rc == 0)
+		rc = wait_done(s, err);
+	source_turn_over(s);
+	return rc;
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------------------ */
@@ -713,8 +733,8 @@ static json_t *figures(struct source *s)
 		zero += s->sender[i].pages.zero_pages;
 		sent += s->sender[i].pages.sent_pages;
 	}
-	return json_pack("{s:b, s:s, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:o}", "ok", 1, "state", "running-there", "total_ms",
-			 (double)(link_now_ns() - s->begin_ns) / 1e6, "rounds", (int)s->precopy.round, "bytes_sent",
+	return json_pack("{s:b, s:s, s:f, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:o}", "ok", 1, "state", "running-there", "total_ms",
+			 (double)(link_now_ns() - s->begin_ns) / 1e6, "waited_ms", (double)s->waited_ns / 1e6, "rounds", (int)s->precopy.round, "bytes_sent",
 			 (json_int_t)bytes, "pages_sent", (json_int_t)sent, "zero_pages", (json_int_t)zero, "downtime_vcpu_ms",
 			 downtime_ms(s), "throttle_percent", s->throttle / 10.0, "resumed", (int)s->resumed, "connections", (int)s->links, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
 }

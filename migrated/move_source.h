@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* move_source.h - the sending side of a move, as its three files share it: move_source.c, source_round.c, source_links.c. */
+/* move_source.h - the sending side of a move, as its files share it: move_source.c, source_round.c, source_links.c, source_turn.c. */
 #ifndef MIGRATED_MOVE_SOURCE_H
 #define MIGRATED_MOVE_SOURCE_H
 
@@ -63,6 +63,10 @@ struct source {
 	uint64_t told_pages, told_bytes;
 	atomic_int failed;               /* -errno of a further connection */
 	bool paused;
+	bool turns;                      /* migrated gives turns to the moves that leave this node */
+	bool holding;                    /* the pause is ours */
+	atomic_uint loud;                /* further connections that have not held still yet */
+	uint64_t waited_ns;              /* before its turn to begin came */
 	int64_t clock_offset_ns;         /* target's CLOCK_REALTIME − ours */
 	uint64_t begin_ns, pause_ns, pause_realtime_ns, go_ns, done_ns, run_ns;
 	enum phase phase;
@@ -73,6 +77,24 @@ struct source {
 void source_enter_phase(struct source *s, enum phase p);
 /* The next record of the main link, which has to be of that type. */
 int source_expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err);
+
+/* The domain's migration channel, its memory and bitmaps; nothing when it is open already. */
+int source_open_memory(struct source *s, struct err *err);
+/* A request on the migration channel: *ret_fd (may be NULL) is the caller's. */
+int source_channel_call(struct source *s, const char *op, int *ret_fd, struct err *err);
+/* What was written since the last look goes into snap. */
+int source_read_log(struct source *s, uint64_t *ret_pages, struct err *err);
+
+/* --- source_turn.c --- */
+/* Before the target is met: a move that has to wait tells how large its guest is and how fast it writes, and waits. */
+int source_turn_begin(struct source *s, struct err *err);
+int source_turn_send(struct source *s, struct err *err);
+/* Before the guest is stopped.  *action becomes another round when that took so long that one is worth it. */
+int source_turn_pause(struct source *s, enum precopy_action *action, struct err *err);
+/* Between two stretches of a round: holds still while another guest is paused, once what was sent is there. */
+int source_turn_yield(struct sender *n, struct err *err);
+/* The guest runs again. */
+void source_turn_over(struct source *s);
 
 /* --- source_links.c --- */
 /* Where the target listens, and a TCP connection to it: while the worker may still open sockets. */

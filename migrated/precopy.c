@@ -158,6 +158,12 @@ void precopy_resumed(struct precopy *p, uint64_t pages, uint64_t now_ns)
 	p->window_ns = p->window_bytes = p->window_pages = 0;
 }
 
+void precopy_waited(struct precopy *p, uint64_t now_ns)
+{
+	p->idle_ns += now_ns > p->last_ns ? now_ns - p->last_ns : 0;
+	p->last_ns = now_ns;
+}
+
 static void explain(struct precopy *p, uint64_t now_ns)
 {
 	if (p->round <= 1 && !p->dirty_known)

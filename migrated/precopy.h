@@ -73,6 +73,8 @@ void precopy_round_begin(struct precopy *p, uint64_t pages, uint64_t now_ns);
 void precopy_sent(struct precopy *p, uint64_t pages, uint64_t bytes, uint64_t now_ns);
 /* The connection broke, and so many pages of the round are to be sent (again) on another one. */
 void precopy_resumed(struct precopy *p, uint64_t pages, uint64_t now_ns);
+/* Nothing was sent until now, by no fault of the wire's. */
+void precopy_waited(struct precopy *p, uint64_t now_ns);
 enum precopy_action precopy_round_end(struct precopy *p, uint64_t dirty, uint64_t now_ns);
 /* Thousandths of its vCPUs' time that the guest is to lose.  Only ever rises; who stops the move takes it back. */
 unsigned precopy_throttle(const struct precopy *p);

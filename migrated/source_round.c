@@ -150,7 +150,9 @@ static int send_share(struct sender *n, struct err *err)
 
 		if (from >= s->words)
 			return 0;
-		rc = send_chunk(n, from, to < s->words ? to : s->words, err);
+		rc = source_turn_yield(n, err);
+		if (rc == 0)
+			rc = send_chunk(n, from, to < s->words ? to : s->words, err);
 	}
 	return n->main && !err->code ? explain_round(s, rc, err) : rc;
 }
@@ -165,6 +167,7 @@ static void *share_thread(void *arg)
 		rc = page_source_flush(&n->pages);
 	if (rc < 0)
 		atomic_compare_exchange_strong(&n->s->failed, &none, rc);
+	atomic_fetch_sub(&n->s->loud, 1);
 	return NULL;
 }
 
@@ -272,9 +275,11 @@ static int send_shares(struct source *s, struct err *err)
 	int rc, none = 0;
 
 	atomic_store(&s->next_word, 0);
+	atomic_store(&s->loud, threads - 1);
 	for (started = 1; started < threads; started++)
 		if (pthread_create(&s->sender[started].thread, NULL, share_thread, &s->sender[started]) != 0)
 			break;
+	atomic_fetch_sub(&s->loud, threads - started);
 	rc = send_share(&s->sender[0], err);
 	if (rc < 0)
 		atomic_compare_exchange_strong(&s->failed, &none, rc);
