@@ -17,6 +17,7 @@
 #include <xen/sched.h>
 #include "hypervisor/build/kernel_unpack.h"
 #include "hypervisor/build/pv_start.h"
+#include "hypervisor/build/ram_ready.h"
 #include "hypervisor/hv_domain_image.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/huge.h"
@@ -72,35 +73,49 @@ int hv_start_serving(struct hv *h)
 	return rc;
 }
 
-/* Reads a whole regular file; a mapping would let whoever truncates it kill us.  munmap(*ret, *ret_n) gives it back. */
-static int file_read(const char *name, int fd, uint8_t **ret, size_t *ret_n, struct err *err)
+/* A regular file in memory of its own; a mapping would let whoever truncates it kill us. */
+struct file { const char *name; int fd; uint8_t *p; size_t n, have; };
+
+/* file_close() gives it back, also after an error. */
+static int file_open(struct file *f, const char *name, int fd, struct err *err)
 {
 	struct stat st;
-	size_t n = 0;
-	uint8_t *p;
 
+	*f = (struct file) { .name = name, .fd = fd };
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return err_set(err, -EINVAL, "%s: not a regular file", name);
 	if (!st.st_size)
 		return err_set(err, -ENOEXEC, "%s: the file is empty", name);
 	if ((uint64_t)st.st_size > FILE_MAX)
 		return err_set(err, -E2BIG, "%s: larger than %lu MiB", name, FILE_MAX >> 20);
-	p = huge_alloc((size_t)st.st_size);
-	if (!p)
+	f->p = huge_alloc((size_t)st.st_size);
+	if (!f->p)
 		return err_set(err, -ENOMEM, "%s: no memory to read it", name);
-	while (n < (size_t)st.st_size) {
-		ssize_t r = pread(fd, p + n, (size_t)st.st_size - n, (off_t)n);
+	f->n = (size_t)st.st_size;
+	return 0;
+}
+
+static void file_close(struct file *f)
+{
+	if (f->p)
+		munmap(f->p, f->n);
+	f->p = NULL;
+}
+
+/* Its first `upto` bytes, or all. */
+static int file_read(struct file *f, size_t upto, struct err *err)
+{
+	if (upto > f->n)
+		upto = f->n;
+	while (f->have < upto) {
+		ssize_t r = pread(f->fd, f->p + f->have, upto - f->have, (off_t)f->have);
 
 		if (r < 0 && errno == EINTR)
 			continue;
-		if (r <= 0) {
-			munmap(p, (size_t)st.st_size);
-			return err_set(err, r < 0 ? -errno : -EIO, "%s: cannot be read to its end", name);
-		}
-		n += (size_t)r;
+		if (r <= 0)
+			return err_set(err, r < 0 ? -errno : -EIO, "%s: cannot be read to its end", f->name);
+		f->have += (size_t)r;
 	}
-	*ret = p;
-	*ret_n = n;
 	return 0;
 }
 
@@ -162,25 +177,35 @@ int hv_build(struct hv *h, const json_t *req, int kernel_fd, int ramdisk_fd, str
 		.cmdline = str_or(req, "cmdline", ""),
 		.nr_pages = (uint64_t)json_integer_value(json_object_get(req, "memory_pages")),
 	};
-	uint8_t *kernel = NULL, *ramdisk = NULL;
+	struct file kernel = { .fd = -1 }, ramdisk = { .fd = -1 };
 	int rc;
 
 	if (h->have_guest)
 		return err_set(err, -EBUSY, "domain %u: holds a guest already", h->d->domid);
-	rc = file_read(p.kernel_name, kernel_fd, &kernel, &p.kernel_len, err);
+	rc = file_open(&kernel, p.kernel_name, kernel_fd, err);
 	if (!rc && ramdisk_fd >= 0)
-		rc = file_read(p.ramdisk_name, ramdisk_fd, &ramdisk, &p.ramdisk_len, err);
-	p.kernel = kernel;
-	p.ramdisk = ramdisk;
+		rc = file_open(&ramdisk, p.ramdisk_name, ramdisk_fd, err);
+	if (!rc)
+		rc = file_read(&kernel, PAGE_SIZE_HV, err);
+	p.kernel = kernel.p;
+	p.kernel_len = kernel.n;
+	p.ramdisk = ramdisk.p;
+	p.ramdisk_len = ramdisk.n;
+	if (!rc) {
+		p.ready = pv_ram_begin(h->d, &p);
+		rc = file_read(&kernel, kernel.n, err);
+		if (!rc)
+			rc = file_read(&ramdisk, ramdisk.n, err);
+	}
 	if (!rc) {
 		clocks_start(h->d);
 		policy_set(req);
 		rc = pv_build(h->d, &p, err);
+	} else {
+		ram_ready_end(p.ready);
 	}
-	if (kernel)
-		munmap(kernel, p.kernel_len);
-	if (ramdisk)
-		munmap(ramdisk, p.ramdisk_len);
+	file_close(&kernel);
+	file_close(&ramdisk);
 	h->have_guest = !rc;
 	return rc;
 }

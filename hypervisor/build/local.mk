@@ -5,7 +5,7 @@ hypervisor_build_libkernel_a_SOURCES = hypervisor/build/kernel_unpack.c hypervis
 	hypervisor/build/kernel_elf.c hypervisor/build/kernel_elf.h
 hypervisor_build_libkernel_a_CFLAGS = $(AM_CFLAGS) $(LZMA_CFLAGS) $(LZ4_CFLAGS) $(ZSTD_CFLAGS) $(ZLIB_CFLAGS)
 hypervisor_build_libhvbuild_a_SOURCES = hypervisor/build/pv_start.c hypervisor/build/pv_start.h hypervisor/domain.c \
-	hypervisor/domain_new.h
+	hypervisor/domain_new.h hypervisor/build/ram_ready.c hypervisor/build/ram_ready.h
 HVBUILD_LIBS = hypervisor/build/libhvbuild.a hypervisor/build/libkernel.a $(LZMA_LIBS) $(LZ4_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS)
 
 check_PROGRAMS += tests/unit/test_kernel_image

@@ -22,6 +22,7 @@
 #include "hypervisor/abi/abi.h"
 #include "hypervisor/build/kernel_elf.h"
 #include "hypervisor/build/kernel_unpack.h"
+#include "hypervisor/build/ram_ready.h"
 #include "hypervisor/domain_new.h"
 #include "lib/huge.h"
 
@@ -48,13 +49,16 @@ struct run { uint64_t pfn, pages; };
 struct layout {
 	struct domain *d;
 	const struct pv_params *p;
-	const struct kernel_elf *k;
+	struct kernel_elf *kernel;             /* filled by kernel_open() */
+	const struct kernel_elf *k;            /* the same */
 	struct err *err;
 	uint64_t next_pfn;                     /* everything below is taken */
 	struct run ramdisk, p2m, p2m_tables, tables;
 	uint64_t start_info_pfn, store_pfn, console_pfn, stack_pfn;
 	uint64_t map_end;                      /* first address not mapped */
 	uint64_t l4_pfn, table_next;           /* next unused frame of the run being filled */
+	struct ram_ready *ready;
+	uint8_t *room;                         /* where the kernel is unpacked to, in guest memory */
 };
 
 static uint64_t pages_of(uint64_t bytes)
@@ -267,6 +271,125 @@ static void p2m_fill(struct layout *l)
 		page_map(l, l->k->init_p2m + i * PAGE_SIZE_HV, (l->p2m.pfn + i) << 12 | L1_PROT);
 }
 
+/* --- the kernel in its place ------------------------------------------------------------------------------------------------ */
+
+static bool image_in_ram(const struct layout *l, const struct kernel_image *image)
+{
+	return image->elf >= l->d->ram && image->elf < l->d->ram + (l->p->nr_pages << PAGE_SHIFT_HV);
+}
+
+/* One after the other into its place, no segment covers another that is still to be moved. */
+static bool segments_move_freely(const struct layout *l, uint64_t image_gpa)
+{
+	const struct kernel_segment *s = l->k->seg;
+
+	for (unsigned i = 0; i < l->k->nr_segs; i++)
+		for (unsigned j = i + 1; j < l->k->nr_segs; j++) {
+			uint64_t from = image_gpa + s[j].file_off;
+
+			if (s[i].gpa < from + s[j].file_len && from < s[i].gpa + s[i].mem_len)
+				return false;
+		}
+	return true;
+}
+
+/* Of [at, end) what no segment covers. */
+static void clear_between_segments(struct layout *l, uint64_t at, uint64_t end)
+{
+	while (at < end) {
+		uint64_t next = end;
+		bool covered = false;
+
+		for (unsigned i = 0; i < l->k->nr_segs && !covered; i++) {
+			const struct kernel_segment *s = &l->k->seg[i];
+
+			covered = s->gpa <= at && at < s->gpa + s->mem_len;
+			if (covered)
+				next = s->gpa + s->mem_len;
+			else if (s->gpa > at && s->gpa < next)
+				next = s->gpa;
+		}
+		if (!covered)
+			memset(l->d->ram + at, 0, next - at);
+		at = next;
+	}
+}
+
+/* The image was unpacked to where it lies in guest memory: its segments move to their places, the rest of it goes. */
+static void kernel_move(struct layout *l, const struct kernel_image *image)
+{
+	uint64_t gpa = (uint64_t)(image->elf - l->d->ram);
+
+	for (unsigned i = 0; i < l->k->nr_segs; i++) {
+		const struct kernel_segment *s = &l->k->seg[i];
+
+		if (s->gpa != gpa + s->file_off)
+			memmove(l->d->ram + s->gpa, image->elf + s->file_off, s->file_len);
+		memset(l->d->ram + s->gpa + s->file_len, 0, s->mem_len - s->file_len);
+	}
+	clear_between_segments(l, gpa, gpa + image->touched);
+}
+
+/* Guest memory as it was before the image was unpacked there, and the image in memory of its own. */
+static int image_take_out(struct layout *l, struct kernel_image *image)
+{
+	uint8_t *in_ram = (uint8_t *)(uintptr_t)image->elf, *copy = huge_alloc(image->elf_len);
+	size_t touched = image->touched;
+
+	if (!copy)
+		return err_set(l->err, -ENOMEM, "%s: no memory to unpack the kernel", l->p->kernel_name);
+	memcpy(copy, in_ram, image->elf_len);
+	memset(in_ram, 0, touched);
+	*image = (struct kernel_image) { .elf = copy, .elf_len = image->elf_len, .map = copy, .map_len = image->elf_len };
+	return 0;
+}
+
+static void room_need(void *arg, size_t upto)
+{
+	const struct layout *l = arg;
+
+	ram_ready_need(l->ready, l->room + upto);
+}
+
+static void room_each(void *arg, unsigned n, void (*fn)(void *job, unsigned i), void *job)
+{
+	const struct layout *l = arg;
+
+	ram_ready_each(l->ready, n, fn, job);
+}
+
+/* To where most of it belongs, if the file says where and the guest's memory holds it as it lies in the file; else beside it. */
+static int kernel_open_packed(struct layout *l, struct kernel_image *image)
+{
+	uint64_t ram = l->p->nr_pages << PAGE_SHIFT_HV, gpa, end;
+	struct kernel_room room = { .need = room_need, .each = room_each, .arg = l };
+	int rc = -E2BIG;
+
+	if (kernel_place(l->p->kernel, l->p->kernel_len, &gpa, &end) && gpa < ram) {
+		room.p = l->room = l->d->ram + gpa;
+		room.max = ram - gpa < KERNEL_UNPACKED_MAX ? ram - gpa : KERNEL_UNPACKED_MAX;
+		rc = kernel_unpack_into(l->p->kernel_name, l->p->kernel, l->p->kernel_len, &room, image, l->err);
+		if (rc == -E2BIG)
+			memset(room.p, 0, image->touched);
+	}
+	if (rc == -E2BIG)
+		rc = kernel_unpack(l->p->kernel_name, l->p->kernel, l->p->kernel_len, KERNEL_UNPACKED_MAX, image, l->err);
+	return rc;
+}
+
+static int kernel_open(struct layout *l, struct kernel_image *image)
+{
+	int rc = kernel_open_packed(l, image);
+
+	if (!rc)
+		rc = kernel_elf_parse(l->p->kernel_name, image->elf, image->elf_len, l->kernel, l->err);
+	if (rc || !image_in_ram(l, image) || segments_move_freely(l, (uint64_t)(image->elf - l->d->ram)))
+		return rc;
+	rc = image_take_out(l, image);
+	l->kernel->p = image->elf;
+	return rc;
+}
+
 /* Segments were checked against the file by kernel_elf_parse and lie below gpa_end, which layout_make checked. */
 static void kernel_copy(struct layout *l)
 {
@@ -386,40 +509,57 @@ static int params_check(struct domain *d, const struct pv_params *p, struct err 
 
 /*
  * What the guest starts with is written now, all of it: in large pages, or at least without a trap for each.  A wish: what
- * is not there comes with its fault.  The host makes a large page only where it has a small one.
+ * is not there comes with its fault.
  */
 static void ram_prefault(const struct layout *l)
 {
-	uint64_t bytes = l->next_pfn << PAGE_SHIFT_HV, huge = (bytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	uint64_t bytes = l->next_pfn << PAGE_SHIFT_HV, huge = (bytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1), ram = l->p->nr_pages << PAGE_SHIFT_HV;
 
-	for (uint64_t at = 0; at < bytes; at += HUGE_PAGE)
-		*(volatile uint8_t *)(l->d->ram + at) = 0;
-	if (huge > l->p->nr_pages << PAGE_SHIFT_HV || madvise(l->d->ram, huge, MADV_COLLAPSE))
-		madvise(l->d->ram, bytes, MADV_POPULATE_WRITE);
+	ram_ready_end(ram_ready_begin(l->d->ram, huge < ram ? huge : ram));
+}
+
+struct ram_ready *pv_ram_begin(struct domain *d, const struct pv_params *p)
+{
+	uint64_t ram = p->nr_pages << PAGE_SHIFT_HV, begin, end;
+
+	if (p->nr_pages > d->max_pages || !kernel_place(p->kernel, p->kernel_len, &begin, &end))
+		return NULL;
+	end += p->ramdisk_len + p->nr_pages * 8 + MAPPING_ALIGN;
+	end = (end + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	begin &= ~(HUGE_PAGE - 1);
+	if (end > ram)
+		end = ram;
+	return begin < end ? ram_ready_begin(d->ram + begin, end - begin) : NULL;
 }
 
 int pv_build(struct domain *d, const struct pv_params *p, struct err *err)
 {
 	struct kernel_image image = { 0 };
 	struct kernel_elf k;
-	struct layout l = { .d = d, .p = p, .k = &k, .err = err };
+	struct layout l = { .d = d, .p = p, .kernel = &k, .k = &k, .err = err, .ready = p->ready };
 	int rc = params_check(d, p, err);
 
+	if (!rc && !l.ready)
+		l.ready = pv_ram_begin(d, p);
 	if (!rc)
-		rc = kernel_unpack(p->kernel_name, p->kernel, p->kernel_len, KERNEL_UNPACKED_MAX, &image, err);
-	if (!rc)
-		rc = kernel_elf_parse(p->kernel_name, image.elf, image.elf_len, &k, err);
+		rc = kernel_open(&l, &image);
 	if (!rc)
 		rc = layout_make(&l);
 	if (!rc)
 		rc = rings_connect(&l);
 	if (rc)
 		goto out;
-	ram_prefault(&l);
-	kernel_copy(&l);
+	if (!l.ready)
+		ram_prefault(&l);
+	if (image_in_ram(&l, &image))
+		kernel_move(&l, &image);
+	else
+		kernel_copy(&l);
 	rc = hypercall_page_fill(&l);
 	if (rc)
 		goto out;
+	ram_ready_end(l.ready);
+	l.ready = NULL;
 	if (l.ramdisk.pages)
 		memcpy(frame_at(&l, l.ramdisk.pfn), p->ramdisk, p->ramdisk_len);
 	domain_populate(d, p->nr_pages);
@@ -429,6 +569,7 @@ int pv_build(struct domain *d, const struct pv_params *p, struct err *err)
 	start_info_fill(&l);
 	vcpu0_start(&l);
 out:
+	ram_ready_end(l.ready);
 	kernel_image_free(&image);
 	return rc;
 }

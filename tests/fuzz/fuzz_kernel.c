@@ -36,9 +36,16 @@ static const uint8_t bzimage[1100] = {
 	[0x207] = 2, [0x24c] = 40, [1024] = 0x1f, [1025] = 0x8b, [1026] = 8, [1034] = 0x4b, [1035] = 0x4c, [1036] = 0x4a, [1037] = 6,
 };
 
+/* The same with an LZ4 block of five literals. */
+static const uint8_t bzimage_lz4[1044] = {
+	[0x1f1] = 1, [0x1fe] = 0x55, [0x1ff] = 0xaa, [0x202] = 'H', [0x203] = 'd', [0x204] = 'r', [0x205] = 'S', [0x206] = 0x0f,
+	[0x207] = 2, [0x24c] = 18, [0x25b] = 1, [1024] = 0x02, [1025] = 0x21, [1026] = 0x4c, [1027] = 0x18, [1028] = 6, [1032] = 0x50,
+	[1033] = 0x7f, [1034] = 'E', [1035] = 'L', [1036] = 'F', [1037] = 2, [1038] = 5,
+};
+
 static const uint8_t xz[] = { 0xfd, '7', 'z', 'X', 'Z', 0, 0, 1, 0x69, 0x22, 0xde, 0x36, 0, 0, 0, 0, 0x1c, 0xdf, 0x44, 0x21 };
 
-const struct fuzz_seed fuzz_seeds[] = { { &elf, sizeof elf }, { bzimage, sizeof bzimage }, { xz, sizeof xz }, { NULL, 0 } };
+const struct fuzz_seed fuzz_seeds[] = { { &elf, sizeof elf }, { bzimage, sizeof bzimage }, { bzimage_lz4, sizeof bzimage_lz4 }, { xz, sizeof xz }, { NULL, 0 } };
 
 /* What was accepted must lie inside the file: the builder copies it without looking again. */
 static int segments_bad(const struct kernel_elf *k)
@@ -53,6 +60,30 @@ static int segments_bad(const struct kernel_elf *k)
 	return 0;
 }
 
+static void backwards(void *arg, unsigned n, void (*fn)(void *job, unsigned i), void *job)
+{
+	while (n--)
+		fn(job, n);
+}
+
+/* Into a room, blocks in any order: the same image or the same refusal. */
+static int room_bad(const uint8_t *data, size_t size, int rc, const struct kernel_image *want)
+{
+	static uint8_t room[UNPACKED_MAX + 4096];
+	const struct kernel_room r = { .p = room, .max = UNPACKED_MAX, .each = backwards };
+	struct kernel_image image = { 0 };
+	uint64_t gpa, end;
+	int got;
+
+	memset(room, 0x5c, sizeof room);
+	got = kernel_unpack_into("k", data, size, &r, &image, NULL);
+	kernel_place(data, size, &gpa, &end);
+	for (size_t i = image.touched; i < sizeof room; i++)
+		if (room[i] != 0x5c)
+			return 1;
+	return got != rc || (!rc && (image.elf_len != want->elf_len || memcmp(image.elf, want->elf, want->elf_len)));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct kernel_image image = { 0 };
@@ -60,6 +91,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err err = { 0 };
 	int bad = 0, rc = kernel_unpack("k", data, size, UNPACKED_MAX, &image, &err);
 
+	if (room_bad(data, size, rc, &image)) {
+		kernel_image_free(&image);
+		return 1;
+	}
 	if (!rc)
 		rc = kernel_elf_parse("k", image.elf, image.elf_len, &k, &err);
 	bad = rc ? !err.text[0] || strchr(err.text, '\n') != NULL : segments_bad(&k);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include <elf.h>
+#include <lz4.h>
 #include <xen/elfnote.h>
 #include <xen/grant_table.h>
 #include "hypervisor/abi/abi.h"
@@ -264,12 +265,131 @@ static void test_domain_limits(void **state)
 	assert_int_equal(domain_new(&dp, &d, NULL), -EINVAL);
 }
 
+/* --- a packed kernel, unpacked to where it belongs --------------------------------------------------------------------------- */
+
+#define LZ4_BLOCK (8 * MB)
+#define PREF (16 * MB)                          /* where the header says that the kernel belongs; its image 2 MiB below */
+
+struct part { uint64_t off, gpa, file, mem; };
+
+static const struct packed_case {
+	const char *what;
+	uint64_t mib, image, block;
+	struct part part[3];
+} packed_cases[] = {
+	{ "all in place", 64, 13 * MB, LZ4_BLOCK, { { 2 * MB, 16 * MB, 9 * MB, 9 * MB }, { 11 * MB, 25 * MB, MB, 2 * MB } } },
+	{ "as Linux: some move down", 64, 18 * MB, LZ4_BLOCK,
+	  { { 2 * MB, 16 * MB, 9 * MB, 9 * MB }, { 12 * MB, 25 * MB + 4096, 5000, 5000 }, { 13 * MB, 26 * MB, 4 * MB, 5 * MB } } },
+	{ "the image is longer than the kernel", 64, 30 * MB, LZ4_BLOCK, { { 2 * MB, 16 * MB, 3 * MB, 4 * MB } } },
+	{ "one would cover the next", 64, 13 * MB, LZ4_BLOCK, { { 2 * MB, 16 * MB, 5 * MB, 9 * MB }, { 8 * MB, 25 * MB, MB, MB } } },
+	{ "the other way round in the file", 64, 13 * MB, LZ4_BLOCK, { { 9 * MB, 16 * MB, 3 * MB, 3 * MB }, { 2 * MB, 19 * MB, 6 * MB, 6 * MB } } },
+	{ "elsewhere than the header says", 64, 13 * MB, LZ4_BLOCK, { { 2 * MB, 40 * MB, 9 * MB, 9 * MB } } },
+	{ "blocks that are not full", 64, 13 * MB, 3 * MB, { { 2 * MB, 16 * MB, 9 * MB, 9 * MB } } },
+	{ "memory for the kernel, not for its file as it lies there", 32, 40 * MB, LZ4_BLOCK, { { 2 * MB, 16 * MB, 3 * MB, 4 * MB } } },
+};
+
+static uint8_t *image_make(const struct packed_case *c)
+{
+	uint8_t *p = kernel_make(&linux_shape), *image = calloc(1, c->image);
+	Elf64_Ehdr eh;
+	Elf64_Phdr note, ph[4];
+	unsigned n = 0;
+
+	assert_non_null(image);
+	memcpy(&eh, p, sizeof eh);
+	memcpy(&note, p + sizeof eh + sizeof note, sizeof note);
+	for (uint64_t i = 0x1000, x = 1; i < c->image; i++, x = x * 6364136223846793005UL + 1442695040888963407UL)
+		image[i] = (uint8_t)(x >> 62);
+	for (; n < 3 && c->part[n].mem; n++)
+		ph[n] = (Elf64_Phdr) { .p_type = PT_LOAD, .p_offset = c->part[n].off, .p_paddr = c->part[n].gpa, .p_filesz = c->part[n].file,
+				       .p_memsz = c->part[n].mem };
+	ph[n++] = note;
+	eh.e_phnum = (uint16_t)n;
+	memcpy(image, p, 0x1000);
+	note_put(image + NOTE_OFF, XEN_ELFNOTE_ENTRY, BASE + c->part[0].gpa + 16);
+	memcpy(image, &eh, sizeof eh);
+	memset(image + sizeof eh, 0, NOTE_OFF - sizeof eh);
+	memcpy(image + sizeof eh, ph, n * sizeof ph[0]);
+	free(p);
+	return image;
+}
+
+static uint8_t *bzimage_make(const uint8_t *image, uint64_t n, uint64_t block, size_t *ret_n)
+{
+	size_t max = n + n / 64 + MB, at = 1024;
+	uint8_t *bz = calloc(1, max);
+	uint64_t pref = PREF;
+	uint32_t v = 46 * MB;
+
+	assert_non_null(bz);
+	bz[0x1f1] = 1;
+	bz[0x1fe] = 0x55;
+	bz[0x1ff] = 0xaa;
+	memcpy(bz + 0x202, "HdrS\x0f\x02", 6);
+	memcpy(bz + 0x258, &pref, 8);
+	memcpy(bz + 0x260, &v, 4);
+	memcpy(bz + at, "\x02\x21\x4c\x18", 4);
+	at += 4;
+	for (uint64_t from = 0; from < n; from += block) {
+		int len = LZ4_compress_default((const char *)image + from, (char *)bz + at + 4, (int)(n - from < block ? n - from : block),
+					       (int)(max - at - 8));
+
+		assert_true(len > 0);
+		memcpy(bz + at, &len, 4);
+		at += 4 + (size_t)len;
+	}
+	v = (uint32_t)n;
+	memcpy(bz + at, &v, 4);
+	v = (uint32_t)(at + 4 - 1024);
+	memcpy(bz + 0x24c, &v, 4);
+	*ret_n = at + 4;
+	return bz;
+}
+
+static struct domain *built(const struct packed_case *c, const uint8_t *kernel, size_t n)
+{
+	struct domain_params dp = { .domid = 3, .name = "t", .max_pages = c->mib << 8, .vcpus = 2, .ram_fd = -1 };
+	struct pv_params pp = { .kernel_name = "k", .kernel = kernel, .kernel_len = n, .cmdline = "", .nr_pages = c->mib << 8 };
+	struct err err = { 0 };
+	struct domain *d;
+
+	assert_int_equal(domain_new(&dp, &d, &err), 0);
+	assert_int_equal(abi_domain_init(d), 0);
+	for (unsigned i = 0; i < 2; i++)
+		abi_vcpu_init(d->vcpu[i]);
+	if (pv_build(d, &pp, &err))
+		fail_msg("%s: %s", c->what, err.text);
+	return d;
+}
+
+/* Memory is the same to the last byte as from the same image that was not packed, which is copied to its place. */
+static void test_packed_kernels(void **state)
+{
+	for (size_t i = 0; i < sizeof packed_cases / sizeof packed_cases[0]; i++) {
+		const struct packed_case *c = &packed_cases[i];
+		uint8_t *image = image_make(c), *bz;
+		struct domain *d[2];
+		size_t n = 0;
+
+		bz = bzimage_make(image, c->image, c->block, &n);
+		d[0] = built(c, image, c->image);
+		d[1] = built(c, bz, n);
+		for (uint64_t pfn = 0; pfn < c->mib << 8; pfn++)
+			if (memcmp(domain_frame(d[0], pfn), domain_frame(d[1], pfn), 4096))
+				fail_msg("%s: frame %#llx differs", c->what, (unsigned long long)pfn);
+		domain_free(d[0]);
+		domain_free(d[1]);
+		free(bz);
+		free(image);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_linux_layout), cmocka_unit_test(test_page_tables_are_read_only),
 		cmocka_unit_test(test_tables_between_guest_and_machine), cmocka_unit_test(test_base_zero),
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_domain_limits),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_domain_limits), cmocka_unit_test(test_packed_kernels),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
