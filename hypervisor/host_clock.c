@@ -3,7 +3,8 @@
  * host_clock.c - the host's clocks as abi/ sees them (abi.h): monotonic, real, and the TSC with its rate.
  *
  * The rate is measured once a process against CLOCK_MONOTONIC_RAW, which on these machines is the TSC itself scaled by
- * what the kernel knows of it: 20 ms give it to about one part in a million.  CPUID says whether the TSC is invariant.
+ * what the kernel knows of it: 20 ms give it to about one part in a million, longer is better.  hypervisord measures from its
+ * start on and tells each hv-domain, so that no domain waits for it.  CPUID says whether the TSC is invariant.
  */
 #include <cpuid.h>
 #include <pthread.h>
@@ -11,6 +12,7 @@
 #include <x86intrin.h>
 
 #include "hypervisor/abi/abi.h"
+#include "hypervisor/host_clock.h"
 
 #define CALIBRATE_NS 20000000UL
 #define CALIBRATE_TRIES 8
@@ -51,21 +53,31 @@ static bool tsc_is_invariant(void)
 }
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static uint64_t khz;
+static uint64_t khz, first_tsc, first_ns;
 static bool stable;
+
+void host_clock_begin(void) { sample(&first_tsc, &first_ns); }
+void host_clock_told(uint64_t tsc_khz) { khz = tsc_khz; }
 
 static void calibrate(void)
 {
-	const struct timespec wait = { .tv_nsec = CALIBRATE_NS };
-	uint64_t tsc0 = 0, ns0 = 0, tsc1 = 0, ns1 = 0;
+	uint64_t tsc = 0, ns = 0;
 
-	sample(&tsc0, &ns0);
-	do {
-		nanosleep(&wait, NULL);
-		sample(&tsc1, &ns1);
-	} while (ns1 - ns0 < CALIBRATE_NS);
-	khz = (uint64_t)((unsigned __int128)(tsc1 - tsc0) * 1000000 / (ns1 - ns0));
 	stable = tsc_is_invariant();
+	if (khz)
+		return;
+	if (!first_ns)
+		host_clock_begin();
+	for (;;) {
+		struct timespec rest = { 0 };
+
+		sample(&tsc, &ns);
+		if (ns - first_ns >= CALIBRATE_NS)
+			break;
+		rest.tv_nsec = (long)(CALIBRATE_NS - (ns - first_ns));
+		nanosleep(&rest, NULL);
+	}
+	khz = (uint64_t)((unsigned __int128)(tsc - first_tsc) * 1000000 / (ns - first_ns));
 }
 
 uint64_t abi_tsc_khz(bool *ret_stable)

@@ -8,7 +8,8 @@
  *        migration worker it was opened for, the daemons behind its channels.
  * May do: what a descriptor in its hands allows, as a uid of its own in an empty root, under seccomp.  It opens nothing.
  *
- *	hv-domain --domid N --uuid U --name NAME --max-pages N --vcpus N --uid N     descriptor 3: the listener
+ *	hv-domain --domid N --uuid U --name NAME --max-pages N --vcpus N --uid N [--code-cache-mib N] [--tsc-khz N]
+ *	descriptor 3: the listener
  */
 #include "config.h"
 #include "hypervisor/hv_domain.h"
@@ -24,6 +25,7 @@
 #include <qb/qbutil.h>
 #include <uuid/uuid.h>
 #include "hypervisor/domain_new.h"
+#include "hypervisor/host_clock.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/log.h"
 
@@ -63,7 +65,7 @@ static int args_parse(int argc, char **argv, struct args *a)
 		{ "domid", required_argument, NULL, 'd' }, { "uuid", required_argument, NULL, 'u' },
 		{ "name", required_argument, NULL, 'n' }, { "max-pages", required_argument, NULL, 'm' },
 		{ "vcpus", required_argument, NULL, 'c' }, { "uid", required_argument, NULL, 'i' },
-		{ "code-cache-mib", required_argument, NULL, 'k' }, { NULL, 0, NULL, 0 },
+		{ "code-cache-mib", required_argument, NULL, 'k' }, { "tsc-khz", required_argument, NULL, 't' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -78,6 +80,7 @@ static int args_parse(int argc, char **argv, struct args *a)
 		case 'm': a->domain.max_pages = strtoull(optarg, NULL, 10); break;
 		case 'c': a->domain.vcpus = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'k': a->code_cache = strtoull(optarg, NULL, 10) << 20; break;
+		case 't': host_clock_told(strtoull(optarg, NULL, 10)); break;
 		case 'i': a->uid = (uid_t)strtoul(optarg, NULL, 10); break;
 		default: return -EINVAL;
 		}

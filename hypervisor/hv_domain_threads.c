@@ -2,8 +2,10 @@
 /* hv_domain_threads.c - the I/O thread, and how the threads of an hv-domain talk to each other. */
 #include "hypervisor/hv_domain.h"
 
+#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include "lib/log.h"
 
@@ -117,5 +119,7 @@ int hv_threads_init(struct hv *h)
 		return -ENOMEM;
 	if (qb_loop_poll_add(h->loop, QB_LOOP_HIGH, p->event_fd, POLLIN, h, posts_serve) < 0)
 		return -ENOMEM;
+	/* the store ring's barriers (store_ring.c): with a second thread the kernel waits for all processors, some 10 ms */
+	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	return -pthread_create(&h->io_thread, NULL, io_thread_main, h);
 }

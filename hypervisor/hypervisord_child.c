@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "hypervisor/abi/abi.h"
 #include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/paths.h"
@@ -84,12 +85,14 @@ static int code_cache_read(char *ret, size_t n, struct err *err)
 
 int child_begin(struct dom *d, struct err *err)
 {
-	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16], cache[24];
+	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16], cache[24], khz[24];
 	int64_t max_kib = config_int(d->config, "maxmem_kib", config_int(d->config, "memory_kib", 0));
 	/* the disk's scope is told to come first, though it starts later: at a shutdown it is then the last to go */
 	const struct scope scope = { "haven-domain", "the vCPUs", d->name, d->domid, (uint64_t)max_kib + HVD_OVERHEAD_KIB, "haven-disk" };
 	char *argv[] = { prog, (char[]) { "--domid" }, domid, (char[]) { "--uuid" }, d->uuid, (char[]) { "--name" }, d->name,
-			 (char[]) { "--max-pages" }, max_pages, (char[]) { "--vcpus" }, vcpus, (char[]) { "--uid" }, uid, (char[]) { "--code-cache-mib" }, cache, NULL };
+			 (char[]) { "--max-pages" }, max_pages, (char[]) { "--vcpus" }, vcpus, (char[]) { "--uid" }, uid, (char[]) { "--code-cache-mib" }, cache,
+			 (char[]) { "--tsc-khz" }, khz, NULL };
+	bool stable;
 	int listener, rc = path_join(prog, sizeof prog, path_libexec(), "haven-hv-domain");
 
 	if (!rc)
@@ -102,6 +105,7 @@ int child_begin(struct dom *d, struct err *err)
 	snprintf(domid, sizeof domid, "%u", d->domid);
 	snprintf(max_pages, sizeof max_pages, "%lld", (long long)max_kib / 4);
 	snprintf(vcpus, sizeof vcpus, "%lld", (long long)config_int(d->config, "vcpus", 1));
+	snprintf(khz, sizeof khz, "%llu", (unsigned long long)abi_tsc_khz(&stable));
 	snprintf(uid, sizeof uid, "%u", HVD_FIRST_UID + d->domid);
 	listener = control_listen(path);
 	if (listener < 0)

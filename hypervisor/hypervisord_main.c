@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "hypervisor/host_clock.h"
 #include "lib/daemon.h"
 #include "lib/log.h"
 #include "lib/paths.h"
@@ -152,5 +153,6 @@ int main(int argc, char **argv)
 	};
 	static struct hvd h = { .done_fd = -1 };
 
+	host_clock_begin();
 	return daemon_main(&daemon, &h, argc, argv);
 }

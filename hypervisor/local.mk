@@ -23,7 +23,7 @@ hypervisord_SOURCES = hypervisor/hypervisord_main.c hypervisor/hypervisord.h hyp
 	hypervisor/hypervisord_create.c hypervisor/hypervisord_change.c hypervisor/hypervisord_cgroup.c \
 	hypervisor/hypervisord_devices.c hypervisor/hypervisord_end.c hypervisor/hypervisord_helper.c hypervisor/hypervisord_job.c \
 	hypervisor/hypervisord_move.c hypervisor/hypervisord_node.c hypervisor/hypervisord_ops.c hypervisor/hypervisord_save.c \
-	hypervisor/hypervisord_store.c hypervisor/hypervisord_table.c
+	hypervisor/hypervisord_store.c hypervisor/hypervisord_table.c hypervisor/host_clock.c hypervisor/host_clock.h
 hypervisord_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(UUID_CFLAGS)
 hypervisord_LDADD = hypervisor/engine/libemulate.a $(HAVEN_LIBS) $(OPENSSL_LIBS) $(UUID_LIBS)
 

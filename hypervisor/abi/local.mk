@@ -17,7 +17,7 @@ ABI_LIBS = hypervisor/abi/libabi.a hypervisor/abi/libabifast.a hypervisor/abi/li
 
 noinst_LIBRARIES += hypervisor/libvcpu.a
 hypervisor_libvcpu_a_SOURCES = \
-	hypervisor/host_clock.c hypervisor/vcpu_loop.c hypervisor/vcpu_loop.h hypervisor/vcpu_thread.c \
+	hypervisor/host_clock.c hypervisor/host_clock.h hypervisor/vcpu_loop.c hypervisor/vcpu_loop.h hypervisor/vcpu_thread.c \
 	hypervisor/vcpu_thread.h hypervisor/ram_huge.c hypervisor/ram_huge.h
 
 ABI_FAKE = tests/unit/abi_fake.c tests/unit/abi_fake.h
