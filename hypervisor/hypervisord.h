@@ -144,6 +144,9 @@ int child_kill(struct dom *d);                             /* gone for sure, hv-
 /* One control request; steals req.  *ret_reply and *ret_fds may be NULL. */
 int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,
 	       int timeout_ms, struct err *err);
+/* The same in two halves.  ask: a connection, for await, which closes it.  A process that does not listen yet answers when it does. */
+int child_ask(struct dom *d, json_t *req, const int *fds, int nfds, struct err *err);
+int child_await(struct dom *d, int sock, const char *op, json_t **ret_reply, int timeout_ms, struct err *err);
 void child_watch(struct dom *d);                           /* main thread: pidfd and events */
 void child_unwatch(struct dom *d);
 void disk_watch(struct dom *d);
@@ -153,7 +156,7 @@ void disk_unwatch(struct dom *d);
 
 enum disk_use { DISK_CHECK, DISK_INCOMING, DISK_USE };
 int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err);   /* files and blocks, hv-disk */
-int devices_begin(struct dom *d, struct err *err);         /* helpers begin on what disks_open(DISK_INCOMING) and vifs_open ask for */
+int devices_begin(struct dom *d, enum disk_use use, struct err *err);  /* helpers begin on what disks_open(use), vifs_open then ask for */
 int disks_activate(struct dom *d, bool preempt, struct err *err);                  /* after GO: opened for use */
 int vifs_open(struct dom *d, struct err *err);             /* taps, which hv-domain is told of */
 void vifs_up(struct dom *d);                               /* after GO: an incoming copy's taps; errors are logged */
@@ -182,7 +185,8 @@ void helpers_end(struct dom *d);
 
 /* --- store and console (hypervisord_store.c); blocking, jobs only ------------------------------------------------------ */
 
-int store_introduce(struct dom *d, const json_t *status, struct err *err);  /* nodes, channels */
+int store_prepare(struct dom *d, struct err *err);         /* nodes, but for those of the guest's rings, which are not known yet */
+int store_introduce(struct dom *d, const json_t *status, struct err *err);  /* the rings' nodes, channels */
 int store_channels(struct dom *d, struct err *err);        /* fresh channels only */
 int store_expect(struct dom *d, struct err *err);          /* channels of a copy to come, whose process will import its store */
 void store_wipe(struct dom *d);                            /* leftovers under its number, before it begins */
@@ -193,12 +197,13 @@ int store_remove(const char *path);
 int store_disk_add(struct dom *d, const json_t *disk, struct err *err);
 int store_vif_add(struct dom *d, const json_t *vif, unsigned devid, struct err *err);
 int store_vm_renamed(struct dom *d, const char *uuid, const char *name, struct err *err);
-int console_attach(struct dom *d, struct err *err);
+int console_attach(struct dom *d, struct err *err);        /* the same in two halves: its pty is there and hv-domain's end in *ret_fd, */
+int console_open(struct dom *d, int *ret_fd, struct err *err);
+int console_connect(struct dom *d, int fd, struct err *err);   /* which hv-domain gets; takes fd */
 void console_name(struct dom *d);   /* the pty xenconsoled has for it, into the store: after xenstored came back */
 void console_detach(struct dom *d);
 int store_node0(const char *hostname, struct err *err);    /* Domain-0's own nodes */
 int store_call(json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds, struct err *err);
-json_t *store_nodes(const struct dom *d, const json_t *status);   /* the batch; pure */
 
 void hvd_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));   /* the log, and xl dmesg */
 
@@ -256,6 +261,7 @@ int cpu_baseline_read(json_t **ret, struct err *err);          /* haven.conf's; 
 int node_memory_check(struct hvd *h, const json_t *config, struct err *err);
 int activated_write(const char *uuid, uint64_t attempt);
 /* A number of this host's own for each start without a claim: what a save of it is held against. */
+uint64_t started_next(const char *uuid);
 int started_write(const char *uuid);
 int started_read(const char *uuid, uint64_t *ret);          /* 0 and *ret (0: never), or -errno */
 /* The attempt whose copy ran here: the cluster's, or of two plain hosts; kept apart, since the two count differently. */

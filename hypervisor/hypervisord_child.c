@@ -135,6 +135,40 @@ int child_start(struct dom *d, struct err *err)
 	return rc ? rc : child_answers(d, err);
 }
 
+static int child_ended(const struct dom *d, int rc, struct err *err)
+{
+	if (rc == -ECONNRESET || rc == -EPIPE)
+		err_set(err, rc, "domain %s (%u): its process ended unexpectedly; see its log", d->name, d->domid);
+	return rc;
+}
+
+int child_ask(struct dom *d, json_t *req, const int *fds, int nfds, struct err *err)
+{
+	char path[512];
+	int sock = -1, rc = dom_path(path, sizeof path, d->domid, ".sock");
+
+	if (!rc)
+		rc = sock = msg_connect(path, err);
+	if (rc >= 0)
+		rc = msg_send(sock, req, fds, nfds);
+	json_decref(req);
+	if (rc >= 0)
+		return sock;
+	if (sock >= 0) {
+		close(sock);
+		err_set(err, rc, "domain %s (%u): its process cannot be asked: %s", d->name, d->domid, strerror(-rc));
+	}
+	return child_ended(d, rc, err);
+}
+
+int child_await(struct dom *d, int sock, const char *op, json_t **ret_reply, int timeout_ms, struct err *err)
+{
+	int rc = msg_await(sock, op, ret_reply, NULL, NULL, timeout_ms, NULL, NULL, err);
+
+	close(sock);
+	return child_ended(d, rc, err);
+}
+
 int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,
 	       int timeout_ms, struct err *err)
 {
@@ -150,8 +184,7 @@ int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **re
 	if (rc >= 0) {
 		rc = msg_call(sock, req, fds, nfds, ret_reply, ret_fds, ret_nfds, timeout_ms, NULL, NULL, err);
 		close(sock);
-		if (rc == -ECONNRESET || rc == -EPIPE)
-			err_set(err, rc, "domain %s (%u): its process ended unexpectedly; see its log", d->name, d->domid);
+		child_ended(d, rc, err);
 	}
 	json_decref(req);
 	return rc < 0 ? rc : 0;

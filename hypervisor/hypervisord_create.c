@@ -298,8 +298,8 @@ int cpu_baseline_read(json_t **ret, struct err *err)
 	return 0;
 }
 
-/* The builder runs in hv-domain; here the files are opened, no more. */
-static int guest_build(struct dom *d, json_t **ret_status, struct err *err)
+/* The builder runs in hv-domain; here the files are opened, no more.  A connection over which it will say that it has built. */
+static int guest_build_ask(struct dom *d, struct err *err)
 {
 	const char *kernel = config_str(d->config, "kernel", ""), *ramdisk = config_str(d->config, "ramdisk", NULL);
 	json_t *baseline = NULL, *req;
@@ -319,38 +319,58 @@ static int guest_build(struct dom *d, json_t **ret_status, struct err *err)
 			json_object_set(req, "cpu_baseline", baseline);
 		if (json_object_get(d->config, "cpuid"))
 			json_object_set(req, "cpuid", json_object_get(d->config, "cpuid"));
-		rc = child_call(d, req, fds, ramdisk ? 2 : 1, ret_status, NULL, NULL, BUILD_TIMEOUT_MS, err);
+		rc = child_ask(d, req, fds, ramdisk ? 2 : 1, err);
 	}
 	json_decref(baseline);
 	for (int i = 0; i < 2; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
-	return rc < 0 ? rc : 0;
+	return rc;
 }
 
+/*
+ * hv-domain starts, and builds as soon as it is up; meanwhile helpers open disks and make taps, and what the daemons need of the
+ * domain, but for what the builder decides, is told them here.
+ */
 static int create_steps(struct job *j)
 {
 	struct dom *d = j->dom;
 	json_t *status = NULL;
-	struct err *err = &j->err;
-	int rc;
+	struct err *err = &j->err, build_err = { 0 };
+	uint64_t start = d->claim ? (uint64_t)d->claim : started_next(d->uuid);
+	int building = -1, console = -1, built, rc = child_begin(d, err);
 
-	rc = child_start(d, err);
 	if (!rc)
-		rc = guest_build(d, &status, err);
+		rc = building = guest_build_ask(d, err);
+	if (rc < 0)
+		return rc;
+	rc = devices_begin(d, DISK_USE, err);
+	if (!rc)
+		rc = store_prepare(d, err);
+	if (!rc)
+		rc = console_open(d, &console, err);
+	if (!rc)
+		rc = ran_prepare(d, start);
+	built = child_await(d, building, "build", &status, BUILD_TIMEOUT_MS, &build_err);
+	if (built) {                           /* a kernel that is none is told of first */
+		*err = build_err;
+		rc = built;
+	}
 	if (!rc)
 		rc = disks_open(d, DISK_USE, d->claim != 0, err);
 	if (!rc)
 		rc = vifs_open(d, err);
 	if (!rc)
 		rc = store_introduce(d, status, err);
-	if (!rc)
-		rc = console_attach(d, err);
+	if (!rc) {
+		rc = console_connect(d, console, err);
+		console = -1;
+	}
+	if (console >= 0)
+		close(console);
 	json_decref(status);
 	if (!rc)
-		rc = dom_record_write(d);
-	if (!rc)
-		rc = d->claim ? activated_write(d->uuid, (uint64_t)d->claim) : started_write(d->uuid);
+		rc = ran_write(d, start);
 	if (!rc) {
 		change_limit_apply(d);
 		change_cpu_apply(d);

@@ -52,7 +52,7 @@ static json_t *storage_request(const struct dom *d, json_t *disk, enum disk_use 
 			 use == DISK_INCOMING);
 }
 
-/* A disk of an incoming copy is looked at by a helper that was begun, and waits until the copy is activated. */
+/* A helper that was begun on an incoming copy's disk has looked at it, and waits until the copy is activated. */
 static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool add, struct err *err)
 {
 	const char *vdev = config_str(disk, "vdev", "");
@@ -60,8 +60,8 @@ static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool 
 	int fd = -1, rc;
 	char kind[32];
 
-	if (use == DISK_INCOMING)
-		rc = helper_answer(d, vdev, true, &size, NULL, err);
+	if (d->helpers_begun)
+		rc = helper_answer(d, vdev, use == DISK_INCOMING, &size, use == DISK_INCOMING ? NULL : &fd, err);
 	else
 		rc = helper_kept_call(d, vdev, "haven-storage", storage_request(d, disk, use), &size, &fd, err);
 	if (!rc && add)
@@ -399,7 +399,7 @@ int vifs_open(struct dom *d, struct err *err)
 	return rc;
 }
 
-int devices_begin(struct dom *d, struct err *err)
+int devices_begin(struct dom *d, enum disk_use use, struct err *err)
 {
 	json_t *v;
 	size_t i;
@@ -407,7 +407,7 @@ int devices_begin(struct dom *d, struct err *err)
 
 	json_array_foreach(json_object_get(d->config, "disk"), i, v)
 		if (!rc && !disk_is_iscsi(v))
-			rc = helper_begin(d, config_str(v, "vdev", ""), "haven-storage", storage_request(d, v, DISK_INCOMING), err);
+			rc = helper_begin(d, config_str(v, "vdev", ""), "haven-storage", storage_request(d, v, use), err);
 	d->helpers_begun = true;
 	return rc;
 }

@@ -7,7 +7,6 @@
  */
 #include "hypervisor/hypervisord.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,11 +48,8 @@ static void helper_end(struct helper *h)
 	h->sock = h->pidfd = -1;
 }
 
-static int helper_ask(struct helper *h, const json_t *req, json_t **ret_reply, int *ret_fd, struct err *err)
+static int helper_answered(const struct helper *h, int rc, const int *fds, int nfds, int *ret_fd, struct err *err)
 {
-	int fds[MSG_MAX_FDS], nfds = 0;
-	int rc = msg_call(h->sock, req, NULL, 0, ret_reply, fds, &nfds, HELPER_TIMEOUT_MS, NULL, NULL, err);
-
 	if (!rc && nfds > 0 && ret_fd)
 		*ret_fd = fds[0];
 	for (int i = ret_fd && !rc ? 1 : 0; i < nfds; i++)
@@ -61,6 +57,14 @@ static int helper_ask(struct helper *h, const json_t *req, json_t **ret_reply, i
 	if (rc == -ETIMEDOUT)
 		err_set(err, rc, "%s: no answer within %d s", h->name, HELPER_TIMEOUT_MS / 1000);
 	return rc;
+}
+
+static int helper_ask(struct helper *h, const json_t *req, json_t **ret_reply, int *ret_fd, struct err *err)
+{
+	int fds[MSG_MAX_FDS], nfds = 0;
+	int rc = msg_call(h->sock, req, NULL, 0, ret_reply, fds, &nfds, HELPER_TIMEOUT_MS, NULL, NULL, err);
+
+	return helper_answered(h, rc, fds, nfds, ret_fd, err);
 }
 
 int helper_call(const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err)
@@ -78,30 +82,10 @@ int helper_call(const char *name, json_t *req, json_t **ret_reply, int *ret_fd, 
 /* The reply to what helper_begin() sent. */
 static int helper_reply(struct helper *h, json_t **ret_reply, int *ret_fd, struct err *err)
 {
-	struct pollfd p = { .fd = h->sock, .events = POLLIN };
-	int fds[MSG_MAX_FDS], nfds = 0, rc, r;
-	json_t *reply = NULL;
+	int fds[MSG_MAX_FDS], nfds = 0;
+	int rc = msg_await(h->sock, h->name, ret_reply, fds, &nfds, HELPER_TIMEOUT_MS, NULL, NULL, err);
 
-	do
-		r = poll(&p, 1, HELPER_TIMEOUT_MS);
-	while (r < 0 && errno == EINTR);
-	if (r <= 0)
-		return err_set(err, -ETIMEDOUT, "%s: no answer within %d s", h->name, HELPER_TIMEOUT_MS / 1000);
-	rc = msg_recv(h->sock, &reply, fds, &nfds);
-	if (rc <= 0)
-		return err_set(err, rc ? rc : -ECONNRESET, "%s: ended before it answered", h->name);
-	rc = json_is_true(json_object_get(reply, "ok")) ? 0 : -err_from_name(config_str(reply, "code", "EIO"));
-	if (rc)
-		err_set(err, rc, "%s", config_str(reply, "error", h->name));
-	if (!rc && nfds > 0 && ret_fd)
-		*ret_fd = fds[0];
-	for (int i = ret_fd && !rc ? 1 : 0; i < nfds; i++)
-		close(fds[i]);
-	if (!rc && ret_reply)
-		*ret_reply = reply;
-	else
-		json_decref(reply);
-	return rc;
+	return helper_answered(h, rc, fds, nfds, ret_fd, err);
 }
 
 int helper_begin(struct dom *d, const char *key, const char *name, json_t *req, struct err *err)

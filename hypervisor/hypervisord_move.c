@@ -234,7 +234,7 @@ static int incoming_steps(struct job *j)
 	/* processes begin side by side; what needs none of them is done meanwhile, and nothing of it while the guest stands still */
 	rc = child_begin(d, &j->err);
 	if (!rc)
-		rc = devices_begin(d, &j->err);
+		rc = devices_begin(d, DISK_INCOMING, &j->err);
 	if (!rc)
 		rc = ran_prepare(d, d->attempt);
 	store_wipe(d);

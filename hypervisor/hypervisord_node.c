@@ -250,16 +250,19 @@ int ran_read(const struct dom *d, uint64_t *ret)
 }
 
 /* The clock makes it new even where the folder was lost. */
-int started_write(const char *uuid)
+uint64_t started_next(const char *uuid)
 {
 	struct timespec now;
 	uint64_t last = 0, number;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	number = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-	if (number_read("started", uuid, &last) == 0 && number <= last)
-		number = last + 1;
-	return number_write("started", uuid, number);
+	return number_read("started", uuid, &last) == 0 && number <= last ? last + 1 : number;
+}
+
+int started_write(const char *uuid)
+{
+	return number_write("started", uuid, started_next(uuid));
 }
 
 int started_read(const char *uuid, uint64_t *ret)

@@ -121,14 +121,21 @@ static void nodes_rings(struct nodes *n, const struct dom *d, const json_t *stat
 
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/store/ring-ref", id), "%lld", (long long)config_int(status, "store_mfn", 0));
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/store/port", id), "%lld", (long long)config_int(status, "store_port", 0));
+	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/ring-ref", id), "%lld",
+	     (long long)config_int(status, "console_mfn", 0));
+	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/port", id), "%lld", (long long)config_int(status, "console_port", 0));
+}
+
+static void nodes_console(struct nodes *n, const struct dom *d)
+{
+	char path[256];
+	unsigned id = d->domid;
+
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/backend", id), "/local/domain/0/backend/console/%u/0", id);
 	node(n, PERMS_GUEST_OWNS_BACK_READS, AT("/local/domain/%u/console/backend-id", id), "0");
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/limit", id), "1048576");
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/type", id), "xenconsoled");
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/output", id), "pty");
-	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/ring-ref", id), "%lld",
-	     (long long)config_int(status, "console_mfn", 0));
-	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/port", id), "%lld", (long long)config_int(status, "console_port", 0));
 	node(n, PERMS_GUEST_READS, AT("/local/domain/%u/console/tty", id), "%s", "");
 }
 
@@ -236,7 +243,7 @@ static void nodes_vif(struct nodes *n, const struct dom *d, const json_t *vif, u
 	node(n, PERMS_GUEST_OWNS_BACK_READS, AT("%s/trusted", front), "1");
 }
 
-json_t *store_nodes(const struct dom *d, const json_t *status)
+static json_t *nodes_all_but_rings(const struct dom *d)
 {
 	struct nodes n = { json_array(), d->domid };
 	char path[64];
@@ -248,7 +255,7 @@ json_t *store_nodes(const struct dom *d, const json_t *status)
 	node(&n, PERMS_NONE, AT("/libxl/%u/dm-version", d->domid), "qemu_xen");
 	nodes_vm(&n, d);
 	nodes_domain(&n, d);
-	nodes_rings(&n, d, status);
+	nodes_console(&n, d);
 	nodes_console_backend(&n, d);
 	json_array_foreach(json_object_get(d->config, "disk"), i, v)
 		nodes_vbd(&n, d, v);
@@ -433,14 +440,25 @@ void store_wipe(struct dom *d)
 	d->on_store = true;                    /* from here on there is something to take away */
 }
 
-int store_introduce(struct dom *d, const json_t *status, struct err *err)
+int store_prepare(struct dom *d, struct err *err)
 {
-	json_t *batch = store_nodes(d, status);
+	json_t *batch = nodes_all_but_rings(d);
 	int rc;
 
 	store_wipe(d);
 	rc = batch_send(batch, err);
 	json_decref(batch);
+	return rc;
+}
+
+int store_introduce(struct dom *d, const json_t *status, struct err *err)
+{
+	struct nodes n = { json_array(), d->domid };
+	int rc;
+
+	nodes_rings(&n, d, status);
+	rc = batch_send(n.batch, err);
+	json_decref(n.batch);
 	return rc ? rc : store_channels(d, err);
 }
 
@@ -508,7 +526,7 @@ void console_name(struct dom *d)
 	json_decref(reply);
 }
 
-int console_attach(struct dom *d, struct err *err)
+int console_open(struct dom *d, int *ret_fd, struct err *err)
 {
 	int sv[2] = { -1, -1 };
 	json_t *reply = NULL;
@@ -520,14 +538,29 @@ int console_attach(struct dom *d, struct err *err)
 			 &reply, NULL, NULL, err);
 	if (!rc) {
 		d->on_console = true;
-		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "console"), &sv[1], 1, NULL, NULL, NULL, 10000,
-				err);
+		*ret_fd = sv[1];
+		sv[1] = -1;
 	}
 	if (!rc)
 		tty_write(d, reply);
 	json_decref(reply);
 	pair_close(sv);
 	return rc;
+}
+
+int console_connect(struct dom *d, int fd, struct err *err)
+{
+	int rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "console"), &fd, 1, NULL, NULL, NULL, 10000, err);
+
+	close(fd);
+	return rc;
+}
+
+int console_attach(struct dom *d, struct err *err)
+{
+	int fd = -1, rc = console_open(d, &fd, err);
+
+	return rc ? rc : console_connect(d, fd, err);
 }
 
 void console_detach(struct dom *d)

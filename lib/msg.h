@@ -42,6 +42,9 @@ int msg_connect(const char *name, struct err *err);
 typedef int (*msg_progress_fn)(const json_t *progress, void *arg);
 int msg_call(int sock, const json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,
 	     int timeout_ms, msg_progress_fn progress, void *arg, struct err *err);
+/* The second half of msg_call(), for who has sent the request himself; `op` is for messages. */
+int msg_await(int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms, msg_progress_fn progress,
+	      void *arg, struct err *err);
 /* connect + call + close.  `request` is stolen (json_pack result may be passed directly). */
 int msg_call_once(const char *name, json_t *request, json_t **ret_reply, int timeout_ms, struct err *err);
 

@@ -91,16 +91,23 @@ static int reply_error(const json_t *reply, struct err *err)
 int msg_call(int sock, const json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,
 	     int timeout_ms, msg_progress_fn progress, void *arg, struct err *err)
 {
-	int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	const char *op = json_string_value(json_object_get(request, "op"));
 	int rc = msg_send(sock, request, fds, nfds);
 
 	if (rc < 0)
 		return err_set(err, rc, "%s: cannot send the request: %s", op, strerror(-rc));
+	return msg_await(sock, op, ret_reply, ret_fds, ret_nfds, timeout_ms, progress, arg, err);
+}
+
+int msg_await(int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms, msg_progress_fn progress,
+	      void *arg, struct err *err)
+{
+	int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+
 	for (;;) {
 		json_t *obj = NULL, *p;
+		int rc = wait_readable(sock, deadline);
 
-		rc = wait_readable(sock, deadline);
 		if (rc < 0)
 			return err_set(err, rc, "%s: no answer within %d ms", op, timeout_ms);
 		rc = msg_recv(sock, &obj, ret_fds, ret_nfds);
