@@ -66,6 +66,7 @@ struct domain {
 
 	const struct engine_ops *engine;
 	struct bt_domain *bt;
+	_Atomic uint64_t first_run_ns; /* host CLOCK_MONOTONIC at which a vCPU first went to run here; 0: none has */
 	atomic_uint throttle;       /* thousandths of their time that the vCPUs lose: vcpu_loop.c; 0: none */
 	uint8_t *pt_type;           /* a byte per RAM frame: 0, or level 1..4 while the frame is in use as a page table */
 

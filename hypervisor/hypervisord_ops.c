@@ -38,7 +38,7 @@ static int64_t task_cpu(pid_t pid, int64_t tid)
 static void status_merge(json_t *o, const json_t *status, pid_t pid)
 {
 	static const char *const keys[] = { "copy", "attempt", "target", "user_paused", "state", "shutdown_reason", "memory_kib",
-		"online_vcpus", "cpu_ns", "vcpu", "devices" };
+		"online_vcpus", "cpu_ns", "vcpu", "devices", "first_run_ns" };
 	json_t *v;
 	size_t i;
 

@@ -66,6 +66,15 @@ static void throttle_nap(struct vcpu *v)
 	v->nap_ns = 0;
 }
 
+/* The first one's time is the domain's. */
+static void first_run_note(struct domain *d)
+{
+	uint64_t none = 0;
+
+	if (!atomic_load_explicit(&d->first_run_ns, memory_order_relaxed))
+		atomic_compare_exchange_strong(&d->first_run_ns, &none, abi_now_ns());
+}
+
 static void vcpu_run_guest(struct vcpu *v)
 {
 	const struct engine_ops *engine = v->d->engine;
@@ -75,6 +84,7 @@ static void vcpu_run_guest(struct vcpu *v)
 	runstate_change(v, RUNSTATE_running);
 	time_update_vcpu(v);
 	vcpu_timer_arm(v, throttled && begin + THROTTLE_SLICE_NS < deadline ? begin + THROTTLE_SLICE_NS : deadline);
+	first_run_note(v->d);
 	vcpu_run_until_kicked(v, engine);
 	if (throttled)
 		throttle_charge(v, abi_now_ns() - begin);

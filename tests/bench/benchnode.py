@@ -25,6 +25,7 @@ if os.environ.get("IN_NS") != "1":
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 sys.path[:0] = [os.path.join(TOP, "tests/testbed"), os.path.join(TOP, "tests/store"), os.path.join(TOP, "tests/bench")]
 import benchqemu                                                                        # noqa: E402
+import debian                                                                           # noqa: E402
 import demo                                                                             # noqa: E402
 from daemon import BUILD, Failed, Run, wait_for                                         # noqa: E402
 
@@ -33,6 +34,23 @@ PROGRAM = os.path.join(BUILD, "tests/bench/bench-guest")
 IO = ["disk_4k_random", "disk_1m_sequential", "net_stream", "net_request_response"]
 MEMORY_MIB = 512
 LIMIT = 120
+USERLAND_LIMIT = 600
+# to a Debian's own init on the first disk, whose name is the hypervisor's
+USERLAND_INIT = """#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for m in $(cat /modules/order); do insmod /modules/$m; done
+while [ ! -b /dev/xvda ] && [ ! -b /dev/vda ]; do sleep 0.1; done
+mount -t ext4 /dev/xvda /root || mount -t ext4 /dev/vda /root || exec sh
+mount --move /dev /root/dev
+mount --move /proc /root/proc
+mount --move /sys /root/sys
+exec switch_root /root /sbin/init
+"""
+USERLAND_EXTRA = "quiet net.ifnames=0 systemd.show_status=1 systemd.default_timeout_start_sec=900"
+MULTI_USER = r"Reached target.*multi-user"
 
 
 def sh(*args):
@@ -85,14 +103,14 @@ def xl(run, *args):
     return p.stdout
 
 
-def config(run, kernel, extra):
+def config(run, kernel, extra, cmdline="console=hvc0 quiet loglevel=1 panic=-1 BENCH_ADDRESS=10.79.0.2"):
     path = run.dir + "/g.cfg"
     with open(path, "w") as f:
         f.write(f"""name = 'bench'
 type = 'pv'
 kernel = '{kernel}'
 ramdisk = '{run.dir}/ramdisk'
-extra = 'console=hvc0 quiet loglevel=1 panic=-1 BENCH_ADDRESS=10.79.0.2'
+extra = '{cmdline}'
 memory = {MEMORY_MIB}
 vcpus = 1
 {extra}
@@ -106,12 +124,16 @@ def console_text(run):
 
 
 def haven_guest(run, kernel):
-    cfg = config(run, kernel, f"disk = [ 'file:{run.dir}/root.img,xvda,w', 'file:{run.dir}/haven.img,xvdb,w' ]\n"
-                 "vif = [ 'mac=00:16:3e:be:0c:01,bridge=xenbr0' ]")
+    return haven_start(run, config(run, kernel, f"disk = [ 'file:{run.dir}/root.img,xvda,w', 'file:{run.dir}/haven.img,xvdb,w' ]\n"
+                                   "vif = [ 'mac=00:16:3e:be:0c:01,bridge=xenbr0' ]"))
+
+
+def haven_start(run, cfg):
+    before = len(console_text(run))
     xl(run, "create", cfg)
     domid = int(xl(run, "domid", "bench"))
     tty = wait_for("a console", lambda: run.call("xenconsoled.sock", {"op": "path", "domid": domid}).get("path"))
-    seen = [0]
+    seen = [before]
 
     def read():
         text = console_text(run)
@@ -128,12 +150,15 @@ def haven_guest(run, kernel):
 def tcg_guest(run, qemu, kernel):
     sh("ip", "tuntap", "add", "benchtap", "mode", "tap")
     sh("ip", "link", "set", "benchtap", "master", "xenbr0", "up")
+    return tcg_start(run, qemu, kernel, ["-initrd", run.dir + "/ramdisk", "-append", "console=ttyS0 quiet loglevel=1 BENCH_ADDRESS=10.79.0.3",
+                     "-netdev", "tap,id=n,ifname=benchtap,script=no,downscript=no",
+                     "-device", "virtio-net-pci,netdev=n,mac=00:16:3e:be:0c:02,romfile="])
+
+
+def tcg_start(run, qemu, kernel, arguments):
     log = open(run.dir + "/tcg.log", "wb")
     p = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *qemu.command(), "-m", str(MEMORY_MIB), "-smp", "1", "-kernel", kernel,
-                          "-initrd", run.dir + "/ramdisk", "-append", "console=ttyS0 quiet loglevel=1 BENCH_ADDRESS=10.79.0.3",
-                          "-drive", f"file={run.dir}/tcg.img,format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d",
-                          "-netdev", "tap,id=n,ifname=benchtap,script=no,downscript=no",
-                          "-device", "virtio-net-pci,netdev=n,mac=00:16:3e:be:0c:02,romfile="],
+                          "-drive", f"file={run.dir}/tcg.img,format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d", *arguments],
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=qemu.environment())
     os.set_blocking(p.stdout.fileno(), False)
 
@@ -146,6 +171,18 @@ def tcg_guest(run, qemu, kernel):
         p.stdin.write(text.encode())
         p.stdin.flush()
     return Guest(read, write), p
+
+
+def record(run):
+    return run.call("hypervisord.sock", {"op": "list", "name": "bench"})["domains"][0]
+
+
+def cpu_seconds(pid):
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            total += int(f.read().split()[0]) / 1e9
+    return total
 
 
 def resident_mib(pid):
@@ -184,13 +221,12 @@ def measure_resident(run, kernel, runs, out):
     g = haven_guest(run, kernel)
     g.line(r"bench ready")
     time.sleep(45)                          # after half a minute of idleness its translations go
-    pid = run.call("hypervisord.sock", {"op": "list", "name": "bench"})["domains"][0]["hvdomain_pid"]
-    out["idle_resident"] = {"haven": [resident_mib(pid)]}
+    out["idle_resident"] = {"haven": [resident_mib(record(run)["hvdomain_pid"])]}
     xl(run, "destroy", "bench")
 
 
 def create_once(run, kernel):
-    """Until the guest's kernel writes to its console: a little more than its first instruction."""
+    """Seconds until a vCPU first goes to run, seconds until the guest's kernel has written to its console, processor time until then."""
     cfg = config(run, kernel, "")
     text = open(cfg).read().replace("quiet loglevel=1", "earlyprintk=xen")
     with open(cfg, "w") as f:
@@ -204,13 +240,11 @@ def create_once(run, kernel):
         time.sleep(0.001)
     seconds = time.monotonic() - begun
     p.wait()
-    pid = run.call("hypervisord.sock", {"op": "list", "name": "bench"})["domains"][0]["hvdomain_pid"]
-    cpu = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-            cpu += int(f.read().split()[0]) / 1e9
+    domain = record(run)
+    cpu = cpu_seconds(domain["hvdomain_pid"])
     xl(run, "destroy", "bench")
-    return seconds, cpu
+    # hv-domain's CLOCK_MONOTONIC is ours
+    return domain["first_run_ns"] / 1e9 - begun, seconds, cpu
 
 
 def xz_kernel():
@@ -231,18 +265,44 @@ def xz_seconds(run, kernel):
     return time.monotonic() - begun, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def note(out, row, side, seconds_and_cpu):
-    for kind, x in (("s", seconds_and_cpu[0]), ("cpu", seconds_and_cpu[1])):
-        (out.setdefault("cpu", {}) if kind == "cpu" else out).setdefault(row, {}).setdefault(side, []).append(x)
+def note(out, row, side, seconds, cpu):
+    out.setdefault(row, {}).setdefault(side, []).append(seconds)
+    out.setdefault("cpu", {}).setdefault(row, {}).setdefault(side, []).append(cpu)
 
 
 def measure_create(run, kernel, runs, out):
     xz = xz_kernel()
     for _ in range(runs):
-        note(out, "create_to_first_instruction", "haven", create_once(run, kernel))
+        first, octet, cpu = create_once(run, kernel)
+        note(out, "create_to_first_instruction", "haven", first, cpu)
+        note(out, "create_to_first_octet", "haven", octet, cpu)
         if xz:
-            note(out, "create_xz", "haven", create_once(run, xz))
-            note(out, "create_xz", "native", xz_seconds(run, xz))
+            first, octet, cpu = create_once(run, xz)
+            note(out, "create_xz", "haven", first, cpu)
+            note(out, "create_xz", "native", *xz_seconds(run, xz))
+
+
+def measure_userland(run, kernel, modules, qemu, runs, out):
+    """A cold boot of Debian 12, each time from a fresh disk, to systemd's multi-user target."""
+    debian.initramfs(run.dir + "/userland-ramdisk", USERLAND_INIT, modules, ["xen-blkfront", "virtio-pci", "virtio-blk", "ext4"])
+    for r in range(runs):
+        for side in ("haven", "tcg"):
+            subprocess.run(["cp", "--sparse=always", "--reflink=auto", debian.userland(CACHE), f"{run.dir}/{side}.img"], check=True)
+            process = None
+            begun = time.monotonic()
+            if side == "haven":
+                g = haven_start(run, config(run, kernel, f"disk = [ 'file:{run.dir}/haven.img,xvda,w' ]\nramdisk = '{run.dir}/userland-ramdisk'",
+                                            "console=hvc0 " + USERLAND_EXTRA))
+            else:
+                g, process = tcg_start(run, qemu, kernel, ["-initrd", run.dir + "/userland-ramdisk", "-append", "console=ttyS0 " + USERLAND_EXTRA])
+            g.line(MULTI_USER, USERLAND_LIMIT)
+            note(out, "boot_userland", side, time.monotonic() - begun, cpu_seconds(process.pid if process else record(run)["hvdomain_pid"]))
+            if process:
+                process.kill()
+                process.wait()
+            else:
+                xl(run, "destroy", "bench")
+        print(f"run {r + 1}: boot_userland        " + "  ".join(f"{s} {t[-1]:8.3f}" for s, t in out["boot_userland"].items()), file=sys.stderr, flush=True)
 
 
 def main():
@@ -262,6 +322,8 @@ def main():
             measure_create(run, kernel, runs, out)
         if "idle_resident" in rows:
             measure_resident(run, kernel, runs, out)
+        if "boot_userland" in rows:
+            measure_userland(run, kernel, modules, benchqemu.Qemu(CACHE), runs, out)
         if set(rows) & set(IO):
             measure_io(run, kernel, benchqemu.Qemu(CACHE), runs, rows, out)
     except (Failed, OSError, subprocess.SubprocessError) as e:
