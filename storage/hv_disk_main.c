@@ -253,8 +253,11 @@ static void op_register(struct msg_call *c, void *daemon)
 	msg_reply(c, json_pack("{s:o}", "disks", list));
 }
 
-/* The first disk's error that has one; a guest waits for all of them, so they go side by side. */
-static int finish_all(struct hv_disk *h, struct err *err)
+/*
+ * The first disk's error that has one; a guest waits for all of them, so they go side by side.  A disk that is to be let go of, and
+ * whose target cannot be reached any more, is let go of (released): nothing is sent to it again, and whoever takes it pre-empts the key.
+ */
+static int finish_all(struct hv_disk *h, bool releasing, struct err *err)
 {
 	int rc = 0;
 
@@ -262,6 +265,10 @@ static int finish_all(struct hv_disk *h, struct err *err)
 		struct err own = { 0 };
 		int r = lun_finish(h->lun[i], &own);
 
+		if (releasing && r == -ENOTCONN) {
+			log_warn("%s", own.text);
+			r = 0;
+		}
 		if (r < 0 && rc == 0) {
 			rc = r;
 			*err = own;
@@ -279,7 +286,7 @@ static void op_activate(struct msg_call *c, void *daemon)
 
 	for (unsigned i = 0; i < h->nr; i++)
 		lun_activate_begin(h->lun[i], preempt);
-	rc = finish_all(h, &err);
+	rc = finish_all(h, false, &err);
 	if (rc < 0)
 		msg_error_from(c, &err);
 	else
@@ -318,7 +325,7 @@ static void op_release(struct msg_call *c, void *daemon)
 	if (rc == 0) {
 		for (unsigned i = 0; i < h->nr; i++)
 			lun_release_begin(h->lun[i]);
-		rc = finish_all(h, &err);
+		rc = finish_all(h, true, &err);
 	}
 	if (rc < 0)
 		msg_error_from(c, &err);
