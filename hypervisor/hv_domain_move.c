@@ -210,6 +210,36 @@ static void op_dirty_round(struct msg_call *c, void *arg)
 		bitmap_reply(c, h, json_object());
 }
 
+#define DISK_SILENT_NS 2000000000UL
+
+struct waiting { uint64_t ns; char vdev[32]; };
+
+static int io_waiting(struct hv *h, void *arg)
+{
+	struct waiting *w = arg;
+
+	w->ns = devices_waiting_ns(h->ds, w->vdev, sizeof w->vdev);
+	return 0;
+}
+
+/*
+ * Requests under way do not travel, so a guest whose disk does not answer would stand still in vain until the move gave it up.  It is
+ * left alone instead, and the move ends at once; false: that was said to c.
+ */
+static bool disks_answer(struct msg_call *c, struct hv *h)
+{
+	struct waiting w = { 0 };
+
+	if (!h->serving)
+		return true;
+	hv_io_call(h, io_waiting, &w);
+	if (w.ns < DISK_SILENT_NS)
+		return true;
+	msg_error(c, -EBUSY, "domain %u: its disk %s has not answered for %.0f s, and what is asked of it cannot be taken along; the domain "
+		  "moves when it answers again, or when io_timeout has given up", h->d->domid, w.vdev, (double)w.ns / 1e9);
+	return false;
+}
+
 static uint64_t pause_ns, pause_realtime_ns;
 
 static void pause_quiet(struct hv *h, int rc, void *arg)
@@ -238,6 +268,8 @@ static void op_pause(struct msg_call *c, void *arg)
 		msg_error(c, -EBUSY, "domain %u: another request is under way", h->d->domid);
 	else if (atomic_load(&h->d->shutdown_reason) != DOMAIN_RUNNING && !h->move->preserved)
 		msg_error(c, -EPERM, "domain %u: the guest is shutting down by itself", h->d->domid);
+	else if (!disks_answer(c, h))
+		return;
 	else if (copy_apply(&h->copy, COPY_MOVE_PAUSE, 0, NULL, &err))
 		msg_error_from(c, &err);
 	else {
@@ -530,7 +562,7 @@ void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const c
 		msg_error(call, -EBUSY, "domain %u: a move is under way already", h->d->domid);
 	else if (h->copy.state != COPY_RUNNING)
 		msg_error(call, -EPERM, "domain %u: cannot move: the copy is %s", h->d->domid, copy_state_name(h->copy.state));
-	else {
+	else if (disks_answer(call, h)) {
 		image_prepare();
 		h->copy.attempt = attempt;
 		snprintf(h->copy.target, sizeof h->copy.target, "%s", target);

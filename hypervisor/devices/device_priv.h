@@ -149,6 +149,7 @@ int vbd_start(struct vbd *v);
 void vbd_set_fd(struct vbd *v, int fd);
 void vbd_serve(struct vbd *v);
 unsigned vbd_in_flight(const struct vbd *v);
+uint64_t vbd_oldest_ns(const struct vbd *v);                    /* when the oldest request in flight was begun; UINT64_MAX: none is */
 void vbd_flush_all(struct vbd *v);                               /* for the drain; ends in devices_drain_progress */
 void vbd_kick(struct vbd *v);
 void vbd_release(struct vbd *v);

@@ -369,6 +369,20 @@ static unsigned in_flight(const struct devices *ds)
 	return n;
 }
 
+uint64_t devices_waiting_ns(const struct devices *ds, char *ret_vdev, size_t size)
+{
+	uint64_t oldest = UINT64_MAX, at, now = io_now_ns();
+
+	for (unsigned i = 0; i < ds->nr_vbd; i++) {
+		at = vbd_oldest_ns(ds->vbd[i]);
+		if (at >= oldest)
+			continue;
+		oldest = at;
+		snprintf(ret_vdev, size, "%s", vbd_vdev(ds->vbd[i]));
+	}
+	return oldest < now ? now - oldest : 0;
+}
+
 static void drained_call(struct devices *ds, int rc)
 {
 	devices_drained_fn *cb = ds->drained;

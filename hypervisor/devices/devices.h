@@ -83,6 +83,9 @@ typedef void devices_drained_fn(void *arg, int rc);
 void devices_drain(struct devices *ds, devices_drained_fn *cb, void *arg);
 void devices_resume(struct devices *ds);      /* serve again, and kick every port once */
 
+/* How long the oldest request to a disk has been without an answer, and to which (size octets at ret_vdev); 0: none is. */
+uint64_t devices_waiting_ns(const struct devices *ds, char *ret_vdev, size_t size);
+
 /*
  * Closes the disks of a drained domain (the move's `released`).  Its taps stay: nothing passes them while it stands still, and closing
  * one takes the kernel a grace period that the guest would wait for.

@@ -39,7 +39,7 @@ struct vreq {
 	bool used;
 	bool then_data;                      /* a FLUSH that carries data: written when the flush is done */
 	uint8_t guest_op;
-	uint64_t id;
+	uint64_t id, begun_ns;
 	unsigned gen;                        /* of the connection it came over */
 	enum blk_op op;
 	uint64_t sector, sectors;
@@ -368,6 +368,7 @@ static void vreq_take(struct vbd *v, const struct blkif_request *r)
 	q->used = true;
 	q->then_data = false;
 	q->gen = v->gen;
+	q->begun_ns = io_now_ns();
 	q->id = r->id;
 	q->guest_op = r->operation;
 	q->op = BLK_FLUSH;
@@ -564,6 +565,17 @@ const char *vbd_vdev(const struct vbd *v) { return v->conf.vdev; }
 unsigned vbd_devid(const struct vbd *v) { return v->x.devid; }
 bool vbd_is_iscsi(const struct vbd *v) { return v->conf.iscsi; }
 unsigned vbd_in_flight(const struct vbd *v) { return v->in_flight; }
+
+uint64_t vbd_oldest_ns(const struct vbd *v)
+{
+	uint64_t oldest = v->flush.used ? v->flush.begun_ns : UINT64_MAX;
+
+	for (unsigned i = 0; i < VBD_RING; i++)
+		if (v->req[i].used && v->req[i].begun_ns < oldest)
+			oldest = v->req[i].begun_ns;
+	return v->in_flight ? oldest : UINT64_MAX;
+}
+
 bool vbd_is_connected(const struct vbd *v) { return v->x.connected; }
 unsigned vbd_iscsi_index(const struct vbd *v) { return v->conf.iscsi_index; }
 
@@ -595,6 +607,7 @@ void vbd_flush_all(struct vbd *v)
 	if (v->conf.readonly || !v->dirty || q->used || (!v->conf.iscsi && v->conf.fd < 0))
 		return;
 	q->used = true;
+	q->begun_ns = io_now_ns();
 	q->op = BLK_FLUSH;
 	q->sector = q->sectors = 0;
 	q->nr_segs = q->acquired = 0;

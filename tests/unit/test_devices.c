@@ -774,10 +774,12 @@ static void drain_waits_and_flushes(void **state)
 	struct hv_disk_req q;
 	struct blkif_request *req;
 	struct buf b = BUF_INIT(1 << 20);
+	char vdev[8] = "";
 	uint8_t *w;
 	uint32_t ref;
 
 	blk_connect(t);
+	assert_int_equal(devices_waiting_ns(t->ds, vdev, sizeof(vdev)), 0);
 	ref = give(t, &w, true);
 	req = blk_next(t);
 	*req = (struct blkif_request){ .operation = BLKIF_OP_WRITE, .nr_segments = 1, .id = req->id, .seg[0] = { ref, 0, 0 } };
@@ -787,6 +789,9 @@ static void drain_waits_and_flushes(void **state)
 	devices_drain(t->ds, drained, NULL);
 	pump(t);
 	assert_int_equal(drain_rc, 1);                             /* a write is under way */
+	usleep(20000);
+	assert_true(devices_waiting_ns(t->ds, vdev, sizeof(vdev)) >= 20000000);
+	assert_string_equal(vdev, "xvda");
 	assert_int_equal(devices_save(t->ds, &b), -EBUSY);
 	blk_next(t)->operation = BLKIF_OP_FLUSH_DISKCACHE;
 	blk_push(t);
@@ -800,6 +805,7 @@ static void drain_waits_and_flushes(void **state)
 	assert_int_equal(send(t->remote, &a, sizeof(a), 0), sizeof(a));
 	pump(t);
 	assert_int_equal(drain_rc, 0);
+	assert_int_equal(devices_waiting_ns(t->ds, vdev, sizeof(vdev)), 0);
 	assert_int_equal(recv(t->remote, &q, sizeof(q), MSG_DONTWAIT), -1);      /* the guest's later one stays in its ring */
 	assert_int_equal(blk_status(t), BLKIF_RSP_OKAY);
 	devices_resume(t->ds);
