@@ -368,7 +368,8 @@ static void own_merge_record(struct own *o, struct own_dom *d, const struct own_
 	}
 	if (rec->epoch != d->rec.epoch || (rec->owner == d->rec.owner && rec->to == d->rec.to))
 		return;
-	if (own_holds(d) && d->rec.owner == o->me)
+	/* a node just started may not know yet what it holds; own_refreshed() takes it back when that is nothing */
+	if ((own_holds(d) || !o->known) && d->rec.owner == o->me)
 		d->contradicted = true;		/* the copy, once it runs, announces itself anew, higher */
 	else if (out->type == OWN_M_CLAIM && !out->done && out->epoch == rec->epoch)
 		*out = (struct own_out){ .type = OWN_M_NONE };	/* cannot count; withdrawn, and made again above both */

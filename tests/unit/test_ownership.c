@@ -569,6 +569,34 @@ static void test_contradicted_before_it_runs(void **state)
 	assert_true(did_send(OWN_M_RUNNING));
 }
 
+/*
+ * A ha-agentd that was started again hears that others took its domain for released before hypervisord has told it that the copy runs:
+ * the others went on taking it for nobody's (simulator, seed 1002043).
+ */
+static void test_contradicted_before_it_knows(void **state)
+{
+	static const uint32_t ids[] = { 1, 2, 3 };
+	static const char *const names[] = { "n1", "n2", "n3" };
+	struct own_record mine = record(8, 1, 0);
+	struct own_entry released = { .rec = record(8, 0, 0) };
+	struct own_local l = { .copy = OWN_RUN, .domid = 3 };
+
+	own_free(o);
+	o = own_new(1, 6, &ops, NULL);
+	own_set_nodes(o, ids, names, 3);
+	assert_int_equal(own_load_domain(o, U, &mine, 0, "{}"), 0);
+	own_view(o, VIEW, ids, 3);
+	own_quorum(o, true, true);
+	hear_report(1, true, false, NULL);
+	hear_report(2, true, true, &released);
+	hear_report(3, true, true, &released);
+	strcpy(l.uuid, U);
+	own_locals(o, &l, 1);
+	hear_report(1, true, true, NULL);
+	assert_true(did_send(OWN_M_RUNNING));
+	assert_int_equal(sent[n_sent - 1].epoch, 9);
+}
+
 /* An announcement that was sent again came after the report that the copy had ended: the node counted as a holder for ever. */
 static void test_late_running_is_taken_back(void **state)
 {
@@ -741,7 +769,7 @@ int main(void)
 		T(test_event_is_younger_than_the_answer), T(test_handed_resumes_on_a_promise_alone),
 		T(test_handed_is_dropped_when_it_ran_there), T(test_handed_is_dropped_when_the_target_is_fenced),
 		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_move_whose_copy_died), T(test_contradicted_copy_goes_above),
-		T(test_contradicted_before_it_runs), T(test_late_running_is_taken_back),
+		T(test_contradicted_before_it_runs), T(test_contradicted_before_it_knows), T(test_late_running_is_taken_back),
 		T(test_overtaken_release_is_given_up),
 		T(test_crossing_releases),
 		T(test_quorum_pauses_and_resumes), T(test_start_knows_who_runs_it),
