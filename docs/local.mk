@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-EXTRA_DIST += docs/engine-speed.md docs/performance-migration.md
+EXTRA_DIST += docs/engine-speed.md docs/performance-migration.md docs/lessons.md
 
 # Example configuration: haven.conf holds only comments, so it can be installed as it is.
 dist_havenconf_DATA = conf/haven.conf conf/cluster.conf.example
