@@ -309,18 +309,22 @@ int haven_put_back(const char *uuid, const char *resource, const char *from)
 	return HAVEN_OK;
 }
 
-/* Is the stop on the node that it left on record?  It is the last that a move's transition does there, and replaces what was recorded. */
-static bool stopped_on(const char *resource, const char *node)
+char *haven_last_stop(const char *resource, const char *node)
 {
 	char xpath[512], *xml = NULL;
 	struct err err;
-	bool stopped;
 
-	snprintf(xpath, sizeof(xpath), "//node_state[@uname='%s']//lrm_resource[@id='%s']/lrm_rsc_op[@id='%s_last_0']", node, resource, resource);
-	if (cib_link_query(xpath, &xml, &err))
-		return false;
-	stopped = strstr(xml, " operation=\"stop\"") && strstr(xml, " rc-code=\"0\"");
-	free(xml);
+	snprintf(xpath, sizeof(xpath), "//node_state[@uname='%s']//lrm_resource[@id='%s']/lrm_rsc_op[@operation='stop']", node, resource);
+	return cib_link_query(xpath, &xml, &err) ? strdup("") : xml;
+}
+
+/* Is another stop on record there than before?  It is the last that a move's transition does on the node that the resource left. */
+static bool stopped_since(const char *resource, const char *node, const char *before)
+{
+	char *now = haven_last_stop(resource, node);
+	bool stopped = now && strcmp(now, before) && strstr(now, " rc-code=\"0\"");
+
+	free(now);
 	return stopped;
 }
 
@@ -328,11 +332,11 @@ static bool stopped_on(const char *resource, const char *node)
  * The transition that moved it ends with the stop on the node it left: no more is waited for when nothing failed on the way, and what
  * other resources' transitions do is not ours.
  */
-int haven_settle(const char *resource, const char *left, const char *from)
+int haven_settle(const char *resource, const char *left, const char *last_stop, const char *from)
 {
 	unsigned looks = 0;
 
-	while (looks++ < STOP_LOOKS && !stopped_on(resource, left))
+	while (looks++ < STOP_LOOKS && !stopped_since(resource, left, last_stop))
 		usleep(QUICK_LOOK_US);
 	if (looks >= STOP_LOOKS)
 		(void)wait_idle(LOOK_US);

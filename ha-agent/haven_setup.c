@@ -35,6 +35,10 @@ static const char rsc_defaults[] =
 	"<rsc_expression id='haven-rsc-type' class='ocf' provider='haven' type='DomU'/></rule>"
 	"<nvpair id='haven-rsc-am' name='allow-migrate' value='true'/>"
 	"<nvpair id='haven-rsc-st' name='resource-stickiness' value='200'/></meta_attributes>"
+	/* a fencing device that goes where it balances better, on every move of a guest, holds that move up until it has started there */
+	"<meta_attributes id='haven-fencing' score='50'><rule id='haven-fencing-rule' boolean-op='and' score='50'>"
+	"<rsc_expression id='haven-fencing-class' class='stonith'/></rule>"
+	"<nvpair id='haven-fencing-st' name='resource-stickiness' value='200'/></meta_attributes>"
 	"</rsc_defaults>";
 
 static int set_property(const char *name, const char *value, struct err *err)
