@@ -499,6 +499,13 @@ static int precopy_rounds(struct source *s, struct err *err)
 		source_next_round(s);
 		if (action == PRECOPY_STOP)
 			rc = source_turn_pause(s, &action, err);
+		/* two clocks drift apart while the rounds last; the one that is right counts at the pause */
+		if (rc == 0 && action == PRECOPY_STOP)
+			rc = compare_clocks(s, err);
+		while (rc < 0 && source_may_resume(s, rc)) {
+			rc = source_resume(s, err);
+			action = PRECOPY_ROUND;
+		}
 		if (rc == 0 && action == PRECOPY_ROUND)
 			rc = tell_throttle(s, err);
 	}

@@ -11,9 +11,14 @@ tests_testbed_guest_clock_SOURCES = tests/testbed/guest/guest-clock.c
 tests_testbed_guest_clock_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
 tests_testbed_guest_clock_LDFLAGS = -static
 tests_testbed_haven_probe_SOURCES = tests/testbed/probe.c
-testbed-programs: tests/testbed/demo-guest$(EXEEXT) tests/testbed/guest-check$(EXEEXT) tests/testbed/guest-clock$(EXEEXT) tests/testbed/haven-probe$(EXEEXT)
+testbed-programs: tests/testbed/demo-guest$(EXEEXT) tests/testbed/guest-check$(EXEEXT) tests/testbed/guest-clock$(EXEEXT) tests/testbed/haven-probe$(EXEEXT) \
+	tests/testbed/node-clock.so
 .PHONY: testbed-programs
-CLEANFILES += tests/testbed/demo-guest tests/testbed/guest-check tests/testbed/guest-clock tests/testbed/haven-probe
+# preloaded into a node's daemons
+tests/testbed/node-clock.so: tests/testbed/node-clock.c
+	$(MKDIR_P) tests/testbed && $(CC) -std=gnu11 -O2 -g -fPIC -shared -o $@ $(srcdir)/tests/testbed/node-clock.c -ldl
+EXTRA_DIST += tests/testbed/node-clock.c
+CLEANFILES += tests/testbed/node-clock.so tests/testbed/demo-guest tests/testbed/guest-check tests/testbed/guest-clock tests/testbed/haven-probe
 
 check_PROGRAMS += tests/unit/test_msg tests/unit/test_buf tests/unit/test_log
 tests_unit_test_log_SOURCES = tests/unit/test_log.c
