@@ -27,8 +27,8 @@ bench-migrate: all testbed-programs tests/bench/bench-move-guest$(EXEEXT) tests/
 	HAVEN_BUILD='$(abs_builddir)' JSON='$(JSON)' RUNS='$(RUNS)' CASES='$(CASES)' SIDES='$(SIDES)' MIB='$(MIB)' $(srcdir)/tests/bench/bench-migrate
 .PHONY: bench-migrate
 
-# The two workers of a move alone, in CPU seconds per GiB, beside the wire's: make bench-workers [MIB=N] [RUNS=N] [CONNECTIONS=N]
+# The two workers of a move alone, in CPU seconds per GiB, beside the wire's: make bench-workers [MIB=N] [RUNS=N] [CONNECTIONS=N] [LAST="PAGES..."]
 EXTRA_DIST += tests/bench/bench-workers
 bench-workers: all tests/migrated/make_pki$(EXEEXT) tests/bench/bench-wire$(EXEEXT)
-	HAVEN_BUILD='$(abs_builddir)' RUNS='$(RUNS)' MIB='$(MIB)' CONNECTIONS='$(CONNECTIONS)' $(srcdir)/tests/bench/bench-workers
+	HAVEN_BUILD='$(abs_builddir)' RUNS='$(RUNS)' MIB='$(MIB)' CONNECTIONS='$(CONNECTIONS)' LAST='$(LAST)' $(srcdir)/tests/bench/bench-workers
 .PHONY: bench-workers
