@@ -29,7 +29,7 @@ hypervisor_engine_libbt_a_SOURCES = \
 	hypervisor/engine/bt/bt_emit.h hypervisor/engine/bt/bt_decode.c hypervisor/engine/bt/bt_decode.h \
 	hypervisor/engine/bt/bt_stubs.c hypervisor/engine/bt/bt_xlat.c hypervisor/engine/bt/bt_xlat.h \
 	hypervisor/engine/bt/bt_xlat_state.c hypervisor/engine/bt/bt_xlat_check.c hypervisor/engine/bt/bt_xlat_group.c \
-	hypervisor/engine/bt/bt_xlat_mem.c hypervisor/engine/bt/bt_xlat_flow.c \
+	hypervisor/engine/bt/bt_xlat_loop.c hypervisor/engine/bt/bt_xlat_mem.c hypervisor/engine/bt/bt_xlat_flow.c \
 	hypervisor/engine/bt/bt_find.c hypervisor/engine/bt/bt_signal.c hypervisor/engine/bt/bt_engine.c
 hypervisor_engine_libbtfast_a_SOURCES = \
 	hypervisor/engine/bt/bt_run.c hypervisor/engine/bt/bt_slow.c hypervisor/engine/bt/bt_cache.c \

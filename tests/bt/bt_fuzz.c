@@ -4,7 +4,11 @@
  * must agree in registers, flags, vector state, memory, and in the fault that ended them.
  *
  *	bt_fuzz [seconds [seed]]
+ *
+ * With CACHE=FILE in the environment the code cache is written to FILE where they differ, for objdump -b binary (HV_BT_TRACE=block
+ * says which block is where).
  */
+#include <pthread.h>
 #include <time.h>
 #include <Zydis/Zydis.h>
 
@@ -158,12 +162,99 @@ static void pop_reg(unsigned r)
 	p8(0x58 | (r & 7));
 }
 
+/* reg += step, in one of the forms that the translator knows for such. */
+static void place_step(unsigned r, int step)
+{
+	unsigned rex = 0x48 | (r & 8 ? 1 : 0), form = below(4);
+
+	if (form == 0 && (step == 1 || step == -1)) {
+		p8(rex); p8(0xff); p8((step < 0 ? 0xc8 : 0xc0) | (r & 7));
+	} else if (form == 1 && (r & 7) != 4) {                 /* lea step(r), r */
+		p8(rex | (r & 8 ? 4 : 0)); p8(0x8d); p8(0x80 | (r & 7) << 3 | (r & 7)); p32((uint32_t)step);
+	} else if (form == 2) {
+		p8(rex); p8(0x83); p8(0xe8 | (r & 7)); p8((unsigned)-step);
+	} else {
+		p8(rex); p8(0x81); p8(0xc0 | (r & 7)); p32((uint32_t)step);
+	}
+}
+
+/* A plain load or store of 1 to 8 bytes at disp(base), disp(base,index,scale) or an address computed before. */
+static void place_access(void)
+{
+	static const uint8_t bases[] = { REG_RBX, REG_RBP, REG_RSI, REG_RDI };
+	unsigned base = bases[below(4)], reg = plain_reg(), sib = below(2), index = below(2) ? REG_R8 : REG_R14, scale = below(4);
+
+	if (below(4) == 0) {                                    /* lea (base,index,scale), r9; access (r9) */
+		p8(0x4e); p8(0x8d); p8(0x4c); p8(scale << 6 | (index & 7) << 3 | base); p8(below(64));
+		p8(0x49 | (reg & 8 ? 4 : 0)); p8(below(2) ? 0x89 : 0x8b); p8(0x41 | (reg & 7) << 3); p8(below(64));
+		return;
+	}
+	if (below(3) == 0)
+		p8(0x66);
+	p8((below(2) ? 0x48 : 0x40) | (reg & 8 ? 4 : 0) | (sib ? 2 : 0));
+	p8((below(2) ? 0x88 : 0x8a) | !!below(4));
+	p8(0x40 | (reg & 7) << 3 | (sib ? 4 : base));
+	if (sib)
+		p8(scale << 6 | (index & 7) << 3 | base);
+	p8(below(128));
+}
+
+/*
+ * Many rounds of a loop whose pointers and indices step by constants, over pages' ends, into the hole and the read-only page;
+ * what it steps is as random as before when it ends.
+ */
+static void place_stepping_loop(void)
+{
+	static const int steps[] = { 1, -1, 8, -8, 16, 4, -4, 3, 24, 32, -16, 64, 100, -72, 2, 40 };
+	static const uint8_t pointers[] = { REG_RBX, REG_RBP, REG_RSI, REG_RDI, REG_R12, REG_R13 };
+	unsigned counter = below(2) ? REG_R8 : REG_R14, other = counter ^ REG_R8 ^ REG_R14, rounds = 2 + below(400), at, jump = 0;
+	int step = (int[]){ 1, 2, 4, 8, 16, 24 }[below(6)];
+
+	at = len;
+	if (below(8))
+		place_step(pointers[below(6)], steps[below(16)]);     /* no flags live at the head */
+	if (below(5))
+		p8(0x48), p8(0x85), p8(0xc0);
+	for (unsigned n = 1 + below(5); n && len - at < 150; n--) {
+		if (below(4))
+			place_access();
+		else
+			place_insn();
+		if (below(3) == 0)
+			place_step(pointers[below(6)], steps[below(16)]);
+		if (below(8) == 0)
+			place_step(other, steps[below(16)]);
+		if (!jump && below(6) == 0) {                   /* a way out in the middle */
+			p8(0x0f); p8(0x80 | below(16));
+			jump = len;
+			p32(0);
+		}
+	}
+	p8(0x49); p8(0x83); p8(0xc0 | (counter & 7)); p8((unsigned)step);
+	p8(0x49); p8(0x81); p8(0xf8 | (counter & 7)); p32(rounds * (unsigned)step);
+	p8(0x0f); p8(0x82); p32(at - (len + 4));                /* jb */
+	if (jump) {
+		uint32_t rel = len - (jump + 4);
+
+		memcpy(prog + jump, &rel, 4);
+	}
+	p8(0x41); p8(0xb8 | (counter & 7)); p32(below(64));     /* mov $n, counter */
+	p8(0x41); p8(0xb8 | (other & 7)); p32(below(64));
+	for (unsigned i = 0; i < sizeof(pointers) && below(4); i++) {
+		p8(0x48 | (pointers[i] & 8 ? 1 : 0)); p8(0xc7); p8(0xc0 | (pointers[i] & 7));
+		p32((uint32_t)BTN_DATA_VA + 0x1800 + below(0xc000));
+	}
+}
+
 /* Something with control flow, stack or strings around a few random instructions. */
 static void place_construct(void)
 {
 	unsigned at, n;
 
-	switch (below(14)) {
+	switch (below(17)) {
+	case 14: case 15: case 16:
+		place_stepping_loop();
+		break;
 	case 0:                                         /* jcc over some */
 		p8(0x70 | below(16));
 		at = len;
@@ -397,6 +488,14 @@ static void dump_program(unsigned off)
 	}
 }
 
+static void dump_cache(const char *path)
+{
+	FILE *f = fopen(path, "w");
+
+	if (!f || fwrite(guest->d.bt->rw, 1, guest->d.bt->size, f) != guest->d.bt->size || fclose(f))
+		perror(path);
+}
+
 static void differ(const char *what, uint64_t native, uint64_t translated)
 {
 	fprintf(stderr, "%s: native %#lx, translated %#lx\n", what, native, translated);
@@ -559,14 +658,28 @@ static void one(unsigned long k)
 			fprintf(stderr, "program %lu of seed %#lx, round %d, exit %d, %s mode\n", k, seed, round, e,
 				k & 1 ? "kernel" : "user");
 			dump_program(off);
+			if (getenv("CACHE"))
+				dump_cache(getenv("CACHE"));
 			exit(1);
 		}
 	}
 	programs++;
 }
 
+/* Kicks at any moment: the guest leaves translated code between any two instructions, and goes on. */
+static void *kicker(void *arg)
+{
+	(void)arg;
+	for (unsigned k = 0;; k++) {
+		usleep(20 + k % 180);
+		engine_bt.kick(guest->v);
+	}
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
+	pthread_t thread;
 	long seconds = argc > 1 ? atol(argv[1]) : 20;
 	time_t end = time(NULL) + seconds;
 
@@ -578,6 +691,8 @@ int main(int argc, char **argv)
 	if (!nat)
 		return 1;
 	guest = btg_new(4 << 20);
+	if (pthread_create(&thread, NULL, kicker, NULL))
+		return 1;
 	for (unsigned long k = 0; time(NULL) < end; k++)
 		one(k);
 	btn_stop();

@@ -104,6 +104,21 @@ static inline void e_mem_disp(struct emit *e, int w, unsigned opc, unsigned reg,
 		e32(e, (uint32_t)disp);
 }
 
+/* op reg, disp(base,index); the index is not rsp */
+static inline void e_mem_index(struct emit *e, int w, unsigned opc, unsigned reg, unsigned base, unsigned index, int32_t disp)
+{
+	unsigned mod = disp == 0 && (base & 7) != 5 ? 0 : disp >= -128 && disp < 128 ? 0x40 : 0x80;
+
+	e_rex(e, w, reg, index, base);
+	e8(e, opc);
+	e8(e, mod | (reg & 7) << 3 | 4);
+	e8(e, (index & 7) << 3 | (base & 7));
+	if (mod == 0x40)
+		e8(e, (uint8_t)disp);
+	else if (mod)
+		e32(e, (uint32_t)disp);
+}
+
 /* ModRM and SIB of (a,i): base and index swapped where the base cannot go without displacement. */
 static inline void e_pair(struct emit *e, unsigned reg, unsigned a, unsigned i)
 {

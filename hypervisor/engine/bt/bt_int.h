@@ -21,7 +21,7 @@
 
 #define BT_JC_ENTRIES 32768                 /* jump cache, a bank; indexed by the low bits of the address */
 #define BT_MAX_PAGES 65536                  /* code pages (va page, frame, mode) before a full flush */
-#define BT_MAX_INSNS 48                     /* guest instructions a block */
+#define BT_MAX_INSNS 64                     /* guest instructions a block */
 #define BT_PAGE_LOG 1024
 #define BT_S0 10                            /* r10: also the target of an indirect jump */
 #define BT_S1 11
@@ -117,6 +117,8 @@ struct bt_vcpu {
 	volatile uint32_t attention;        /* set by the signal handler: look around before entering */
 	uint16_t fl;
 	uint8_t ts;                         /* CR0.TS, for blocks that look at it */
+	uint32_t loop_wait;                 /* rounds until a loop tries its fast form (bt_xlat_loop.c) */
+	uint64_t loop_limit;                /* while it runs in that: where a register ends it */
 	uint64_t jc[BT_NR_BANKS][BT_JC_ENTRIES];   /* host addresses of ientry, or of the miss stub */
 	uint8_t cvalid[BT_MAX_PAGES];       /* per bt_page.id: the vCPU's tables map that page's va to its frame */
 

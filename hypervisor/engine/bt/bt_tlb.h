@@ -6,7 +6,7 @@
  * Tags hold the negated page address, so that address + tag is the offset into the page on a hit and one unsigned
  * compare catches miss and page crossing.  An invalid entry is BT_TLB_INVALID in tags and page: an address that
  * matches it by accident is non-canonical and so is the host address it yields, which faults and is sorted out by the
- * signal handler.
+ * signal handler.  Its addend is 0 for the same reason.
  *
  * Everything here is usable in the fast context (bt.h).
  */
@@ -37,6 +37,7 @@ struct bt_tlb {
 	uint64_t ntag_r[BT_TLB_ENTRIES];
 	uint64_t ntag_w[BT_TLB_ENTRIES];
 	uint64_t page[BT_TLB_ENTRIES];     /* host address of the frame */
+	uint64_t addend[BT_TLB_ENTRIES];   /* the same less the guest's address */
 	uint64_t mask;                     /* for pext; 0: the low bits of the page number */
 	struct bt_tlb_log low, high;       /* what a change of CR3 drops; the kernel's own half */
 };
@@ -74,6 +75,7 @@ static inline bool bt_tlb_is_high(enum bt_bank bank, uint64_t va) { return bank 
 static inline void bt_tlb_drop(struct bt_tlb *t, unsigned i)
 {
 	t->ntag_r[i] = t->ntag_w[i] = t->page[i] = BT_TLB_INVALID;
+	t->addend[i] = 0;
 }
 
 /* Entry i is about to map va: log it, unless its old contents are in the same log. */
@@ -111,6 +113,7 @@ static inline void bt_tlb_fill(struct vcpu *v, enum bt_bank bank, uint64_t va, u
 	t->ntag_r[i] = ntag;
 	t->ntag_w[i] = writable ? ntag : BT_TLB_INVALID;
 	t->page[i] = (uint64_t)(uintptr_t)(d->ram + (frame << PAGE_SHIFT_HV));
+	t->addend[i] = t->page[i] + ntag;
 	if (writable)
 		domain_mark_dirty(d, mfn);
 }

@@ -19,7 +19,7 @@
 #include "hypervisor/engine/bt/bt_xlat.h"
 
 /* One instruction.  true: it ends the block. */
-static bool xl_insn(struct xl *x)
+bool xl_insn(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
 
@@ -426,6 +426,7 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	x->spilled = x->clean = BT_SLOT_REGS;
 	x->back.used = false;
 	x->grp.valid = false;
+	x->table = BT_NO_REG;
 	x->no_groups = bt->no_group[bt_no_group_index(va)];
 	x->fl = FL_HOST;
 	x->fl_slot_valid = false;
@@ -448,6 +449,7 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	b->fl_live = x->live[0];
 	x->loop_end = find_loop(x);
 	b->loops = x->loop_end >= 0;
+	xl_fast_plan(x);
 	b->irec = x->irec = &bt->irec[bt->nr_irecs];
 	b->self = xl_exit_new(x, BX_SELF, va, false);
 	emit_ientry(x);
@@ -461,6 +463,8 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 		x->i = x->n - 1;
 		xl_leave_direct(x, va + b->len);
 	}
+	if (x->fast.on)
+		xl_fast_emit(x);
 	b->nr = (uint16_t)x->nr_irec;
 	bt->nr_irecs += x->nr_irec;
 	b->body_end = x->e.p;

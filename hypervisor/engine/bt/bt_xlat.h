@@ -10,8 +10,9 @@
 #include "hypervisor/engine/bt/bt_emit.h"
 
 #define MAX_LOOP BT_MAX_INSNS                         /* instructions of a loop that is translated twice */
-#define MAX_COLD (2 * (BT_MAX_INSNS + MAX_LOOP))
+#define MAX_COLD (2 * (BT_MAX_INSNS + 2 * MAX_LOOP))
 #define MAX_SIDE 4
+#define MAX_HOIST 6
 #define R(n) (1U << (n))
 
 enum { FL_HOST, FL_SLOT };
@@ -23,9 +24,34 @@ struct side { uint32_t jcc; uint64_t target; struct regstate at; struct bt_exit 
 
 /*
  * A group: several accesses of the block at constant offsets from one register are checked together, as one range
- * [lo, hi) from its value then; d holds the range's host address.  delta is what the stack pointer moved since.
+ * [lo, hi) from its value then; d holds what host addresses there are more than the guest's.  delta is what the stack pointer
+ * moved since.
  */
 struct group { bool valid, write; uint8_t base, d; int32_t lo, hi, delta; };
+
+/*
+ * The fast form of a loop (bt_xlat_loop.c): the pages of some of its accesses are looked up once for many rounds.  A lin is what a
+ * register holds, by what others held at the loop's head: b + x * s + c; BT_NO_REG for none.  at: of a constant address its
+ * page, else 0.
+ */
+struct lin { uint8_t b, x, s; bool known; int32_t c; };
+enum hoist_part { HP_NONE, HP_BASE, HP_INDEX, HP_ALL };   /* of the operand, what h stands for beside the addend */
+struct hoist {
+	uint8_t b, x, s, part, scale, inv, h;
+	bool write;
+	unsigned n;
+	uint64_t at;
+	int32_t lo, hi, step;
+};
+struct fast {
+	bool on, now;                       /* the block has one; it is being emitted */
+	struct hoist g[MAX_HOIST];
+	unsigned nr, take, pinned;          /* registers of the groups; the same while it is being emitted */
+	unsigned heads, used, written;      /* what addresses come from at the head; what the loop uses beside; what it writes */
+	uint8_t of[MAX_LOOP];               /* 1 + hoist of an instruction's access; 0: checked as elsewhere */
+	uint8_t iv;                         /* the register that ends it; BT_NO_REG: none has to */
+	int32_t iv_step;
+};
 
 struct xl {
 	struct bt_domain *bt;
@@ -45,18 +71,23 @@ struct xl {
 	const uint8_t *other;               /* the other page that flags_wanted() looked at last */
 	uint64_t other_va;
 	struct cold cold[MAX_COLD]; unsigned nr_cold;
-	struct side side[2 * MAX_SIDE + 1]; unsigned nr_side;
+	struct side side[3 * MAX_SIDE + 1]; unsigned nr_side;
 	struct bt_irec *irec;
 	unsigned nr_irec;
 	struct group grp;
 	bool no_groups;
+	uint8_t table;                      /* the register that holds the vCPU's address, for a loop's checks; BT_NO_REG */
 	int loop_end;                       /* instruction that jumps back to the first; -1: none */
 	struct { uint32_t jcc, head; struct regstate from, to; bool used; } back;
+	struct fast fast;
 };
 
 struct access { int32_t disp; unsigned size; bool write; };
 
 static inline unsigned xl_insn_regs(const struct bt_insn *in) { return in->rd | in->wr | in->ea_regs; }
+
+/* bt_xlat.c */
+bool xl_insn(struct xl *x);
 
 /* bt_xlat_state.c */
 void xl_spill(struct xl *x, unsigned r);
@@ -81,15 +112,27 @@ void xl_emit_link(struct xl *x, uint64_t target, bool no_flags);
 struct bt_site *xl_emit_check_locked(struct xl *x, unsigned a, unsigned i, unsigned size, bool write,
 	bool locked);
 struct bt_site *xl_emit_check(struct xl *x, unsigned a, unsigned i, unsigned size, bool write);
+struct bt_site *xl_emit_check_addend(struct xl *x, unsigned a, unsigned i, unsigned size, bool write);
 struct bt_site *xl_emit_check_const(struct xl *x, unsigned a, uint64_t va, unsigned size, bool write);
 void xl_emit_retargeted(struct emit *e, const struct bt_insn *in, unsigned a, unsigned i, int32_t disp);
+void xl_emit_operand(struct emit *e, const struct bt_insn *in, unsigned base, unsigned index, unsigned scale, int32_t disp);
+void xl_emit_lea(struct xl *x, unsigned dst, const struct bt_insn *in);
+void xl_emit_index(struct xl *x, unsigned a, unsigned i);
+uint32_t xl_tlb_off(const struct xl *x, size_t member);
 bool xl_const_address(const struct bt_insn *in, unsigned size);
 void xl_emit_address(struct xl *x, const struct bt_insn *in, unsigned a);
 
 /* bt_xlat_group.c */
 bool xl_base_access(const struct bt_insn *in, unsigned base, struct access *ac);
-bool xl_group_use(struct xl *x, unsigned base, struct access ac, unsigned regs, bool guard, int32_t *off);
+bool xl_group_use(struct xl *x, unsigned base, struct access ac, unsigned regs, bool guard);
 void xl_group_after(struct xl *x);
+
+/* bt_xlat_loop.c */
+void xl_fast_plan(struct xl *x);
+void xl_fast_emit(struct xl *x);
+bool xl_fast_access(struct xl *x);
+void xl_fast_wait(struct xl *x);
+void xl_loop_table(struct xl *x);
 
 /* bt_xlat_mem.c */
 void xl_rsp_add(struct xl *x, int32_t n);

@@ -4,7 +4,8 @@
  */
 #include "hypervisor/engine/bt/bt_xlat.h"
 
-static void emit_lea(struct xl *x, unsigned dst, const struct bt_insn *in)
+/* lea of the instruction's operand, segment left out, to dst. */
+void xl_emit_lea(struct xl *x, unsigned dst, const struct bt_insn *in)
 {
 	struct emit *e = &x->e;
 	unsigned scale = in->scale == 8 ? 3 : in->scale == 4 ? 2 : in->scale == 2 ? 1 : 0;
@@ -46,7 +47,7 @@ static void emit_lea(struct xl *x, unsigned dst, const struct bt_insn *in)
 		e32(e, (uint32_t)disp);
 }
 
-static uint32_t tlb_off(const struct xl *x, size_t member)
+uint32_t xl_tlb_off(const struct xl *x, size_t member)
 {
 	return (uint32_t)((size_t)x->bank * sizeof(struct bt_tlb) + member);
 }
@@ -69,17 +70,10 @@ static void cold_add(struct xl *x, uint32_t jcc, uint32_t site, unsigned a, bool
 	x->cold[x->nr_cold++] = (struct cold){ .jcc = jcc, .site = site, .a = (uint8_t)a, .const_va = const_va, .va = va };
 }
 
-/*
- * A holds the address: afterwards (A,I) is the host address, or the slow path was taken.  The site's facts about the
- * access are returned for the caller to complete.
- */
-struct bt_site *xl_emit_check_locked(struct xl *x, unsigned a, unsigned i, unsigned size, bool write, bool locked)
+/* The index of address a in the soft TLB goes to i. */
+void xl_emit_index(struct xl *x, unsigned a, unsigned i)
 {
 	struct emit *e = &x->e;
-	uint32_t site = site_new(x, a, i, size, write);
-
-	locked &= size > 1;
-	x->bt->site[site].locked = locked;
 
 	if (x->bt->use_pext) {
 		e8(e, 0x65);                              /* pext %gs:mask, a, i: VEX.LZ.F3.0F38.W1 F5 */
@@ -89,7 +83,7 @@ struct bt_site *xl_emit_check_locked(struct xl *x, unsigned a, unsigned i, unsig
 		e8(e, 0xf5);
 		e8(e, 0x04 | (i & 7) << 3);
 		e8(e, 0x25);
-		e32(e, tlb_off(x, offsetof(struct bt_tlb, mask)));
+		e32(e, xl_tlb_off(x, offsetof(struct bt_tlb, mask)));
 	} else {
 		e_rr(e, 0, OP_STORE, a, i);
 		e_rex(e, 0, 0, 0, i);
@@ -97,7 +91,34 @@ struct bt_site *xl_emit_check_locked(struct xl *x, unsigned a, unsigned i, unsig
 		e_rex(e, 0, 0, 0, i);
 		e8(e, 0x81); e8(e, 0xe0 | (i & 7)); e32(e, BT_TLB_ENTRIES - 1);
 	}
-	e_gs_idx(e, 1, 0x03, a, i, tlb_off(x, write ? offsetof(struct bt_tlb, ntag_w) : offsetof(struct bt_tlb, ntag_r)));
+}
+
+/* An access to the soft TLB's table at member, indexed by i. */
+static void emit_table(struct xl *x, unsigned opc, unsigned reg, unsigned i, size_t member)
+{
+	uint32_t off = xl_tlb_off(x, member);
+
+	if (x->table == BT_NO_REG) {
+		e_gs_idx(&x->e, 1, opc, reg, i, off);
+		return;
+	}
+	e_rex(&x->e, 1, reg, i, x->table);
+	e8(&x->e, opc);
+	e8(&x->e, 0x84 | (reg & 7) << 3);
+	e8(&x->e, 0xc0 | (i & 7) << 3 | (x->table & 7));
+	e32(&x->e, off);
+}
+
+/* A holds the address: afterwards its offset in the page, and I the soft TLB's index; or the slow path was taken. */
+static struct bt_site *emit_tag_check(struct xl *x, unsigned a, unsigned i, unsigned size, bool write, bool locked)
+{
+	struct emit *e = &x->e;
+	uint32_t site = site_new(x, a, i, size, write);
+
+	locked &= size > 1;
+	x->bt->site[site].locked = locked;
+	xl_emit_index(x, a, i);
+	emit_table(x, 0x03, a, i, write ? offsetof(struct bt_tlb, ntag_w) : offsetof(struct bt_tlb, ntag_r));
 	e_rex(e, 1, 0, 0, a);
 	e8(e, 0x81); e8(e, 0xf8 | (a & 7)); e32(e, 4096 - size);
 	cold_add(x, e_jcc_fwd(e, CC_A), site, a, false, 0);
@@ -105,8 +126,28 @@ struct bt_site *xl_emit_check_locked(struct xl *x, unsigned a, unsigned i, unsig
 		e8(e, 0x40 | a >> 3); e8(e, 0xf6); e8(e, 0xc0 | (a & 7)); e8(e, size - 1);
 		cold_add(x, e_jcc_fwd(e, CC_NE), site, a, false, 0);
 	}
-	e_gs_idx(e, 1, OP_LOAD, i, i, tlb_off(x, offsetof(struct bt_tlb, page)));
 	return &x->bt->site[site];
+}
+
+/*
+ * A holds the address: afterwards (A,I) is the host address, or the slow path was taken.  The site's facts about the
+ * access are returned for the caller to complete.
+ */
+struct bt_site *xl_emit_check_locked(struct xl *x, unsigned a, unsigned i, unsigned size, bool write, bool locked)
+{
+	struct bt_site *s = emit_tag_check(x, a, i, size, write, locked);
+
+	emit_table(x, OP_LOAD, i, i, offsetof(struct bt_tlb, page));
+	return s;
+}
+
+/* The same, but afterwards I is what the host address is more than the guest's; A is of no use. */
+struct bt_site *xl_emit_check_addend(struct xl *x, unsigned a, unsigned i, unsigned size, bool write)
+{
+	struct bt_site *s = emit_tag_check(x, a, i, size, write, false);
+
+	emit_table(x, OP_LOAD, i, i, offsetof(struct bt_tlb, addend));
+	return s;
 }
 
 struct bt_site *xl_emit_check(struct xl *x, unsigned a, unsigned i, unsigned size, bool write)
@@ -120,7 +161,7 @@ struct bt_site *xl_emit_check_const(struct xl *x, unsigned a, uint64_t va, unsig
 	struct emit *e = &x->e;
 	uint64_t ntag = -(va & ~(PAGE_SIZE_HV - 1));
 	uint32_t idx = bt_tlb_index(bt_tlb_of(x->v, (enum bt_bank)x->bank), va) * 8, site;
-	uint32_t tag = tlb_off(x, write ? offsetof(struct bt_tlb, ntag_w) : offsetof(struct bt_tlb, ntag_r)) + idx;
+	uint32_t tag = xl_tlb_off(x, write ? offsetof(struct bt_tlb, ntag_w) : offsetof(struct bt_tlb, ntag_r)) + idx;
 
 	site = site_new(x, a, BT_NO_REG, size, write);
 	if ((int64_t)ntag == (int32_t)ntag) {
@@ -131,7 +172,7 @@ struct bt_site *xl_emit_check_const(struct xl *x, unsigned a, uint64_t va, unsig
 		e_gs(e, 1, 0x3b, a, tag);
 	}
 	cold_add(x, e_jcc_fwd(e, CC_NE), site, a, true, va);
-	e_load_gs(e, a, tlb_off(x, offsetof(struct bt_tlb, page)) + idx);
+	e_load_gs(e, a, xl_tlb_off(x, offsetof(struct bt_tlb, page)) + idx);
 	return &x->bt->site[site];
 }
 
@@ -141,11 +182,13 @@ static void emit_segment(struct xl *x, const struct bt_insn *in, unsigned a)
 		e_gs(&x->e, 1, 0x03, a, in->seg == 4 ? GS_OFF(fs_base) : GS_OFF(gs_base));
 }
 
-/* Copies the instruction with its memory operand replaced by (a,i), or disp(a) when i is BT_NO_REG. */
-void xl_emit_retargeted(struct emit *e, const struct bt_insn *in, unsigned a, unsigned i, int32_t disp)
+/*
+ * Copies the instruction with its memory operand replaced by disp(base,index,scale), without its segment; index may be BT_NO_REG,
+ * and scale is the logarithm.
+ */
+void xl_emit_operand(struct emit *e, const struct bt_insn *in, unsigned base, unsigned index, unsigned scale, int32_t disp)
 {
-	unsigned base = i == BT_NO_REG ? a : e_pair_base(a, i), index = i == BT_NO_REG ? 0 : e_pair_index(a, i);
-	unsigned reg = (in->bytes[in->modrm_off] >> 3) & 7;
+	unsigned reg = (in->bytes[in->modrm_off] >> 3) & 7, x = index == BT_NO_REG ? 0 : index, mod;
 
 	for (unsigned k = 0; k < in->pfx_len; k++) {
 		uint8_t p = in->bytes[k];
@@ -155,7 +198,7 @@ void xl_emit_retargeted(struct emit *e, const struct bt_insn *in, unsigned a, un
 	}
 	if (in->encoding == BE_VEX) {
 		const uint8_t *v = in->bytes + in->op_off;
-		unsigned xb = (index & 8 ? 0 : 0x40) | (base & 8 ? 0 : 0x20);
+		unsigned xb = (x & 8 ? 0 : 0x40) | (base & 8 ? 0 : 0x20);
 
 		e8(e, 0xc4);
 		if (v[0] == 0xc5) {
@@ -168,23 +211,35 @@ void xl_emit_retargeted(struct emit *e, const struct bt_insn *in, unsigned a, un
 			e8(e, v[3]);
 		}
 	} else {
-		unsigned rex = (in->rex & 0xcU) | (index & 8 ? 2 : 0) | (base & 8 ? 1 : 0);
+		unsigned rex = (in->rex & 0xcU) | (x & 8 ? 2 : 0) | (base & 8 ? 1 : 0);
 
 		if (rex || in->rex)
 			e8(e, 0x40 | rex);
 		for (unsigned k = in->op_off; k < in->modrm_off; k++)
 			e8(e, in->bytes[k]);
 	}
-	if (i != BT_NO_REG) {
-		e_pair(e, reg, a, i);
+	mod = !disp && (base & 7) != 5 ? 0 : disp >= -128 && disp < 128 ? 0x40 : 0x80;
+	if (index != BT_NO_REG || (base & 7) == 4) {
+		e8(e, mod | reg << 3 | 4);
+		e8(e, scale << 6 | (index == BT_NO_REG ? 4 : index & 7) << 3 | (base & 7));
 	} else {
-		e8(e, 0x80 | reg << 3 | (a & 7));
-		if ((a & 7) == 4)
-			e8(e, 0x24);
-		e32(e, (uint32_t)disp);
+		e8(e, mod | reg << 3 | (base & 7));
 	}
+	if (mod == 0x40)
+		e8(e, (uint8_t)disp);
+	else if (mod)
+		e32(e, (uint32_t)disp);
 	for (unsigned k = in->tail_off; k < in->len; k++)
 		e8(e, in->bytes[k]);
+}
+
+/* The same with (a,i), or disp(a) when i is BT_NO_REG. */
+void xl_emit_retargeted(struct emit *e, const struct bt_insn *in, unsigned a, unsigned i, int32_t disp)
+{
+	if (i == BT_NO_REG)
+		xl_emit_operand(e, in, a, BT_NO_REG, 0, disp);
+	else
+		xl_emit_operand(e, in, e_pair_base(a, i), e_pair_index(a, i), 0, 0);
 }
 
 /* A memory operand's address is a constant that the short form can take. */
@@ -200,6 +255,6 @@ void xl_emit_address(struct xl *x, const struct bt_insn *in, unsigned a)
 	if (in->base == BT_RIP)
 		e_mov_imm(&x->e, a, (uint64_t)in->disp);
 	else
-		emit_lea(x, a, in);
+		xl_emit_lea(x, a, in);
 	emit_segment(x, in, a);
 }

@@ -127,6 +127,10 @@ void xl_loop_first_end(struct xl *x)
 		x->fl = FL_HOST;
 		x->fl_slot_valid = false;
 	}
+	if (x->fast.on)
+		xl_fast_wait(x);
+	else
+		xl_loop_table(x);
 	x->back.to = (struct regstate){ x->spilled, x->clean };
 	x->back.head = x->e.p;
 	x->fl_slot_valid = false;
@@ -155,15 +159,21 @@ void xl_loop_second_end(struct xl *x)
 		same = now.spilled == x->back.to.spilled && !(x->back.to.clean & ~now.clean);
 		x->back.jcc = e_jcc_fwd(&x->e, in->cc);
 		x->back.from = now;
-		x->back.used = !same;
-		if (same)
+		x->back.used = !same && !x->fast.on;
+		if (same && !x->fast.on)
 			e_patch(&x->e, x->back.jcc, x->back.head);
+		x->table = BT_NO_REG;
 		return;
 	}
 	if (x->live[0])
 		xl_flags_restore(x);
 	now = (struct regstate){ x->spilled, x->clean };
-	xl_state_fix(x, now, x->back.to);
+	if (x->fast.on) {
+		x->back.from = now;
+		x->back.jcc = x->e.p + 1;
+	} else {
+		xl_state_fix(x, now, x->back.to);
+	}
 	e_jmp_to(&x->e, x->back.head);
 }
 
@@ -187,13 +197,12 @@ void xl_ret(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
 	const struct access ac = { 0, 8, false };
-	int32_t off;
 
 	xl_flags_save(x);
 	xl_spill(x, BT_S0);
-	if (x->grp.valid && xl_group_use(x, REG_RSP, ac, 0, true, &off)) {
+	if (x->grp.valid && xl_group_use(x, REG_RSP, ac, 0, true)) {
 		xl_record_op(x);
-		e_mem_disp(&x->e, 1, OP_LOAD, BT_S0, x->grp.d, off);
+		e_mem_index(&x->e, 1, OP_LOAD, BT_S0, REG_RSP, x->grp.d, 0);
 	} else {
 		xl_spill(x, BT_S1);
 		xl_stack_access(x, 0, false, BT_S0, BT_S1);

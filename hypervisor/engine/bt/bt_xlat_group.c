@@ -104,25 +104,25 @@ static unsigned group_scan(const struct xl *x, unsigned base, bool write, struct
 }
 
 /*
- * True if the access can go through a group, made here if it pays: *off from register x->grp.d.  `regs` are what the
- * instruction uses beside; `guard` says that its flags matter while the check is made.
+ * True if the access can go through a group, made here if it pays: its host address is the guest's and x->grp.d.  `regs` are what
+ * the instruction uses beside; `guard` says that its flags matter while the check is made.
  */
-bool xl_group_use(struct xl *x, unsigned base, struct access ac, unsigned regs, bool guard, int32_t *off)
+bool xl_group_use(struct xl *x, unsigned base, struct access ac, unsigned regs, bool guard)
 {
 	const struct bt_insn *in = &x->in[x->i];
 	struct group g;
 	unsigned used, a, i;
 	struct bt_site *s;
 
-	if (x->grp.valid && x->grp.base == base && (!ac.write || x->grp.write) && ac.disp + x->grp.delta >= x->grp.lo &&
+	if (x->grp.valid && x->grp.base == base && !(regs & R(x->grp.d)) && (!ac.write || x->grp.write) && ac.disp + x->grp.delta >= x->grp.lo &&
 	    ac.disp + x->grp.delta + (int32_t)ac.size <= x->grp.hi && !(in->needs_low && x->grp.d >= 8)) {
-		*off = ac.disp + x->grp.delta - x->grp.lo;
+		xl_need(x, R(base));
 		return true;
 	}
 	if (x->no_groups || group_scan(x, base, ac.write, &g, &used) < 2)
 		return false;
 	x->grp.valid = false;
-	used |= regs | R(base) | R(REG_RSP) | R(REG_RAX);
+	used |= regs | R(base) | R(REG_RSP) | R(REG_RAX) | x->fast.pinned | (x->table == BT_NO_REG ? 0 : R(x->table));
 	if (__builtin_popcount(used | (in->needs_low ? 0xff00 : 0)) > NR_GPR - 2)
 		return false;
 	xl_flags_guard(x, guard);
@@ -133,16 +133,14 @@ bool xl_group_use(struct xl *x, unsigned base, struct access ac, unsigned regs, 
 		e_mem_disp(&x->e, 1, OP_LEA, a, base, g.lo);
 	else
 		e_rr(&x->e, 1, OP_STORE, base, a);       /* which the processor may do by renaming */
-	s = xl_emit_check(x, a, i, (unsigned)(g.hi - g.lo), ac.write);
+	s = xl_emit_check_addend(x, a, i, (unsigned)(g.hi - g.lo), ac.write);
 	s->size = (uint8_t)ac.size;
 	s->off = (uint16_t)(ac.disp - g.lo);
 	s->stack = base == REG_RSP || base == REG_RBP;
 	s->simple = in->cls == BC_MEM;
-	e_rr(&x->e, 1, 0x01, i, a);
 	g.valid = true;
-	g.d = (uint8_t)a;
+	g.d = (uint8_t)i;
 	x->grp = g;
-	*off = ac.disp - g.lo;
 	return true;
 }
 

@@ -18,16 +18,17 @@ void xl_mem(struct xl *x)
 	unsigned a, i = BT_NO_REG;
 	struct access ac;
 	struct bt_site *s;
-	int32_t off;
 
+	if (x->fast.now && xl_fast_access(x))
+		return;
 	if (in->base < NR_GPR && xl_base_access(in, in->base, &ac) &&
-	    xl_group_use(x, in->base, ac, regs, in->fl_use || !in->fl_kill, &off)) {
+	    xl_group_use(x, in->base, ac, regs, in->fl_use || !in->fl_kill)) {
 		if (flags_back)
 			xl_flags_restore(x);
-		xl_need(x, in->rd);
+		xl_need(x, in->rd | in->ea_regs);
 		if (x->grp.valid) {
 			xl_record_op(x);
-			xl_emit_retargeted(&x->e, in, x->grp.d, BT_NO_REG, off);
+			xl_emit_operand(&x->e, in, in->base, x->grp.d, 0, (int32_t)in->disp);
 			xl_wrote(x, in->wr_full);
 			x->clean &= ~(unsigned)in->wr;
 			if (in->fl_write)
@@ -117,14 +118,13 @@ void xl_push_imm(struct xl *x, uint64_t v, unsigned excl)
 	bool small = (int64_t)v == (int32_t)v;
 	const struct access ac = { -8, 8, true };
 	unsigned a, i, t;
-	int32_t off;
 
-	if (!excl && xl_group_use(x, REG_RSP, ac, 0, x->in[x->i].cls != BC_CALL || x->live[x->i + 1], &off)) {
+	if (!excl && xl_group_use(x, REG_RSP, ac, 0, x->in[x->i].cls != BC_CALL || x->live[x->i + 1])) {
 		t = small ? 0 : xl_scratch(x, 0);
 		if (!small)
 			e_mov_imm(&x->e, t, v);
 		xl_record_op(x);
-		e_mem_disp(&x->e, 1, small ? 0xc7 : OP_STORE, t, x->grp.d, off);
+		e_mem_index(&x->e, 1, small ? 0xc7 : OP_STORE, t, REG_RSP, x->grp.d, -8);
 		if (small)
 			e32(&x->e, (uint32_t)v);
 		xl_rsp_add(x, -8);
@@ -151,13 +151,12 @@ void xl_push_imm(struct xl *x, uint64_t v, unsigned excl)
 static void push_reg(struct xl *x, unsigned r, unsigned excl)
 {
 	const struct access ac = { -8, 8, true };
-	int32_t off;
 	unsigned a, i;
 
-	if (x->in[x->i].cls == BC_PUSH_REG && xl_group_use(x, REG_RSP, ac, R(r), true, &off)) {
+	if (x->in[x->i].cls == BC_PUSH_REG && xl_group_use(x, REG_RSP, ac, R(r), true)) {
 		xl_need(x, R(r));
 		xl_record_op(x);
-		e_mem_disp(&x->e, 1, OP_STORE, r, x->grp.d, off);
+		e_mem_index(&x->e, 1, OP_STORE, r, REG_RSP, x->grp.d, -8);
 		xl_rsp_add(x, -8);
 		return;
 	}
@@ -201,7 +200,6 @@ void xl_pop(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
 	const struct access ac = { 0, 8, false };
-	int32_t off;
 	unsigned a, i;
 
 	if (in->cls == BC_LEAVE) {
@@ -218,9 +216,9 @@ void xl_pop(struct xl *x)
 		xl_wrote(x, R(REG_RBP));
 		return;
 	}
-	if (xl_group_use(x, REG_RSP, ac, R(in->reg), true, &off)) {
+	if (xl_group_use(x, REG_RSP, ac, R(in->reg), true)) {
 		xl_record_op(x);
-		e_mem_disp(&x->e, 1, OP_LOAD, in->reg, x->grp.d, off);
+		e_mem_index(&x->e, 1, OP_LOAD, in->reg, REG_RSP, x->grp.d, 0);
 		xl_wrote(x, R(in->reg));
 		if (in->reg != REG_RSP)
 			xl_rsp_add(x, 8);

@@ -58,12 +58,18 @@ void xl_wrote(struct xl *x, unsigned mask)
 		x->grp.valid = false;
 }
 
+/* Registers that hold something of ours for longer than an instruction. */
+static unsigned regs_held(const struct xl *x)
+{
+	return (x->grp.valid ? R(x->grp.d) : 0) | (x->table == BT_NO_REG ? 0 : R(x->table)) | x->fast.pinned;
+}
+
 unsigned xl_scratch(struct xl *x, unsigned excl)
 {
 	const struct bt_insn *in = &x->in[x->i];
 	unsigned dead = in->wr_full & ~in->rd, best = NR_GPR, best_score = 0;
 
-	excl |= R(REG_RSP) | (in->needs_low ? 0xff00 : 0) | (x->grp.valid ? R(x->grp.d) : 0);
+	excl |= R(REG_RSP) | (in->needs_low ? 0xff00 : 0) | regs_held(x);
 	for (unsigned r = 0; r < NR_GPR; r++) {
 		unsigned score, ahead;
 
@@ -98,7 +104,7 @@ void xl_border(struct xl *x)
  */
 static unsigned rax_free(struct xl *x, unsigned busy)
 {
-	unsigned mask = x->spilled & ~(busy | (x->grp.valid ? R(x->grp.d) : 0)), r;
+	unsigned mask = x->spilled & ~(busy | regs_held(x)), r;
 
 	if (!(x->spilled & R(REG_RAX)) && mask) {
 		r = 31 - (unsigned)__builtin_clz(mask);
