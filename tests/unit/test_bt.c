@@ -202,6 +202,71 @@ static void dirty_log(void **state)
 	free(map);
 }
 
+/* ---- the dirty log and a loop that looks its pages up for many rounds ---- */
+
+#define LOG_PAGES 8
+
+static atomic_bool halt, halted;
+static unsigned missed, seen;
+
+/* Takes the log and a copy of the pages while they are being written; what differs from the copy later has to be in the next log. */
+static void *log_taker(void *arg)
+{
+	static uint8_t copy[LOG_PAGES * 4096];
+	uint64_t *map = calloc(domain_nr_frames(&g->d) / 64 + 1, 8), first = BTG_MEM + BTN_CODE_PAGES + 4;
+	const uint8_t *pages = btg_mem(g) + (BTN_CODE_PAGES + 4) * 4096;
+
+	for (unsigned n = 0; n < 300; n++) {
+		engine_bt.dirty_sync(&g->d, map);
+		memcpy(copy, pages, sizeof(copy));
+		usleep(n % 7 * 30);
+		atomic_store(&halt, true);
+		engine_bt.kick(g->v);
+		while (!atomic_load(&halted))
+			usleep(10);
+		engine_bt.dirty_sync(&g->d, map);
+		for (unsigned i = 0; i < LOG_PAGES; i++)
+			if (memcmp(copy + i * 4096, pages + i * 4096, 4096)) {
+				seen++;
+				missed += !is_dirty(map, first + i);
+			}
+		atomic_store(&halted, false);
+		atomic_store(&halt, false);
+	}
+	atomic_store(&stop, true);
+	engine_bt.kick(g->v);
+	free(map);
+	return arg;
+}
+
+static void dirty_log_of_loops(void **state)
+{
+	pthread_t t;
+
+	CODE(0x48, 0x89, 0xdf,                                   /* mov rbx, rdi */
+	     0xb9, 0x00, 0x10, 0x00, 0x00,                       /* mov $4096, ecx */
+	     0x48, 0xff, 0xc0,                                   /* inc rax */
+	     0x48, 0x89, 0x07, 0x48, 0x83, 0xc7, 0x08,           /* 1: mov rax, (rdi); add $8, rdi */
+	     0xff, 0xc9, 0x75, 0xf5, 0xeb, 0xe9);                /* dec ecx; jnz 1b; jmp */
+	g->v->regs.gpr[REG_RBX] = BTN_DATA_VA + 4 * 4096;
+	atomic_store(&stop, false);
+	assert_int_equal(engine_bt.dirty_log(&g->d, DIRTY_LOG_ON), 0);
+	assert_int_equal(pthread_create(&t, NULL, log_taker, NULL), 0);
+	while (!atomic_load(&stop)) {
+		assert_int_equal(engine_bt.run(g->v), EXIT_KICK);
+		if (!atomic_load(&halt))
+			continue;
+		atomic_store(&halted, true);
+		while (atomic_load(&halted))
+			usleep(10);
+	}
+	pthread_join(t, NULL);
+	assert_true(seen > 300);
+	assert_int_equal(missed, 0);
+	assert_int_equal(engine_bt.dirty_log(&g->d, DIRTY_LOG_OFF), 0);
+	atomic_store(&g->v->kick, false);
+}
+
 /* ---- two vCPUs ---- */
 
 #define ROUNDS 300000U
@@ -349,7 +414,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(self_modifying), cmocka_unit_test(modified_through_alias),
 		cmocka_unit_test(code_page_remapped), cmocka_unit_test(exceptions), cmocka_unit_test(kicks),
-		cmocka_unit_test(dirty_log), cmocka_unit_test(two_vcpus), cmocka_unit_test(full_flushes),
+		cmocka_unit_test(dirty_log), cmocka_unit_test(dirty_log_of_loops), cmocka_unit_test(two_vcpus), cmocka_unit_test(full_flushes),
 	};
 
 	g = btg_new(1 << 20);
