@@ -197,7 +197,8 @@ static void note_flags(struct bt_insn *in, const ZydisDecodedInstruction *zi, co
 	written = (zi->cpu_flags->modified | zi->cpu_flags->set_0 | zi->cpu_flags->set_1 | zi->cpu_flags->undefined) & six;
 	in->fl_write = written;
 	in->fl_kill = written && kills_flags(zi, op);
-	in->fl_use = (zi->cpu_flags->tested & six) || (written && !in->fl_kill);
+	in->fl_part = !(zi->cpu_flags->tested & six) && written && !in->fl_kill;
+	in->fl_use = (zi->cpu_flags->tested & six) || in->fl_part;
 	if ((zi->mnemonic == ZYDIS_MNEMONIC_XOR || zi->mnemonic == ZYDIS_MNEMONIC_SUB) &&
 	    op[0].type == ZYDIS_OPERAND_TYPE_REGISTER && op[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 	    op[0].reg.value == op[1].reg.value && op[0].size >= 32)
@@ -455,7 +456,9 @@ int bt_decode(struct bt_insn *in, uint64_t va, const uint8_t *bytes, size_t n)
 	in->locked = zi.attributes & ZYDIS_ATTRIB_HAS_LOCK || (zi.mnemonic == ZYDIS_MNEMONIC_XCHG && zi.raw.modrm.offset && zi.raw.modrm.mod != 3);
 	note_encoding(in, &zi);
 	in->cls = (uint8_t)classify(in, &zi, op);
-	if (in->cls == BC_EMULATE)
+	if (in->cls == BC_EMULATE) {
 		in->fl_use = true;
+		in->fl_part = false;
+	}
 	return 0;
 }

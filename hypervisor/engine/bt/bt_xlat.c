@@ -173,6 +173,7 @@ static bool decode_block(struct xl *x, const uint8_t *next)
 				in->cls = BC_EMULATE;         /* not valid: the emulator raises #UD */
 				in->len = 1;
 				in->fl_use = true;
+				in->fl_part = false;
 			}
 			x->n++;
 			va += in->len;
@@ -203,7 +204,7 @@ static void flags_liveness(struct xl *x)
 	for (unsigned i = x->n; i-- > 0;) {
 		const struct bt_insn *in = &x->in[i];
 
-		if (in->cls == BC_JCC || in->fl_use)
+		if (in->cls == BC_JCC || (in->fl_use && !in->fl_part))
 			live = true;
 		else if (in->fl_kill)
 			live = false;

@@ -39,7 +39,7 @@ bool xl_flags_wanted(struct xl *x, uint64_t target)
 			x->b->dep_lo = (uint16_t)off;
 		if (code == x->code && off + in.len > x->b->dep_hi)
 			x->b->dep_hi = (uint16_t)(off + in.len);
-		if (in.fl_use)
+		if (in.fl_use && !in.fl_part)
 			return true;
 		if (in.fl_kill)
 			return false;
