@@ -3,7 +3,7 @@
  * bt_fuzz.c - the translator against the host CPU: random programs run natively (bt_native.c) and in the real engine
  * must agree in registers, flags, vector state, memory, and in the fault that ended them.
  *
- *	bt_fuzz [seconds [seed]]
+ *	bt_fuzz [seconds [seed [number]]]      a seed and number as printed with a difference begin with that program
  *
  * With CACHE=FILE in the environment the code cache is written to FILE where they differ, for objdump -b binary (HV_BT_TRACE=block
  * says which block is where).
@@ -629,6 +629,8 @@ static void one(unsigned long k)
 	}
 	make_state(&in, off);
 	random_bytes(mem + BTN_CODE_PAGES * 4096, sizeof(mem) - BTN_CODE_PAGES * 4096);
+	/* no code of earlier programs, where a jump astray could read a LOCK prefix that is not there natively */
+	memset(mem, 0, BTN_CODE_PAGES * 4096);
 	memcpy(mem + off, prog, len);
 	memcpy(nat->mem, mem, sizeof(mem));
 	native_unlock(nat->mem + off);
@@ -693,7 +695,7 @@ int main(int argc, char **argv)
 	guest = btg_new(4 << 20);
 	if (pthread_create(&thread, NULL, kicker, NULL))
 		return 1;
-	for (unsigned long k = 0; time(NULL) < end; k++)
+	for (unsigned long k = argc > 3 ? strtoul(argv[3], NULL, 0) : 0; time(NULL) < end; k++)
 		one(k);
 	btn_stop();
 	printf("%lu programs, %lu instructions, %lu ended in a fault: no difference\n", programs, instructions, faults);
