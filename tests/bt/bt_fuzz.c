@@ -3,10 +3,10 @@
  * bt_fuzz.c - the translator against the host CPU: random programs run natively (bt_native.c) and in the real engine
  * must agree in registers, flags, vector state, memory, and in the fault that ended them.
  *
- *	bt_fuzz [seconds [seed [number]]]      a seed and number as printed with a difference begin with that program
+ *	bt_fuzz [seconds [seed [number]]]      as printed with a difference: begin with that program
  *
- * With CACHE=FILE in the environment the code cache is written to FILE where they differ, for objdump -b binary (HV_BT_TRACE=block
- * says which block is where).
+ * With CACHE=FILE in the environment the code cache is written to FILE where they differ, for objdump -b binary
+ * (HV_BT_TRACE=block says which block is where).
  */
 #include <pthread.h>
 #include <time.h>
@@ -182,7 +182,8 @@ static void place_step(unsigned r, int step)
 static void place_access(void)
 {
 	static const uint8_t bases[] = { REG_RBX, REG_RBP, REG_RSI, REG_RDI };
-	unsigned base = bases[below(4)], reg = plain_reg(), sib = below(2), index = below(2) ? REG_R8 : REG_R14, scale = below(4);
+	unsigned base = bases[below(4)], reg = plain_reg(), sib = below(2), index = below(2) ? REG_R8 : REG_R14;
+	unsigned scale = below(4);
 
 	if (below(4) == 0) {                                    /* lea (base,index,scale), r9; access (r9) */
 		p8(0x4e); p8(0x8d); p8(0x4c); p8(scale << 6 | (index & 7) << 3 | base); p8(below(64));
@@ -200,14 +201,15 @@ static void place_access(void)
 }
 
 /*
- * Many rounds of a loop whose pointers and indices step by constants, over pages' ends, into the hole and the read-only page;
- * what it steps is as random as before when it ends.
+ * Many rounds of a loop whose pointers and indices step by constants, over pages' ends, into the hole and the read-only
+ * page; what it steps is as random as before when it ends.
  */
 static void place_stepping_loop(void)
 {
 	static const int steps[] = { 1, -1, 8, -8, 16, 4, -4, 3, 24, 32, -16, 64, 100, -72, 2, 40 };
 	static const uint8_t pointers[] = { REG_RBX, REG_RBP, REG_RSI, REG_RDI, REG_R12, REG_R13 };
-	unsigned counter = below(2) ? REG_R8 : REG_R14, other = counter ^ REG_R8 ^ REG_R14, rounds = 2 + below(400), at, jump = 0;
+	unsigned counter = below(2) ? REG_R8 : REG_R14, other = counter ^ REG_R8 ^ REG_R14;
+	unsigned rounds = 2 + below(400), at, jump = 0;
 	int step = (int[]){ 1, 2, 4, 8, 16, 24 }[below(6)];
 
 	at = len;

@@ -209,7 +209,7 @@ static void dirty_log(void **state)
 static atomic_bool halt, halted;
 static unsigned missed, seen;
 
-/* Takes the log and a copy of the pages while they are being written; what differs from the copy later has to be in the next log. */
+/* Takes the log and a copy of the pages while they are written to: what differs later has to be in the next log. */
 static void *log_taker(void *arg)
 {
 	static uint8_t copy[LOG_PAGES * 4096];
@@ -414,7 +414,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(self_modifying), cmocka_unit_test(modified_through_alias),
 		cmocka_unit_test(code_page_remapped), cmocka_unit_test(exceptions), cmocka_unit_test(kicks),
-		cmocka_unit_test(dirty_log), cmocka_unit_test(dirty_log_of_loops), cmocka_unit_test(two_vcpus), cmocka_unit_test(full_flushes),
+		cmocka_unit_test(dirty_log), cmocka_unit_test(dirty_log_of_loops), cmocka_unit_test(two_vcpus),
+		cmocka_unit_test(full_flushes),
 	};
 
 	g = btg_new(1 << 20);

@@ -47,7 +47,7 @@ struct bt_insn {
 	uint16_t rd, wr, wr_full;   /* general registers, by hardware number */
 	uint16_t ea_regs;
 	bool fl_use, fl_kill, fl_write;
-	bool fl_part;               /* fl_use, but only in that it leaves some as they are: a use where they are live after it */
+	bool fl_part;               /* fl_use, but only in that it leaves some as they are: no use where none is live after */
 	bool fpu;                   /* BC_VERBATIM, BC_MEM: #NM while CR0.TS is set */
 	/* BC_MEM and other memory forms */
 	bool mem_rd, mem_wr, locked;   /* locked: LOCK prefix, or xchg with memory */

@@ -24,15 +24,15 @@ struct side { uint32_t jcc; uint64_t target; struct regstate at; struct bt_exit 
 
 /*
  * A group: several accesses of the block at constant offsets from one register are checked together, as one range
- * [lo, hi) from its value then; d holds what host addresses there are more than the guest's.  delta is what the stack pointer
- * moved since.
+ * [lo, hi) from its value then; d holds what host addresses there are more than the guest's.  delta is what the stack
+ * pointer moved since.
  */
 struct group { bool valid, write; uint8_t base, d; int32_t lo, hi, delta; };
 
 /*
- * The fast form of a loop (bt_xlat_loop.c): the pages of some of its accesses are looked up once for many rounds.  A lin is what a
- * register holds, by what others held at the loop's head: b + x * s + c; BT_NO_REG for none.  at: of a constant address its
- * page, else 0.
+ * The fast form of a loop (bt_xlat_loop.c): the pages of some of its accesses are looked up once for many rounds.  A lin
+ * is what a register holds, by what others held at the loop's head: b + x * s + c; BT_NO_REG for none.  at: of a constant
+ * address its page, else 0.
  */
 struct lin { uint8_t b, x, s; bool known; int32_t c; };
 enum hoist_part { HP_NONE, HP_BASE, HP_INDEX, HP_ALL };   /* of the operand, what h stands for beside the addend */
@@ -47,7 +47,8 @@ struct fast {
 	bool on, now;                       /* the block has one; it is being emitted */
 	struct hoist g[MAX_HOIST];
 	unsigned nr, take, pinned;          /* registers of the groups; the same while it is being emitted */
-	unsigned heads, used, written;      /* what addresses come from at the head; what the loop uses beside; what it writes */
+	unsigned heads;                     /* what addresses come from at the loop's head */
+	unsigned used, written;             /* what it uses beside; what it writes */
 	uint8_t of[MAX_LOOP];               /* 1 + hoist of an instruction's access; 0: checked as elsewhere */
 	uint8_t iv;                         /* the register that ends it; BT_NO_REG: none has to */
 	int32_t iv_step;

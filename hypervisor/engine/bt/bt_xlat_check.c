@@ -183,10 +183,11 @@ static void emit_segment(struct xl *x, const struct bt_insn *in, unsigned a)
 }
 
 /*
- * Copies the instruction with its memory operand replaced by disp(base,index,scale), without its segment; index may be BT_NO_REG,
- * and scale is the logarithm.
+ * Copies the instruction with its memory operand replaced by disp(base,index,scale), without its segment; index may be
+ * BT_NO_REG, and scale is the logarithm.
  */
-void xl_emit_operand(struct emit *e, const struct bt_insn *in, unsigned base, unsigned index, unsigned scale, int32_t disp)
+void xl_emit_operand(struct emit *e, const struct bt_insn *in, unsigned base, unsigned index, unsigned scale,
+		     int32_t disp)
 {
 	unsigned reg = (in->bytes[in->modrm_off] >> 3) & 7, x = index == BT_NO_REG ? 0 : index, mod;
 

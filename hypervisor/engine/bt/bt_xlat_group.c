@@ -122,7 +122,8 @@ bool xl_group_use(struct xl *x, unsigned base, struct access ac, unsigned regs, 
 	if (x->no_groups || group_scan(x, base, ac.write, &g, &used) < 2)
 		return false;
 	x->grp.valid = false;
-	used |= regs | R(base) | R(REG_RSP) | R(REG_RAX) | x->fast.pinned | (x->table == BT_NO_REG ? 0 : R(x->table));
+	used |= regs | R(base) | R(REG_RSP) | R(REG_RAX) | x->fast.pinned;
+	used |= x->table == BT_NO_REG ? 0 : R(x->table);
 	if (__builtin_popcount(used | (in->needs_low ? 0xff00 : 0)) > NR_GPR - 2)
 		return false;
 	xl_flags_guard(x, guard);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * bt_xlat_loop.c - the fast form of a loop that is one block: accesses whose addresses step by a constant each round have their
- * pages looked up once, for as many rounds as all of them stay within.
+ * bt_xlat_loop.c - the fast form of a loop that is one block: accesses whose addresses step by a constant each round
+ * have their pages looked up once, for as many rounds as all of them stay within.
  *
  *   setup:   for each such access, or group of them: the soft TLB's check of the range that it covers in this round (as
  *            bt_xlat_check.c has it); how many rounds more its page has; a register h with host less guest address
@@ -11,8 +11,8 @@
  *            the instructions, with (h,index), (base,h) or (h) for their operands
  *            jcc top
  *
- * A setup that fails, by a miss or where an access crosses a page's end, goes to the checked form of the loop for some rounds. So
- * does every entry into the loop: most loops end before a setup would have paid.
+ * A setup that fails, by a miss or where an access crosses a page's end, goes to the checked form of the loop for some
+ * rounds.  So does every entry into the loop: most loops end before a setup would have paid.
  *
  * What makes the stale lookup sound: the soft TLB is changed by the vCPU's own thread alone, when it serves a request
  * (bt_serve) or fills an entry; to be served a request makes it leave translated code (bt_signal.c), and from there it
@@ -65,7 +65,8 @@ static struct lin lin_address(const struct lin *reg, const struct bt_insn *in)
 static void lin_step(struct lin *reg, const struct bt_insn *in)
 {
 	const uint8_t *b = in->bytes + in->op_off;
-	unsigned modrm = in->bytes[in->modrm_off], rm = (modrm & 7) | (in->rex & 1 ? 8 : 0), r = (modrm >> 3 & 7) | (in->rex & 4 ? 8 : 0);
+	unsigned modrm = in->bytes[in->modrm_off];
+	unsigned rm = (modrm & 7) | (in->rex & 1 ? 8 : 0), r = (modrm >> 3 & 7) | (in->rex & 4 ? 8 : 0);
 	bool wide = in->cls == BC_VERBATIM && in->encoding == BE_LEGACY && in->rex & 8 && !in->pfx_len && !in->addr32 &&
 		    in->modrm_off == in->op_off + 1;
 	bool direct = modrm >> 6 == 3, mov;
@@ -141,7 +142,8 @@ static bool hoist_part(const struct bt_insn *in, unsigned written, struct hoist 
 }
 
 /* The access as a group of its own.  false: its pages cannot be known ahead. */
-static bool hoist_of(const struct xl *x, const struct bt_insn *in, const struct lin *reg, const struct lin *end, struct hoist *h)
+static bool hoist_of(const struct xl *x, const struct bt_insn *in, const struct lin *reg, const struct lin *end,
+		     struct hoist *h)
 {
 	struct lin a = { BT_NO_REG, BT_NO_REG, 1, true, 0 };
 	int32_t by = 0;
@@ -183,8 +185,8 @@ static bool hoist_join(struct hoist *to, const struct hoist *h)
 {
 	int32_t lo = h->lo < to->lo ? h->lo : to->lo, hi = h->hi > to->hi ? h->hi : to->hi;
 
-	if (to->b != h->b || to->x != h->x || (h->x != BT_NO_REG && to->s != h->s) || to->part != h->part || to->inv != h->inv ||
-	    to->scale != h->scale || to->at != h->at || hi - lo > HOIST_RANGE)
+	if (to->b != h->b || to->x != h->x || (h->x != BT_NO_REG && to->s != h->s) || to->part != h->part ||
+	    to->inv != h->inv || to->scale != h->scale || to->at != h->at || hi - lo > HOIST_RANGE)
 		return false;
 	to->lo = lo;
 	to->hi = hi;
@@ -356,8 +358,8 @@ void xl_fast_wait(struct xl *x)
 }
 
 /*
- * A loop without a fast form: where registers are idle, one has the address of the soft TLB, for which a load takes three cycles less
- * than through %gs (measured on Sapphire Rapids); a list's walk is a chain of such loads.
+ * A loop without a fast form: where registers are idle, one has the address of the soft TLB, from which a load takes
+ * three cycles less than through %gs (measured on Sapphire Rapids); a list's walk is a chain of such loads.
  */
 void xl_loop_table(struct xl *x)
 {
@@ -456,11 +458,12 @@ static unsigned setup_scratch(const struct xl *x, unsigned taken)
 	return best;
 }
 
-/* Rounds after this one that the group has, from a's offset in the page, in k; the least of all goes to the limit's slot. */
+/* Rounds after this one that the group has, from offset a in its page, to k; the least of all to the limit's slot. */
 static void emit_rounds(struct xl *x, const struct hoist *h, unsigned a, unsigned k, bool first)
 {
 	struct emit *e = &x->e;
-	unsigned step = (unsigned)(h->step < 0 ? -h->step : h->step), log = step < 2 ? 0 : 32 - (unsigned)__builtin_clz(step - 1);
+	unsigned step = (unsigned)(h->step < 0 ? -h->step : h->step);
+	unsigned log = step < 2 ? 0 : 32 - (unsigned)__builtin_clz(step - 1);
 	uint32_t at;
 
 	if (h->step < 0) {
