@@ -409,11 +409,13 @@ static int prepare(struct source *s, struct err *err)
 	rc = read_accept(s, err);
 	s->w->alive = rc == 0;
 	if (rc == 0)
-		rc = source_join_links(s, err);
+		rc = source_join_main(s, err);
 	if (rc == 0)
 		rc = worker_close_doors(s->w, err);
 	if (rc == 0)
 		rc = source_turn_send(s, err);
+	if (rc == 0)
+		rc = source_join_links(s, err);
 	return rc == 0 ? compare_clocks(s, err) : rc;
 }
 

@@ -99,6 +99,8 @@ void source_turn_over(struct source *s);
 /* --- source_links.c --- */
 /* Where the target listens, and a TCP connection to it: while the worker may still open sockets. */
 int source_connect(struct source *s, struct err *err);
+/* The main link as it is: while the move waits for its turn to send.  A further one has nobody who says now and then that it lives. */
+int source_join_main(struct source *s, struct err *err);
 /* The main link as it is, and as many further ones as were agreed. */
 int source_join_links(struct source *s, struct err *err);
 /* What the target says in the middle of a round: that it lives, what it has, that it gives up.  wait: until it has said something. */

@@ -163,6 +163,12 @@ static int join_at(struct source *s, unsigned which, struct err *err)
 	return rc;
 }
 
+int source_join_main(struct source *s, struct err *err)
+{
+	s->links = 0;
+	return add_sender(s, &s->w->link, err);
+}
+
 int source_join_links(struct source *s, struct err *err)
 {
 	return join_at(s, 0, err);

@@ -260,6 +260,29 @@ static void test_empty_and_huge_values_do_no_harm(void **state)
 	(void)precopy_round_end(&p, UINT64_MAX, UINT64_MAX);
 }
 
+/* A move that held still for another's pause has no slower link for it, and owes the cap nothing. */
+static void test_what_was_waited_is_not_the_links(void **state)
+{
+	struct precopy_config cfg;
+	struct precopy p;
+	uint64_t now = S, rate, pace;
+
+	precopy_config_default(&cfg);
+	cfg.bandwidth_bps = 50000000;
+	precopy_init(&p, &cfg, 100000, now);
+	precopy_round_begin(&p, 100000, now);
+	for (unsigned i = 0; i < 100; i++)
+		precopy_sent(&p, 256, 256 * 4096, now += 10 * MS);
+	rate = p.rate_bps;
+	pace = precopy_pace_ns(&p, now);
+	now += 2 * S;
+	precopy_waited(&p, now);
+	assert_int_equal(precopy_pace_ns(&p, now), pace);
+	for (unsigned i = 0; i < 20; i++)
+		precopy_sent(&p, 256, 256 * 4096, now += 10 * MS);
+	assert_true(p.rate_bps > rate * 9 / 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -273,6 +296,7 @@ int main(void)
 		cmocka_unit_test(test_no_guest_is_slowed_down_that_converges),
 		cmocka_unit_test(test_a_slow_link_is_measured),
 		cmocka_unit_test(test_pace_holds_the_cap),
+		cmocka_unit_test(test_what_was_waited_is_not_the_links),
 		cmocka_unit_test(test_eta_says_when_it_will_not_converge),
 		cmocka_unit_test(test_empty_and_huge_values_do_no_harm),
 	};
