@@ -459,7 +459,7 @@ static unsigned setup_scratch(const struct xl *x, unsigned taken)
 }
 
 /* Rounds after this one that the group has, from offset a in its page, to k; the least of all to the limit's slot. */
-static void emit_rounds(struct xl *x, const struct hoist *h, unsigned a, unsigned k, bool first)
+static void emit_rounds_left(struct xl *x, const struct hoist *h, unsigned a, unsigned k, bool first)
 {
 	struct emit *e = &x->e;
 	unsigned step = (unsigned)(h->step < 0 ? -h->step : h->step);
@@ -505,7 +505,7 @@ static void emit_lookup(struct xl *x, const struct hoist *h, unsigned a, unsigne
 	e8(e, 0x81); e8(e, 0xf8 | (a & 7)); e32(e, 4096U - (unsigned)(h->hi - h->lo));
 	fail = e_jcc_fwd(e, CC_A);
 	if (h->step) {
-		emit_rounds(x, h, a, k, *first);
+		emit_rounds_left(x, h, a, k, *first);
 		*first = false;
 	}
 	host = h->part == HP_ALL ? offsetof(struct bt_tlb, page) : offsetof(struct bt_tlb, addend);
@@ -568,8 +568,8 @@ static void emit_way_in(struct xl *x, unsigned scratch)
 	}
 }
 
-/* The rounds.  `setup` is where a page ends: there registers are as `at`. */
-static void emit_rounds_of(struct xl *x, uint32_t setup, struct regstate at)
+/* The loop itself.  `setup` is where it goes when a page ends: registers are as `at` there. */
+static void emit_loop(struct xl *x, uint32_t setup, struct regstate at)
 {
 	struct emit *e = &x->e;
 	struct fast *f = &x->fast;
@@ -649,5 +649,5 @@ void xl_fast_emit(struct xl *x)
 		emit_lookup(x, &f->g[n], a, i, k, &first);
 	if (f->iv != BT_NO_REG)
 		emit_limit(x, k);
-	emit_rounds_of(x, setup, at);
+	emit_loop(x, setup, at);
 }
