@@ -261,7 +261,7 @@ static void dirty_log_of_loops(void **state)
 			usleep(10);
 	}
 	pthread_join(t, NULL);
-	assert_true(seen > 300);
+	assert_true(seen > 30);
 	assert_int_equal(missed, 0);
 	assert_int_equal(engine_bt.dirty_log(&g->d, DIRTY_LOG_OFF), 0);
 	atomic_store(&g->v->kick, false);
