@@ -14,7 +14,8 @@ static cib_t *cib;
 
 static int failed(struct err *err, int rc, const char *what)
 {
-	return err_set(err, rc, "Pacemaker's configuration cannot be %s: %s; is pacemaker running?", what, pcmk_strerror(rc));
+	return err_set(err, rc, "Pacemaker's configuration cannot be %s: %s; is pacemaker running?", what,
+		       pcmk_strerror(rc));
 }
 
 static void link_end(void)
@@ -61,7 +62,8 @@ int cib_link_query(const char *xpath, char **ret_xml, struct err *err)
 
 	if (rc < 0)
 		return rc;
-	rc = link_result(err, cib->cmds->query(cib, xpath, &out, cib_sync_call | cib_xpath | cib_scope_local | cib_no_children), "read");
+	rc = cib->cmds->query(cib, xpath, &out, cib_sync_call | cib_xpath | cib_scope_local | cib_no_children);
+	rc = link_result(err, rc, "read");
 	if (rc == 0)
 		*ret_xml = dump_xml_unformatted(out);
 	free_xml(out);

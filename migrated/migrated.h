@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* migrated.h - a move as migrated's two files share it: migrated.c (processes, requests, connections), migrated_turns.c (whose turn it is). */
+/*
+ * migrated.h - a move as migrated's two files share it: migrated.c (processes, requests, connections),
+ * migrated_turns.c (whose turn it is).
+ */
 #ifndef MIGRATED_MIGRATED_H
 #define MIGRATED_MIGRATED_H
 

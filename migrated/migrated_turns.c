@@ -2,8 +2,9 @@
 /*
  * migrated_turns.c - moves that leave this node at the same time, and their turns (move_turns.h).
  *
- * A move that has to wait gets a worker all the same, one waiting move after the other: it looks at how large the guest is and how fast
- * it writes (a tenth of a second with the dirty log on), and then waits, which costs nothing.  Its deadline begins when it does.
+ * A move that has to wait gets a worker all the same, one waiting move after the other: it looks at how large the
+ * guest is and how fast it writes (a tenth of a second with the dirty log on), and then waits, which costs nothing.
+ * Its deadline begins when it does.
  */
 #include "config.h"
 #include "migrated/migrated.h"
@@ -42,7 +43,17 @@ static int slot_of(const struct job *j)
 	return -1;
 }
 
-/* --- waiting ------------------------------------------------------------------------------------------------------------------ */
+/*
+ * --- waiting
+ * ------------------------------------------------------------------------------------------------------------------
+ */
+
+static json_t *progress_of(const struct turn *u, unsigned before)
+{
+	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:f}", "phase", "waiting", "waiting_for", (int)before,
+			 "percent", 0, "rounds", 0, "bytes_sent", 0, "rate_mbs", 0.0,
+			 "dirty_rate_mbs", (double)u->dirty_bps / 1e6, "eta_s", -1.0);
+}
 
 static void tell_waiting(bool all)
 {
@@ -56,9 +67,7 @@ static void tell_waiting(bool all)
 		if (before == j->told_before && !all)
 			continue;
 		j->told_before = before;
-		job_progress(j, json_pack("{s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:f}", "phase", "waiting", "waiting_for", (int)before, "percent", 0,
-					  "rounds", 0, "bytes_sent", 0, "rate_mbs", 0.0, "dirty_rate_mbs", (double)n.turns.turn[i].dirty_bps / 1e6,
-					  "eta_s", -1.0));
+		job_progress(j, progress_of(&n.turns.turn[i], before));
 	}
 }
 
@@ -96,12 +105,15 @@ static void measure_next(void)
 		job_refuse(n.job[next], err.code, err.text);
 }
 
-/* --- telling whose turn it is ------------------------------------------------------------------------------------------------- */
+/*
+ * --- telling whose turn it is
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void tell(struct job *j, enum turn_word word)
 {
-	static const char *const name[] = { [TURN_ADMIT] = "admit", [TURN_SEND] = "send", [TURN_YIELD] = "yield", [TURN_GO_ON] = "go-on",
-					    [TURN_PAUSE] = "pause" };
+	static const char *const name[] = { [TURN_ADMIT] = "admit", [TURN_SEND] = "send", [TURN_YIELD] = "yield",
+					    [TURN_GO_ON] = "go-on", [TURN_PAUSE] = "pause" };
 	struct err err = { 0 };
 	json_t *obj;
 
@@ -151,7 +163,10 @@ void node_turns_go(void)
 		on_tell(NULL);
 }
 
-/* --- what happens to a job ---------------------------------------------------------------------------------------------------- */
+/*
+ * --- what happens to a job
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 void node_turns_init(qb_loop_t *loop, struct job **jobs, unsigned sending_max)
 {
@@ -186,8 +201,8 @@ void node_turns_heard(struct job *j, const json_t *obj)
 		return;
 	else if (strcmp(turn, "measured") == 0) {
 		turns_measured(&n.turns, slot, number(obj, "bytes"), number(obj, "dirty_bps"));
-		log_info("%s to %s waits for %u moves: %.0f MiB, written at %.1f MB/s", j->uuid, j->target, turns_before(&n.turns, slot),
-			 (double)number(obj, "bytes") / 1048576, (double)number(obj, "dirty_bps") / 1e6);
+		log_info("%s to %s waits for %u moves: %.0f MiB, written at %.1f MB/s", j->uuid, j->target,
+			 turns_before(&n.turns, slot), (double)number(obj, "bytes") / 1048576, (double)number(obj, "dirty_bps") / 1e6);
 	} else if (strcmp(turn, "send") == 0) {
 		turns_want_send(&n.turns, slot);
 	} else if (strcmp(turn, "pause") == 0) {

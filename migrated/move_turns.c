@@ -7,7 +7,7 @@
 #define RATE_GUESS 200000000ull
 #define RATE_LEAST 1000000ull
 #define RATE_MOST 1000000000000ull
-#define SLOWEST 20                   /* a guest that writes at 95 % of the wire's rate, or beyond, counts as twenty of its size */
+#define SLOWEST 20                   /* at 95 % of the wire's rate, or beyond, a guest counts as twenty of its size */
 
 void turns_init(struct turns *t, unsigned sending_max)
 {
@@ -25,7 +25,10 @@ uint64_t turns_expected_ns(uint64_t bytes, uint64_t dirty_bps, uint64_t rate_bps
 	return ns < 9e18 ? (uint64_t)ns : (uint64_t)9e18;
 }
 
-/* --- what was heard ----------------------------------------------------------------------------------------------------------- */
+/*
+ * --- what was heard
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 void turns_add(struct turns *t, unsigned slot)
 {
@@ -88,7 +91,10 @@ void turns_rate(struct turns *t, uint64_t rate_bps)
 		t->rate_bps = t->rate_bps / 4 * 3 + rate_bps / 4;
 }
 
-/* --- what is to be done ------------------------------------------------------------------------------------------------------- */
+/*
+ * --- what is to be done
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static unsigned count(const struct turns *t, enum turn_state from, enum turn_state to)
 {
@@ -120,7 +126,8 @@ static int best(const struct turns *t, enum turn_state state)
 
 		if (u->state != state)
 			continue;
-		if (found < 0 || (state == TURN_WANTS ? u->order < t->turn[found].order : sooner(t, u, &t->turn[found])))
+		if (found < 0 || (state == TURN_WANTS ? u->order < t->turn[found].order :
+							sooner(t, u, &t->turn[found])))
 			found = (int)i;
 	}
 	return found;

@@ -2,14 +2,15 @@
 /*
  * move_turns.h - whose turn it is among the moves that leave this node.
  *
- * Pure: no sockets, no clock, no allocation.  A few moves send at a time, so that the wire is never without work; one more meets its target
- * meanwhile; the others wait, and the one that is over soonest goes first.  One guest stands still at a time, and while it does
- * nobody else sends: its last pages do not queue behind other guests' memory.
+ * Pure: no sockets, no clock, no allocation.  A few moves send at a time, so that the wire is never without work; one
+ * more meets its target meanwhile; the others wait, and the one that is over soonest goes first.  One guest stands
+ * still at a time, and while it does nobody else sends: its last pages do not queue behind other guests' memory.
  *
- *	WAITING ─admit→ MEETING ─wants send→ READY ─send→ SENDING ─wants pause→ WANTS ─pause→ PAUSING ─over→ OVER ─end→ NONE
+ *	WAITING ─admit→ MEETING ─wants send→ READY ─send→ SENDING
+ *	    ─wants pause→ WANTS ─pause→ PAUSING ─over→ OVER ─end→ NONE
  *
- * Before a move gets the pause the sending ones are told to hold still, and are given a moment to say that what they sent is there.
- * A pause that lasts longer than its lease is no reason for the others to wait.
+ * Before a move gets the pause the sending ones are told to hold still, and are given a moment to say that what they
+ * sent is there. A pause that lasts longer than its lease is no reason for the others to wait.
  *
  *	turns_add(&t, slot, now);
  *	turns_want_send(&t, slot) …
@@ -28,7 +29,9 @@
 #define TURNS_QUIET_NS 60000000ull   /* for the senders to hold still before a pause */
 #define TURNS_LEASE_NS 2000000000ull /* of the pause */
 
-enum turn_state { TURN_NONE, TURN_WAITING, TURN_MEETING, TURN_READY, TURN_SENDING, TURN_WANTS, TURN_PAUSING, TURN_OVER };
+enum turn_state {
+	TURN_NONE, TURN_WAITING, TURN_MEETING, TURN_READY, TURN_SENDING, TURN_WANTS, TURN_PAUSING, TURN_OVER
+};
 enum turn_word { TURN_ADMIT, TURN_SEND, TURN_YIELD, TURN_GO_ON, TURN_PAUSE };
 
 struct turn {
@@ -68,7 +71,10 @@ uint64_t turns_wake_ns(const struct turns *t, uint64_t now_ns);
 bool turns_pause_is_on(const struct turns *t);
 /* How many moves go before a waiting one. */
 unsigned turns_before(const struct turns *t, unsigned slot);
-/* How long a move of such a guest takes: all of it, then what it wrote meanwhile, and so on.  A guest that outruns the wire comes last. */
+/*
+ * How long a move of such a guest takes: all of it, then what it wrote meanwhile, and so on.  A guest that outruns
+ * the wire comes last.
+ */
 uint64_t turns_expected_ns(uint64_t bytes, uint64_t dirty_bps, uint64_t rate_bps);
 
 #endif

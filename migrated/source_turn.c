@@ -2,7 +2,8 @@
 /*
  * source_turn.c - several moves leave this node: the worker's side of move_turns.h.
  *
- * What is waited for is said by migrated over the control socket, so a cancel ends every wait, and migrated's own end is one.
+ * What is waited for is said by migrated over the control socket, so a cancel ends every wait, and migrated's own end
+ * is one.
  */
 #include "config.h"
 #include "migrated/move_source.h"
@@ -40,7 +41,10 @@ static int wait_for(struct source *s, const bool *flag, bool hear, struct err *e
 	return 0;
 }
 
-/* --- before it begins ------------------------------------------------------------------------------------------------------ */
+/*
+ * --- before it begins
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static int nap(struct source *s, uint64_t ns)
 {
@@ -59,7 +63,7 @@ static int nap(struct source *s, uint64_t ns)
 /* What the guest holds, from its memory's file; what it writes, from a short look at the dirty log. */
 static int measure(struct source *s, struct err *err)
 {
-	uint64_t begin, pages = 0, ns, bytes;
+	uint64_t begin, pages = 0, ns, bytes, rate;
 	struct stat st;
 	int rc = source_open_memory(s, err);
 
@@ -78,8 +82,9 @@ static int measure(struct source *s, struct err *err)
 	if (rc < 0)
 		return rc;
 	bytes = fstat(s->ram_fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : s->frames * STREAM_PAGE;
-	worker_send_control(s->w, json_pack("{s:s, s:I, s:I}", "turn", "measured", "bytes", (json_int_t)bytes, "dirty_bps",
-					    (json_int_t)(pages * STREAM_PAGE * 1000 / (ns / NS_PER_MS + 1))));
+	rate = pages * STREAM_PAGE * 1000 / (ns / NS_PER_MS + 1);
+	worker_send_control(s->w, json_pack("{s:s, s:I, s:I}", "turn", "measured", "bytes", (json_int_t)bytes,
+					    "dirty_bps", (json_int_t)rate));
 	return 0;
 }
 
@@ -106,7 +111,10 @@ int source_turn_send(struct source *s, struct err *err)
 	return wait_for(s, &s->w->may_send, true, err);
 }
 
-/* --- the pause ------------------------------------------------------------------------------------------------------------- */
+/*
+ * --- the pause
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 int source_turn_pause(struct source *s, enum precopy_action *action, struct err *err)
 {
@@ -135,7 +143,10 @@ void source_turn_over(struct source *s)
 	s->holding = false;
 }
 
-/* --- another's pause ------------------------------------------------------------------------------------------------------- */
+/*
+ * --- another's pause
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 /* What this connection carried is in the target's memory. */
 static int settle(struct sender *n, struct err *err)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * node-clock.c - a node's clocks put wrong: preloaded into all daemons of a node of the test bed (LD_PRELOAD; a shared object).
+ * node-clock.c - a node's clocks put wrong: preloaded into all daemons of a node of the test bed (LD_PRELOAD; a
+ * shared object).
  *
  *	NODE_CLOCK="OFFSET_NS PPM BASE_NS"
  *
- * CLOCK_REALTIME reads OFFSET_NS ahead.  It and CLOCK_MONOTONIC_RAW run PPM parts in a million fast since BASE_NS of the latter, which is
- * one instant for the whole node: whoever measures the TSC by it (hypervisor/host_clock.c) finds a TSC of another rate, as on another
- * machine.  CLOCK_MONOTONIC stays: the kernel's own waits go by it.
+ * CLOCK_REALTIME reads OFFSET_NS ahead.  It and CLOCK_MONOTONIC_RAW run PPM parts in a million fast since BASE_NS of
+ * the latter, which is one instant for the whole node: whoever measures the TSC by it (hypervisor/host_clock.c) finds
+ * a TSC of another rate, as on another machine.  CLOCK_MONOTONIC stays: the kernel's own waits go by it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -47,7 +48,8 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 	if (id != CLOCK_REALTIME && id != CLOCK_MONOTONIC_RAW)
 		return 0;
 	real_gettime(CLOCK_MONOTONIC_RAW, &raw);
-	t = in_ns(ts) + (long long)((double)(in_ns(&raw) - base_ns) * ppm / 1e6) + (id == CLOCK_REALTIME ? offset_ns : 0);
+	t = in_ns(ts) + (long long)((double)(in_ns(&raw) - base_ns) * ppm / 1e6);
+	t += id == CLOCK_REALTIME ? offset_ns : 0;
 	ts->tv_sec = t / NS_PER_S;
 	ts->tv_nsec = t % NS_PER_S;
 	return 0;

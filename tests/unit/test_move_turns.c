@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Whose turn it is among the moves that leave a node: how many send, that one guest stands still at a time and nobody sends meanwhile,
- * what order they go in, and that whatever ends, stalls or says nothing, the others go on.
+ * Whose turn it is among the moves that leave a node: how many send, that one guest stands still at a time and nobody
+ * sends meanwhile, what order they go in, and that whatever ends, stalls or says nothing, the others go on.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -185,7 +185,10 @@ static void expected_time(void **state)
 	assert_int_equal(t.rate_bps, 350000000);
 }
 
-/* Random moves that begin, end, fail, hold still or not: what must hold holds, and in the end all have had their turn. */
+/*
+ * Random moves that begin, end, fail, hold still or not: what must hold holds, and in the end all have had their
+ * turn.
+ */
 static void any_course_of_things(void **state)
 {
 	for (unsigned seed = 1; seed <= 300; seed++) {
