@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <asm/prctl.h>
 #include "lib/sandbox.h"
 
@@ -48,6 +49,8 @@ static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(set_tid_address), "glibc, in new threads" },
 	{ SCMP_SYS(membarrier), "barriers of the vCPUs, for the store ring" },
 	{ SCMP_SYS(msync), "image files" },
+	{ SCMP_SYS(timer_settime), "the vCPUs' timers" },
+	{ SCMP_SYS(timer_delete), "the same" },
 	{ SCMP_SYS(rt_tgsigqueueinfo), "kicks of its own vCPU threads" },
 	{ SCMP_SYS(getcpu), "where a vCPU runs" },
 	{ SCMP_SYS(prlimit64), "stack size of new threads" },
@@ -67,6 +70,8 @@ static int allow_bound(struct sandbox *sb)
 {
 	int rc = sandbox_allow_arg(sb, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM, "threads, not processes");
 
+	if (!rc)
+		rc = sandbox_allow_arg(sb, SCMP_SYS(timer_create), 0, ~0UL, CLOCK_MONOTONIC, "a timer a vCPU, which signals its thread");
 	if (!rc)
 		rc = sandbox_deny(sb, SCMP_SYS(clone3), ENOSYS, "its flags cannot be looked at; glibc then takes clone");
 	if (!rc)

@@ -57,7 +57,6 @@ static void throttle_nap(struct vcpu *v)
 	unsigned share = atomic_load(&v->d->throttle);
 	uint64_t end = abi_now_ns() + v->nap_ns;
 
-	vcpu_timer_arm(v, UINT64_MAX);
 	runstate_change(v, RUNSTATE_runnable);
 	/* events end a wait, not the nap; a change of the share does */
 	while (share && abi_now_ns() < end && atomic_load(&v->d->throttle) == share && !atomic_load(&v->pause_requested) &&
@@ -92,14 +91,12 @@ static void vcpu_run_guest(struct vcpu *v)
 
 static void vcpu_sleep(struct vcpu *v, int runstate, uint64_t deadline_ns)
 {
-	vcpu_timer_arm(v, UINT64_MAX);
 	runstate_change(v, runstate);
 	vcpu_wait(v, deadline_ns);
 }
 
 static void vcpu_pause(struct vcpu *v)
 {
-	vcpu_timer_arm(v, UINT64_MAX);
 	v->d->engine->sync_state(v);
 	if (v->runstate.state != RUNSTATE_blocked)
 		runstate_change(v, RUNSTATE_offline);

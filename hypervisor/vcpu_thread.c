@@ -5,12 +5,14 @@
  * A wake-up is a token that stays until the sleeper takes it: whoever has something for a vCPU changes the state, then
  * leaves the token; the sleeper takes the token, then looks at the state.  So none is lost, whichever comes first.
  *
- * A vCPU's own deadline ends its sleep (vcpu_wait).  While it is in the guest the timer thread keeps it and kicks
- * through the engine, which alone knows how to interrupt translated code.
+ * A vCPU's own deadline ends its sleep (vcpu_wait).  While it is in the guest a timer of the kernel's sends its thread the
+ * engine's own signal (engine.h), which is a kick.  To arm a timer costs the host more than a kick too many: one that is armed for
+ * an earlier time stays so, and when it fires the vCPU looks around and arms it anew.
  *
- * Locks: th->lock and set->lock are leaves; vcpu_wake is called with d->lock held.
+ * Locks: th->lock is a leaf; vcpu_wake is called with d->lock held.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -26,13 +28,7 @@
 
 struct vcpu_threads {
 	struct domain *d;
-	pthread_t timer_thread;
-	bool timer_started;
 	struct ram_huge *huge;
-	pthread_mutex_t lock;
-	pthread_cond_t timer_cond;
-	_Atomic uint64_t sleeping_until;      /* when the timer thread will look next */
-	bool stop;
 };
 
 struct vcpu_thread {
@@ -45,7 +41,10 @@ struct vcpu_thread {
 	bool started;
 	bool ended;
 	int start_rc;
-	_Atomic uint64_t deadline_ns;         /* while in the guest */
+	/* the vCPU's thread alone */
+	timer_t timer;
+	bool has_timer;
+	uint64_t armed_ns;                    /* when it fires next, or has fired; UINT64_MAX: it is not armed */
 };
 
 static struct timespec to_timespec(uint64_t ns)
@@ -101,70 +100,34 @@ void vcpu_wait(struct vcpu *v, uint64_t deadline_ns)
 
 /* ---- timer of vCPUs in the guest ---- */
 
+static int timer_make(struct vcpu *v)
+{
+	struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = v->d->engine->timer_signal };
+
+	ev._sigev_un._tid = v->tid;           /* glibc has no other name for timer_create(2)'s sigev_notify_thread_id */
+	v->th->armed_ns = UINT64_MAX;
+	if (timer_create(CLOCK_MONOTONIC, &ev, &v->th->timer))
+		return -errno;
+	v->th->has_timer = true;
+	return 0;
+}
+
+static void timer_end(struct vcpu *v)
+{
+	if (v->th->has_timer)
+		timer_delete(v->th->timer);
+	v->th->has_timer = false;
+}
+
 void vcpu_timer_arm(struct vcpu *v, uint64_t deadline_ns)
 {
 	struct vcpu_thread *th = v->th;
-	struct vcpu_threads *set = th->set;
+	struct itimerspec at = { .it_value = to_timespec(deadline_ns ? deadline_ns : 1) };      /* 0 would disarm it */
 
-	atomic_store(&th->deadline_ns, deadline_ns);
-	/* A later deadline is found when the timer thread wakes for the earlier one. */
-	if (deadline_ns < atomic_load(&set->sleeping_until)) {
-		pthread_mutex_lock(&set->lock);
-		pthread_cond_signal(&set->timer_cond);
-		pthread_mutex_unlock(&set->lock);
-	}
-}
-
-/* Kick those whose time has come; the next deadline.  A kicked vCPU arms again before it re-enters. */
-static uint64_t timer_scan(struct domain *d)
-{
-	uint64_t now = abi_now_ns(), next = UINT64_MAX;
-
-	for (unsigned i = 0; i < d->nr_vcpus; i++) {
-		struct vcpu *v = d->vcpu[i];
-		uint64_t deadline = atomic_load(&v->th->deadline_ns);
-
-		if (deadline == UINT64_MAX)
-			continue;
-		if (deadline <= now) {
-			/* The vCPU may have armed another in between; then that one stands. */
-			if (atomic_compare_exchange_strong(&v->th->deadline_ns, &deadline, UINT64_MAX)) {
-				d->engine->kick(v);
-				continue;
-			}
-		}
-		if (deadline < next)
-			next = deadline;
-	}
-	return next;
-}
-
-static void *timer_main(void *arg)
-{
-	struct vcpu_threads *set = arg;
-
-	pthread_setname_np(pthread_self(), "vcpu-timer");
-	pthread_mutex_lock(&set->lock);
-	while (!set->stop) {
-		struct timespec ts;
-		uint64_t next;
-
-		/*
-		 * A deadline that the scan missed was stored after it; its owner then finds UINT64_MAX or a later time
-		 * here, and its signal waits for the lock, that is for us to wait.
-		 */
-		atomic_store(&set->sleeping_until, UINT64_MAX);
-		next = timer_scan(set->d);
-		atomic_store(&set->sleeping_until, next);
-		if (next == UINT64_MAX) {
-			pthread_cond_wait(&set->timer_cond, &set->lock);
-		} else {
-			ts = to_timespec(next);
-			pthread_cond_timedwait(&set->timer_cond, &set->lock, &ts);
-		}
-	}
-	pthread_mutex_unlock(&set->lock);
-	return NULL;
+	if (deadline_ns == UINT64_MAX || (deadline_ns >= th->armed_ns && th->armed_ns > abi_now_ns()))
+		return;
+	th->armed_ns = deadline_ns;
+	timer_settime(th->timer, TIMER_ABSTIME, &at, NULL);
 }
 
 /* ---- threads ---- */
@@ -190,9 +153,12 @@ static void *vcpu_main(void *arg)
 	pthread_setname_np(pthread_self(), name);
 	v->tid = gettid();
 	rc = v->d->engine->vcpu_enter_thread(v);
+	if (!rc)
+		rc = timer_make(v);
 	report_start(th, rc);
 	if (!rc)
 		vcpu_loop(v);
+	timer_end(v);
 	pthread_mutex_lock(&th->lock);
 	th->ended = true;
 	pthread_cond_broadcast(&th->ack_cond);
@@ -233,9 +199,6 @@ static int threads_alloc(struct domain *d)
 	if (!set)
 		return -ENOMEM;
 	set->d = d;
-	pthread_mutex_init(&set->lock, NULL);
-	cond_init_monotonic(&set->timer_cond);
-	atomic_store(&set->sleeping_until, UINT64_MAX);
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
 		struct vcpu_thread *th = calloc(1, sizeof(*th));
 
@@ -251,7 +214,6 @@ static int threads_alloc(struct domain *d)
 		pthread_mutex_init(&th->lock, NULL);
 		cond_init_monotonic(&th->wake_cond);
 		cond_init_monotonic(&th->ack_cond);
-		atomic_store(&th->deadline_ns, UINT64_MAX);
 		d->vcpu[i]->th = th;
 		atomic_store(&d->vcpu[i]->pause_requested, true);
 		atomic_store(&d->vcpu[i]->exit_requested, false);
@@ -273,10 +235,6 @@ int vcpu_threads_start(struct domain *d)
 	for (unsigned i = 0; i < d->nr_vcpus && !rc; i++) {
 		rc = -pthread_create(&d->vcpu[i]->thread, &attr, vcpu_main, d->vcpu[i]);
 		d->vcpu[i]->th->started = !rc;
-	}
-	if (!rc) {
-		rc = -pthread_create(&set->timer_thread, &attr, timer_main, set);
-		set->timer_started = !rc;
 	}
 	pthread_attr_destroy(&attr);
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
@@ -309,13 +267,6 @@ void vcpu_threads_stop(struct domain *d)
 	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		if (d->vcpu[i]->th->started)
 			pthread_join(d->vcpu[i]->thread, NULL);
-	if (set->timer_started) {
-		pthread_mutex_lock(&set->lock);
-		set->stop = true;
-		pthread_cond_signal(&set->timer_cond);
-		pthread_mutex_unlock(&set->lock);
-		pthread_join(set->timer_thread, NULL);
-	}
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
 		struct vcpu_thread *th = d->vcpu[i]->th;
 
@@ -325,8 +276,6 @@ void vcpu_threads_stop(struct domain *d)
 		pthread_cond_destroy(&th->ack_cond);
 		free(th);
 	}
-	pthread_mutex_destroy(&set->lock);
-	pthread_cond_destroy(&set->timer_cond);
 	free(set);
 }
 

@@ -10,7 +10,7 @@
 /*
  * The first four are called from one controlling thread, which is no vCPU's and holds no d->lock.
  *
- * start: one thread a vCPU, paused, and one for the timers of vCPUs that are in the guest.  0, or -errno with none left.
+ * start: one thread a vCPU, paused.  0, or -errno with none left.
  */
 int vcpu_threads_start(struct domain *d);
 /*
@@ -28,6 +28,6 @@ void vcpu_threads_stop(struct domain *d);
 
 void vcpu_wait(struct vcpu *v, uint64_t deadline_ns);       /* until vcpu_wake() or host monotonic time; UINT64_MAX: none */
 void vcpu_thread_park(struct vcpu *v);                      /* acknowledge a pause, return when it is over */
-void vcpu_timer_arm(struct vcpu *v, uint64_t deadline_ns);  /* kick v then; UINT64_MAX: never */
+void vcpu_timer_arm(struct vcpu *v, uint64_t deadline_ns);  /* kick v then, and perhaps at a time armed before; UINT64_MAX: never */
 
 #endif

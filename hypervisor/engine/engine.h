@@ -39,6 +39,9 @@ struct engine_ops {
 	int (*vcpu_enter_thread)(struct vcpu *v);
 	enum engine_exit (*run)(struct vcpu *v);
 
+	/* A kernel's timer (SI_TIMER) that sends a vCPU's thread this signal kicks the vCPU, from vcpu_enter_thread() on. */
+	int timer_signal;
+
 	/* From any thread: make run() return soon (sets vcpu.kick, signals the thread when it is in the guest). */
 	void (*kick)(struct vcpu *v);
 

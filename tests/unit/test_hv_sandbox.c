@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "hypervisor/hv_domain.h"
 
@@ -62,6 +63,7 @@ static int do_vm_writev(void) { return (int)syscall(SYS_process_vm_writev, getpi
 static int do_pidfd(void) { return (int)syscall(SYS_pidfd_open, 1, 0); }
 static int do_unshare(void) { return (int)syscall(SYS_unshare, 0x10000000); }
 static int do_dumpable(void) { return (int)syscall(SYS_prctl, 4, 1, 0, 0, 0); }
+static int do_cpu_timer(void) { timer_t t; return timer_create(CLOCK_THREAD_CPUTIME_ID, NULL, &t); }
 static int do_unlink(void) { return unlink("/x"); }
 
 static const struct { const char *name; int (*fn)(void); } denied[] = {
@@ -70,6 +72,7 @@ static const struct { const char *name; int (*fn)(void); } denied[] = {
 	{ "open_by_handle_at", do_open_by_handle }, { "bpf", do_bpf }, { "io_uring_setup", do_io_uring },
 	{ "process_vm_writev", do_vm_writev }, { "pidfd_open", do_pidfd }, { "unshare", do_unshare },
 	{ "prctl(PR_SET_DUMPABLE)", do_dumpable }, { "unlink", do_unlink },
+	{ "timer_create of a processor's time", do_cpu_timer },
 };
 
 static void test_denied_calls_die(void **state)
@@ -90,10 +93,17 @@ static int do_refused(void)
 
 static void *thread_body(void *arg) { return arg; }
 
+static volatile sig_atomic_t fired;
+
+static void timer_fired(int sig) { fired = 1; }
+
 static int do_needed(void)
 {
 	pthread_t t;
 	void *ret = NULL;
+	struct sigevent ev = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
+	struct itimerspec soon = { .it_value.tv_nsec = 1 };
+	timer_t timer;
 	int fd = memfd_create("x", MFD_CLOEXEC | MFD_ALLOW_SEALING), sv[2];
 
 	if (fd < 0 || ftruncate(fd, 4096) < 0 || pwrite(fd, "a", 1, 0) != 1 || fdatasync(fd) < 0)
@@ -102,6 +112,14 @@ static int do_needed(void)
 		return 2;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv) < 0 || send(sv[0], "x", 1, 0) != 1)
 		return 3;
+	ev._sigev_un._tid = gettid();
+	signal(SIGUSR1, timer_fired);
+	if (timer_create(CLOCK_MONOTONIC, &ev, &timer) || timer_settime(timer, 0, &soon, NULL))
+		return 4;
+	for (int i = 0; i < 1000 && !fired; i++)
+		usleep(1000);
+	if (!fired || timer_delete(timer))
+		return 5;
 	return mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED;
 }
 

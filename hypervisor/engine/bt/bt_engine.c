@@ -7,6 +7,7 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,6 +294,7 @@ const struct engine_ops engine_bt = {
 	.vcpu_destroy = bt_vcpu_destroy,
 	.vcpu_enter_thread = bt_vcpu_enter_thread,
 	.run = bt_run,
+	.timer_signal = SIGUSR1,
 	.kick = bt_kick,
 	.full_context = bt_full_context,
 	.tlb_flush_local = bt_flush_local,

@@ -2,8 +2,8 @@
 /*
  * bt_signal.c - signals that find a vCPU thread in translated code.
  *
- *   SIGUSR1   attention.  In the code cache the thread is stepped (TF) to the next start of a guest instruction and
- *             leaves there; in C it will look at bt_vcpu.attention before it enters the cache.
+ *   SIGUSR1   attention; from the vCPU's timer a kick too.  In the code cache the thread leaves at the start of a guest
+ *             instruction, to which it is stepped (TF); in C it will look at bt_vcpu.attention before it enters the cache.
  *   SIGTRAP   such a step.
  *   SIGSEGV, SIGBUS, SIGFPE, SIGILL   a guest instruction faulted: the state at its start is rebuilt from the block's
  *             records and the guest gets the exception.
@@ -85,25 +85,40 @@ static const struct bt_irec *irec_at(const struct bt_block *b, uint32_t off)
 	return lo ? &b->irec[lo - 1] : NULL;
 }
 
+/* If a guest instruction starts at this offset of the cache. */
+static bool leave_at_start(struct bt_vcpu *bv, greg_t *g, uint32_t off)
+{
+	const struct bt_block *b = bt_block_at_host(bv->bt, off);
+	const struct bt_irec *r;
+
+	if (!b || bv->in_thunk || off >= b->body_end)
+		return false;
+	r = irec_at(b, off);
+	if (!r || r->hoff + b->start != off)
+		return false;
+	recover(bv, g, r->mask, r->fl_slot, b->va + r->goff);
+	leave(bv, g, BW_KICK);
+	return true;
+}
+
 static void on_step(struct bt_vcpu *bv, greg_t *g)
 {
 	uint32_t off = cache_offset(bv, g);
-	const struct bt_block *b;
-	const struct bt_irec *r;
 
 	bv->stat[BS_STEP]++;
-	if (off == UINT32_MAX) {
+	if (off == UINT32_MAX)
 		g[UC_EFL] = (greg_t)((uint64_t)g[UC_EFL] & ~(uint64_t)EFLAGS_TF);
-		return;
-	}
-	b = bt_block_at_host(bv->bt, off);
-	if (!b || bv->in_thunk || off >= b->body_end)
-		return;
-	r = irec_at(b, off);
-	if (!r || r->hoff + b->start != off)
-		return;
-	recover(bv, g, r->mask, r->fl_slot, b->va + r->goff);
-	leave(bv, g, BW_KICK);
+	else
+		leave_at_start(bv, g, off);
+}
+
+static void on_attention(struct bt_vcpu *bv, greg_t *g)
+{
+	uint32_t off = cache_offset(bv, g);
+
+	bv->attention = 1;
+	if (off != UINT32_MAX && !leave_at_start(bv, g, off))
+		g[UC_EFL] |= EFLAGS_TF;
 }
 
 static void exception_from(struct bt_vcpu *bv, const greg_t *g)
@@ -151,9 +166,9 @@ static void on_signal(int sig, siginfo_t *si, void *ctx)
 		return;
 	if (sig == SIGUSR1) {
 		if (bv) {
-			bv->attention = 1;
-			if (cache_offset(bv, g) != UINT32_MAX)
-				g[UC_EFL] |= EFLAGS_TF;
+			if (si->si_code == SI_TIMER)
+				atomic_store(&bv->v->kick, true);
+			on_attention(bv, g);
 		}
 	} else if (sig == SIGTRAP && bv && si->si_code == TRAP_TRACE) {
 		on_step(bv, g);
