@@ -193,6 +193,7 @@ static uint64_t write_256m(void)
 
 #define PACK_BYTES (4UL << 20)
 #define PACK_HASH 8192U
+#define PACK_PIECES 256U
 
 /* Text-like bytes with repetitions of all lengths. */
 static uint8_t *text(void)
@@ -243,24 +244,30 @@ static uint64_t pack(const uint8_t *p, uint64_t n)
 	return out;
 }
 
-/* The same work in so many processes. */
+/*
+ * The same work in so many processes, each of which takes the next piece, as parallel compressors do: a processor that another
+ * guest of the host's slows down does less.  The text is made once, by the first call.
+ */
 static uint64_t pack_in(unsigned processes)
 {
-	uint8_t *p = text();
-	uint64_t *out = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), sum = 0;
-	const unsigned pieces = 32;
+	static uint8_t *p;
+	uint64_t *out = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0), sum = 0, *next = &out[PACK_PIECES];
 	pid_t pid[2];
 	cpu_set_t all;
 
+	if (!p)
+		p = text();
 	memset(&all, 0xff, sizeof(all));
 	for (unsigned k = 0; k < processes; k++) {
+		uint64_t i;
+
 		pid[k] = fork();
 		must(pid[k]);
 		if (pid[k])
 			continue;
 		sched_setaffinity(0, sizeof(all), &all);
-		for (unsigned i = k; i < pieces; i += processes)
-			out[i] = pack(p + i % 4 * (PACK_BYTES / 4), PACK_BYTES / 4);
+		while ((i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < PACK_PIECES)
+			out[i] = pack(p + i % 16 * (PACK_BYTES / 16), PACK_BYTES / 16);
 		_exit(0);
 	}
 	for (unsigned k = 0; k < processes; k++) {
@@ -270,10 +277,9 @@ static uint64_t pack_in(unsigned processes)
 		if (status)
 			abort();
 	}
-	for (unsigned i = 0; i < pieces; i++)
+	for (unsigned i = 0; i < PACK_PIECES; i++)
 		sum += out[i];
 	munmap(out, 4096);
-	munmap(p, PACK_BYTES);
 	return sum;
 }
 
