@@ -4,7 +4,7 @@
  *
  *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS] [-L MS]
  *
- * -L: the dirty log is on, and taken every MS milliseconds, as a move's rounds do.
+ * -L: the dirty log is on, and taken every MS milliseconds, as a move's rounds do; SIGUSR2 switches it off, and on again.
  * -M: every MS milliseconds the guest moves into a domain made anew, through the records that save and migration use.
  *
  * No daemon, no disk, no network, no sandbox.  The guest finds an empty xenstore: every read says ENOENT.  Ends with the guest
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -307,25 +308,33 @@ static int move(struct hvrun *h, const struct options *o)
 	return rc;
 }
 
+static volatile sig_atomic_t log_switched;     /* off */
+
+static void on_switch(int sig) { log_switched = !log_switched; }
+
 /* The dirty log's next round, if it is time: what a source's would be, but for the sending. */
 static void log_round(struct hvrun *h, const struct options *o, uint64_t *next)
 {
 	static uint64_t *dirty;
+	static bool on;
 
-	if (abi_now_ns() < *next)
+	if (on && log_switched) {
+		h->d->engine->dirty_log(h->d, DIRTY_LOG_OFF);
+		on = false;
+	}
+	if (log_switched || abi_now_ns() < *next)
 		return;
 	*next = abi_now_ns() + o->log_ms * 1000000UL;
-	if (!dirty) {
+	if (!dirty)
 		dirty = calloc((domain_nr_frames(h->d) + 63) / 64, sizeof *dirty);
-		if (!dirty || h->d->engine->dirty_log(h->d, DIRTY_LOG_ON))
-			*next = UINT64_MAX;
-	} else {
+	if (on)
 		h->d->engine->dirty_sync(h->d, dirty);
-	}
+	else
+		on = dirty && h->d->engine->dirty_log(h->d, DIRTY_LOG_ON) == 0;
 }
 
 /* How long to wait for something to happen. */
-static int wait_ms(const struct options *o)
+static unsigned wait_ms(const struct options *o)
 {
 	unsigned ms = 200;
 
@@ -333,7 +342,7 @@ static int wait_ms(const struct options *o)
 		ms = o->move_ms;
 	if (o->log_ms && o->log_ms < ms)
 		ms = o->log_ms;
-	return (int)ms;
+	return ms;
 }
 
 /* Until the guest ends, the time is over or the operator leaves.  The exit status. */
@@ -342,7 +351,10 @@ static int serve(struct hvrun *h, const struct options *o)
 	uint64_t end = o->seconds ? abi_now_ns() + o->seconds * 1000000000UL : UINT64_MAX, n;
 	uint64_t next_move = o->move_ms ? abi_now_ns() + o->move_ms * 1000000UL : UINT64_MAX, next_log = o->log_ms ? 0 : UINT64_MAX;
 	struct pollfd p[2] = { { .fd = h->wake_fd, .events = POLLIN }, { .fd = STDIN_FILENO, .events = POLLIN } };
+	const struct timespec wait = { .tv_nsec = wait_ms(o) * 1000000L };
+	sigset_t none;
 
+	sigemptyset(&none);
 	for (;;) {
 		int reason = atomic_load(&h->d->shutdown_reason);
 
@@ -363,7 +375,8 @@ static int serve(struct hvrun *h, const struct options *o)
 		}
 		log_round(h, o, &next_log);
 		p[1].fd = console_room(h) && p[1].fd >= 0 ? STDIN_FILENO : p[1].fd;
-		if (poll(p, p[1].fd >= 0 && console_room(h) ? 2 : 1, wait_ms(o)) < 0 && errno != EINTR)
+		p[0].revents = p[1].revents = 0;
+		if (ppoll(p, p[1].fd >= 0 && console_room(h) ? 2 : 1, &wait, &none) < 0 && errno != EINTR)
 			return 1;
 		if (p[0].revents && read(h->wake_fd, &n, sizeof n) < 0)
 			continue;
@@ -377,7 +390,6 @@ static int serve(struct hvrun *h, const struct options *o)
 		} else if (p[1].revents & POLLHUP) {
 			p[1].fd = -1;
 		}
-		p[1].revents = 0;
 	}
 }
 
@@ -411,7 +423,9 @@ int main(int argc, char **argv)
 {
 	struct options o = { .mib = 256, .vcpus = 1, .cmdline = "console=hvc0 earlyprintk=xen" };
 	struct hvrun h = { .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+	struct sigaction sa = { .sa_handler = on_switch };
 	struct err err = { 0 };
+	sigset_t held;
 	int c, status;
 
 	while ((c = getopt(argc, argv, "k:r:m:c:a:t:M:L:")) != -1) {
@@ -429,6 +443,10 @@ int main(int argc, char **argv)
 	}
 	if (!o.kernel)
 		return usage();
+	sigemptyset(&held);
+	sigaddset(&held, SIGUSR2);             /* for this thread alone, where it waits */
+	sigprocmask(SIG_BLOCK, &held, NULL);
+	sigaction(SIGUSR2, &sa, NULL);
 	if (build(&h, &o, &err) || vcpu_threads_start(h.d)) {
 		fprintf(stderr, "hvrun: %s\n", err.code ? err.text : "cannot start the vCPU threads");
 		domain_free(h.d);
