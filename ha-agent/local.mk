@@ -39,7 +39,6 @@ tests_unit_test_ownership_sim5_LDADD = ha-agent/libown.a
 noinst_PROGRAMS += tests/model/ownership-replay
 tests_model_ownership_replay_SOURCES = tests/model/ownership_replay.c
 tests_model_ownership_replay_LDADD = ha-agent/libown.a
-EXTRA_DIST += tests/ha/fake_hypervisord.py tests/ha/hacall.py
 
 dist_man_MANS += docs/man/ha-agentd.8 docs/man/haven.8 docs/man/ocf_haven_DomU.7
 dist_systemdsystemunit_DATA += units/ha-agentd.service

@@ -413,6 +413,8 @@ static void own_on_report(struct own *o, const struct own_msg *m)
 			continue;
 		d->hold = e->holds ? d->hold | bit : d->hold & ~bit;
 		d->remote[i] = e->copy;
+		if (m->from == o->me && e->rec.epoch < d->rec.epoch)
+			d->told = false;	/* overtaken by a record; a member that could not follow that one would stay at this */
 		own_merge_record(o, d, &e->rec);
 		own_hear_target(o, d, m, e);
 	}
