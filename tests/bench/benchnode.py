@@ -34,7 +34,7 @@ PROGRAM = os.path.join(BUILD, "tests/bench/bench-guest")
 IO = ["disk_4k_random", "disk_1m_sequential", "net_stream", "net_request_response"]
 MEMORY_MIB = 512
 LIMIT = 120
-USERLAND_LIMIT = 600
+USERLAND_LIMIT = 1800
 # to a Debian's own init on the first disk, whose name is the hypervisor's
 USERLAND_INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
