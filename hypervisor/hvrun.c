@@ -2,8 +2,9 @@
 /*
  * hvrun - boots one PV kernel in one process, with its console on stdin and stdout: the developer's tool.
  *
- *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS] [-L MS]
+ *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-C MIB] [-M MS] [-L MS]
  *
+ * -C: the most that translations take (64).
  * -L: the dirty log is on, and taken every MS milliseconds, as a move's rounds do; SIGUSR2 switches it off, and on again.
  * -M: every MS milliseconds the guest moves into a domain made anew, through the records that save and migration use.
  *
@@ -41,7 +42,7 @@ struct hvrun {
 	uint8_t reply[4096]; size_t reply_len, reply_done;
 };
 
-struct options { const char *kernel, *ramdisk, *cmdline; unsigned mib, vcpus, seconds, move_ms, log_ms; };
+struct options { const char *kernel, *ramdisk, *cmdline; unsigned mib, vcpus, seconds, cache_mib, move_ms, log_ms; };
 
 static void wake(struct hvrun *h)
 {
@@ -238,7 +239,7 @@ static int domain_make(struct hvrun *h, const struct options *o, struct domain *
 	(*ret)->console_write = on_console_write;
 	(*ret)->shutdown_notify = on_shutdown;
 	(*ret)->log = on_log;
-	return domain_attach(*ret, &engine_bt, 0, err);
+	return domain_attach(*ret, &engine_bt, (size_t)o->cache_mib << 20, err);
 }
 
 static int build(struct hvrun *h, const struct options *o, struct err *err)
@@ -415,7 +416,7 @@ static void tty_restore(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-M MS] [-L MS]\n");
+	fprintf(stderr, "usage: hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-C MIB] [-M MS] [-L MS]\n");
 	return 64;
 }
 
@@ -428,7 +429,7 @@ int main(int argc, char **argv)
 	sigset_t held;
 	int c, status;
 
-	while ((c = getopt(argc, argv, "k:r:m:c:a:t:M:L:")) != -1) {
+	while ((c = getopt(argc, argv, "k:r:m:c:a:t:C:M:L:")) != -1) {
 		switch (c) {
 		case 'k': o.kernel = optarg; break;
 		case 'r': o.ramdisk = optarg; break;
@@ -436,6 +437,7 @@ int main(int argc, char **argv)
 		case 'c': o.vcpus = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'a': o.cmdline = optarg; break;
 		case 't': o.seconds = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'C': o.cache_mib = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'M': o.move_ms = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'L': o.log_ms = (unsigned)strtoul(optarg, NULL, 0); break;
 		default: return usage();

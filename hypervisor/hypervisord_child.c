@@ -67,7 +67,7 @@ pid_t scope_spawn(char *const argv[], const struct scope *scope, const int *fds,
 }
 
 /* code_cache of haven.conf, in MiB. */
-static int code_cache_read(char *ret, size_t n, struct err *err)
+static int code_cache_read(unsigned *ret, struct err *err)
 {
 	struct conf *conf = NULL;
 	int rc = conf_load("haven.conf", &conf, err);
@@ -77,9 +77,9 @@ static int code_cache_read(char *ret, size_t n, struct err *err)
 		return rc;
 	mib = conf_get_int(conf, "code_cache", 64);
 	conf_free(conf);
-	if (mib < 4 || mib > 64)
-		return err_set(err, -EINVAL, "code_cache of haven.conf: %lld MiB; it goes from 4 to 64", mib);
-	snprintf(ret, n, "%lld", mib);
+	if (mib < 4 || mib > 512)
+		return err_set(err, -EINVAL, "code_cache of haven.conf: %lld MiB; it goes from 4 to 512", mib);
+	*ret = (unsigned)mib;
 	return 0;
 }
 
@@ -88,7 +88,8 @@ int child_begin(struct dom *d, struct err *err)
 	char prog[512], path[512], domid[16], max_pages[24], vcpus[16], uid[16], cache[24], khz[24];
 	int64_t max_kib = config_int(d->config, "maxmem_kib", config_int(d->config, "memory_kib", 0));
 	/* the disk's scope is told to come first, though it starts later: at a shutdown it is then the last to go */
-	const struct scope scope = { "haven-domain", "the vCPUs", d->name, d->domid, (uint64_t)max_kib + HVD_OVERHEAD_KIB, "haven-disk" };
+	struct scope scope = { "haven-domain", "the vCPUs", d->name, d->domid, (uint64_t)max_kib + HVD_OVERHEAD_KIB, "haven-disk" };
+	unsigned cache_mib;
 	char *argv[] = { prog, (char[]) { "--domid" }, domid, (char[]) { "--uuid" }, d->uuid, (char[]) { "--name" }, d->name,
 			 (char[]) { "--max-pages" }, max_pages, (char[]) { "--vcpus" }, vcpus, (char[]) { "--uid" }, uid, (char[]) { "--code-cache-mib" }, cache,
 			 (char[]) { "--tsc-khz" }, khz, NULL };
@@ -99,9 +100,12 @@ int child_begin(struct dom *d, struct err *err)
 		rc = dom_path(path, sizeof path, d->domid, ".sock");
 	if (rc)
 		return err_set(err, rc, "domain %s: path too long", d->name);
-	rc = code_cache_read(cache, sizeof cache, err);
+	rc = code_cache_read(&cache_mib, err);
 	if (rc)
 		return rc;
+	snprintf(cache, sizeof cache, "%u", cache_mib);
+	if (cache_mib > 64)                            /* HVD_OVERHEAD_KIB has room for 64; records take about as much again */
+		scope.memory_kib += (uint64_t)(cache_mib - 64) << 11;
 	snprintf(domid, sizeof domid, "%u", d->domid);
 	snprintf(max_pages, sizeof max_pages, "%lld", (long long)max_kib / 4);
 	snprintf(vcpus, sizeof vcpus, "%lld", (long long)config_int(d->config, "vcpus", 1));

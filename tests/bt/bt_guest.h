@@ -41,6 +41,16 @@ static inline void btg_map(struct btg *g, uint64_t va, unsigned pages, unsigned 
 		*btg_slot(g, va + i * 4096UL) = (BTG_MEM + first + i) << 12 | PTE_P | PTE_RW | PTE_US;
 }
 
+/* All of the test's memory, `base` above where bt_native.h has it. */
+static inline void btg_map_memory(struct btg *g, uint64_t base)
+{
+	btg_map(g, base + BTN_CODE_VA, BTN_CODE_PAGES, 0);
+	btg_map(g, base + BTN_DATA_VA, BTN_DATA_PAGES, BTN_CODE_PAGES);
+	btg_map(g, base + BTN_STACK_VA, BTN_STACK_PAGES, BTN_CODE_PAGES + BTN_DATA_PAGES);
+	*btg_slot(g, base + BTN_DATA_VA + BTN_HOLE * 4096UL) = 0;
+	*btg_slot(g, base + BTN_DATA_VA + BTN_RO * 4096UL) &= ~PTE_RW;
+}
+
 static inline struct btg *btg_new(size_t cache)
 {
 	struct btg *g = calloc(1, sizeof(*g));
@@ -66,11 +76,7 @@ static inline struct btg *btg_new(size_t cache)
 	g->v->cr3_kernel = g->v->cr3_user = 1;
 	g->v->xcr0 = 7;
 	g->next = 2;
-	btg_map(g, BTN_CODE_VA, BTN_CODE_PAGES, 0);
-	btg_map(g, BTN_DATA_VA, BTN_DATA_PAGES, BTN_CODE_PAGES);
-	btg_map(g, BTN_STACK_VA, BTN_STACK_PAGES, BTN_CODE_PAGES + BTN_DATA_PAGES);
-	*btg_slot(g, BTN_DATA_VA + BTN_HOLE * 4096UL) = 0;
-	*btg_slot(g, BTN_DATA_VA + BTN_RO * 4096UL) &= ~PTE_RW;
+	btg_map_memory(g, 0);
 	if (engine_bt.domain_init(d, cache) || engine_bt.vcpu_init(g->v) || engine_bt.vcpu_enter_thread(g->v))
 		abort();
 	return g;

@@ -82,6 +82,15 @@ static void map_fixed(int fd, uint64_t va, unsigned pages, unsigned first)
 		_exit(3);
 }
 
+static void map_memory(int fd, uint64_t base)
+{
+	map_fixed(fd, base + BTN_CODE_VA, BTN_CODE_PAGES, 0);
+	map_fixed(fd, base + BTN_DATA_VA, BTN_DATA_PAGES, BTN_CODE_PAGES);
+	map_fixed(fd, base + BTN_STACK_VA, BTN_STACK_PAGES, BTN_CODE_PAGES + BTN_DATA_PAGES);
+	mprotect((void *)(base + BTN_DATA_VA + BTN_HOLE * 4096UL), 4096, PROT_NONE);
+	mprotect((void *)(base + BTN_DATA_VA + BTN_RO * 4096UL), 4096, PROT_READ);
+}
+
 static uint64_t now_ns(void)
 {
 	struct timespec ts;
@@ -99,11 +108,8 @@ static void child_main(int fd)
 	uint32_t cmd;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	map_fixed(fd, BTN_CODE_VA, BTN_CODE_PAGES, 0);
-	map_fixed(fd, BTN_DATA_VA, BTN_DATA_PAGES, BTN_CODE_PAGES);
-	map_fixed(fd, BTN_STACK_VA, BTN_STACK_PAGES, BTN_CODE_PAGES + BTN_DATA_PAGES);
-	mprotect((void *)(BTN_DATA_VA + BTN_HOLE * 4096UL), 4096, PROT_NONE);
-	mprotect((void *)(BTN_DATA_VA + BTN_RO * 4096UL), 4096, PROT_READ);
+	map_memory(fd, 0);
+	map_memory(fd, BTN_HIGH);
 	sigaltstack(&ss, NULL);
 	for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
 		sigaction(sigs[i], &sa, NULL);

@@ -17,6 +17,7 @@
 #define BTN_DATA_PAGES 16
 #define BTN_STACK_VA 0x30000000UL
 #define BTN_STACK_PAGES 4
+#define BTN_HIGH 0x5a5500000000UL    /* all of it is mapped a second time that much higher, where user code is relative (bt_int.h) */
 #define BTN_PAGES (BTN_CODE_PAGES + BTN_DATA_PAGES + BTN_STACK_PAGES)
 #define BTN_HOLE 12                 /* data page that is not mapped */
 #define BTN_RO 3                    /* data page that is read-only */

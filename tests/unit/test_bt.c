@@ -299,8 +299,18 @@ static void *disturber(void *arg)
 	return NULL;
 }
 
+#define HIGH(i) (BTN_HIGH + (i) * 0x123000000UL)
+
+static void start_at(struct vcpu *v, uint64_t base, uint64_t off)
+{
+	start(v, off);
+	v->regs.rip += base;
+	v->regs.gpr[REG_RSP] += base;
+	v->regs.gpr[REG_RBX] += base;
+}
+
 /* Locked increments by two vCPUs lose nothing while tags are revoked, code dropped and TLBs flushed under them. */
-static void two_vcpus(void **state)
+static void two_vcpus_at(uint64_t base, uint64_t base_w)
 {
 	struct vcpu *w = aligned_alloc(64, (sizeof(*w) + 63) & ~63UL);
 	pthread_t t, u;
@@ -322,7 +332,8 @@ static void two_vcpus(void **state)
 	     0xff, 0xc9, 0x75, 0xf1,                             /* dec ecx; jnz */
 	     0x0f, 0x05,
 	     0xf0, 0x48, 0xff, 0x43, 0x08, 0xc3);                /* lock inc 8(rbx); ret */
-	start(w, 0);
+	start_at(g->v, base, 0);
+	start_at(w, base_w, 0);
 	w->regs.gpr[REG_RSP] -= 0x400;
 	memset(btg_mem(g) + BTN_CODE_PAGES * 4096, 0, 16);
 	atomic_store(&stop, false);
@@ -344,6 +355,11 @@ static void two_vcpus(void **state)
 	engine_bt.vcpu_destroy(w);
 	free(w);
 }
+
+static void two_vcpus(void **state) { two_vcpus_at(0, 0); }
+
+/* The same code at two addresses at once. */
+static void two_vcpus_apart(void **state) { two_vcpus_at(HIGH(0), HIGH(1)); }
 
 /* Takes the translations away under running vCPUs. */
 static void *trimmer(void *arg)
@@ -409,15 +425,151 @@ static void full_flushes(void **state)
 	free(w);
 }
 
+/* ---- relative code ---- */
+
+/*
+ * One program at many addresses, one after the other: its addresses, return addresses, data and faults are those of where it runs, and it
+ * is translated once.
+ */
+static void relative_moves(void **state)
+{
+	static const uint8_t code[] = {
+		0x48, 0x8d, 0x05, 0x00, 0x00, 0x00, 0x00,        /* 0: lea 0(%rip), rax */
+		0xe8, 0xf4, 0x0f, 0x00, 0x00,                    /* 7: call 0x1000 */
+		0xff, 0x05, 0xee, 0xff, 0xff, 0x0f,              /* c: incl BTN_DATA_VA(%rip), from there */
+		0x8d, 0x15, 0x00, 0x00, 0x00, 0x00,              /* 12: lea 0(%rip), edx */
+		0x8b, 0x83, 0x00, 0xc0, 0x00, 0x00,              /* 18: mov hole(rbx), eax */
+	};
+	static const uint8_t callee[] = { 0x48, 0x8b, 0x0c, 0x24, 0xc3 };        /* mov (rsp), rcx; ret */
+	uint32_t blocks = 0, n;
+
+	load_code(code, sizeof(code));
+	memcpy(btg_mem(g) + 4096, callee, sizeof(callee));
+	btg_written(g, 1, 1);
+	memset(btg_mem(g) + BTN_CODE_PAGES * 4096, 0, 4);
+	for (unsigned i = 0; i < 6; i++) {
+		uint64_t base = HIGH(i % 3);
+
+		engine_bt.cr3_changed(g->v, false);
+		start_at(g->v, base, 0);
+		assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+		assert_int_equal(g->v->exc.vector, 14);
+		assert_int_equal(g->v->exc.cr2, base + BTN_DATA_VA + 0xc000);
+		assert_int_equal(g->v->regs.rip, base + BTN_CODE_VA + 0x18);
+		assert_int_equal(g->v->regs.gpr[REG_RAX], base + BTN_CODE_VA + 7);
+		assert_int_equal(g->v->regs.gpr[REG_RCX], base + BTN_CODE_VA + 0xc);
+		assert_int_equal(g->v->regs.gpr[REG_RDX], (uint32_t)(base + BTN_CODE_VA + 0x18));
+		memcpy(&n, btg_mem(g) + BTN_CODE_PAGES * 4096, 4);
+		assert_int_equal(n, i + 1);
+		if (i)
+			assert_int_equal(g->d.bt->nr_blocks, blocks);
+		blocks = g->d.bt->nr_blocks;
+	}
+}
+
+/* Many addresses in one address space, in turn: right at each, and few translations. */
+static void relative_twins(void **state)
+{
+	static const uint8_t code[] = { 0xe8, 0x00, 0x00, 0x00, 0x00, 0x58, 0x0f, 0x05 };        /* call next; pop rax; syscall */
+	uint32_t blocks = 0;
+
+	load_code(code, sizeof(code));
+	for (unsigned i = 0; i < 40; i++)
+		btg_map_memory(g, HIGH(i));
+	for (unsigned i = 0; i < 400; i++) {
+		start_at(g->v, HIGH(i % 40), 0);
+		assert_int_equal(btg_run(g), EXIT_SYSCALL);
+		assert_int_equal(g->v->regs.rip, HIGH(i % 40) + BTN_CODE_VA + 8);
+		assert_int_equal(g->v->regs.gpr[REG_RAX], HIGH(i % 40) + BTN_CODE_VA + 5);
+		if (i == 80)
+			blocks = g->d.bt->nr_blocks;
+	}
+	assert_int_equal(g->d.bt->nr_blocks, blocks);
+}
+
+/* Code that goes on on a page that is another one in another address space, and on none where that is not mapped. */
+static void relative_neighbours(void **state)
+{
+	static const uint8_t first[] = { 0xe9, 0xfb, 0x0f, 0x00, 0x00 };         /* jmp 0x1000 */
+	static const uint8_t second_page[] = { 0xb8, 0x01, 0x00, 0x00, 0x00, 0x0f, 0x05 };
+	uint64_t *slot = btg_slot(g, HIGH(1) + BTN_CODE_VA + 4096), was = *slot;
+
+	load_code(first, sizeof(first));
+	memcpy(btg_mem(g) + 4096, second_page, sizeof(second_page));
+	memcpy(btg_mem(g) + 8192, second_page, sizeof(second_page));
+	btg_mem(g)[8193] = 2;
+	btg_written(g, 1, 2);
+	*slot = (was & 0xfff) | (BTG_MEM + 2) << 12;
+	for (unsigned i = 0; i < 8; i++) {
+		engine_bt.cr3_changed(g->v, false);
+		start_at(g->v, HIGH(i & 1), 0);
+		assert_int_equal(btg_run(g), EXIT_SYSCALL);
+		assert_int_equal(g->v->regs.gpr[REG_RAX], 1 + (i & 1));
+	}
+	*slot = 0;
+	engine_bt.tlb_invlpg_local(g->v, HIGH(1) + BTN_CODE_VA + 4096);
+	start_at(g->v, HIGH(1), 0);
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 14);
+	assert_int_equal(g->v->exc.cr2, HIGH(1) + BTN_CODE_VA + 4096);
+	assert_int_equal(g->v->regs.rip, HIGH(1) + BTN_CODE_VA + 4096);
+	*slot = was;
+	engine_bt.tlb_flush_local(g->v);
+	/* an instruction across the two pages */
+	memcpy(btg_mem(g) + 4094, second_page, sizeof(second_page));
+	btg_written(g, 0, 2);
+	for (unsigned i = 0; i < 8; i++) {
+		engine_bt.cr3_changed(g->v, false);
+		btg_mem(g)[4095] = (uint8_t)i;
+		btg_written(g, 0, 1);
+		start_at(g->v, HIGH(i % 3), 4094);
+		assert_int_equal(btg_run(g), EXIT_SYSCALL);
+		assert_int_equal(g->v->regs.gpr[REG_RAX], i);
+		assert_int_equal(g->v->regs.rip, HIGH(i % 3) + BTN_CODE_VA + 4094 + 7);
+	}
+}
+
+/* Code at the address that is the template of other code, which is known nowhere any more: a delta of nothing is none. */
+static void relative_template(void **state)
+{
+	static const uint8_t code[] = { 0xb8, 0x01, 0x00, 0x00, 0x00, 0x0f, 0x05 };
+	uint64_t at = 0;
+
+	load_code(code, sizeof(code));
+	memcpy(btg_mem(g) + 4096, code, sizeof(code));
+	btg_mem(g)[4097] = 2;
+	btg_written(g, 1, 1);
+	start_at(g->v, HIGH(0), 0);
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	for (uint32_t i = 0; i < g->d.bt->nr_pages; i++) {
+		const struct bt_page *pg = &g->d.bt->page[i];
+
+		if (pg->rel && pg->frame == BTG_MEM && bt_of(g->v)->cdelta[i] == HIGH(0) + BTN_CODE_VA - pg->va)
+			at = pg->va;
+	}
+	assert_int_not_equal(at, 0);
+	btg_map(g, at, 1, 1);
+	engine_bt.cr3_changed(g->v, false);
+	start(g->v, 0);
+	g->v->regs.rip = at;
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	assert_int_equal(g->v->regs.gpr[REG_RAX], 2);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(self_modifying), cmocka_unit_test(modified_through_alias),
 		cmocka_unit_test(code_page_remapped), cmocka_unit_test(exceptions), cmocka_unit_test(kicks),
 		cmocka_unit_test(dirty_log), cmocka_unit_test(dirty_log_of_loops), cmocka_unit_test(two_vcpus),
+		cmocka_unit_test(two_vcpus_apart),
+		cmocka_unit_test(relative_moves), cmocka_unit_test(relative_twins), cmocka_unit_test(relative_neighbours),
+		cmocka_unit_test(relative_template),
 		cmocka_unit_test(full_flushes),
 	};
 
 	g = btg_new(1 << 20);
+	for (unsigned i = 0; i < 3; i++)
+		btg_map_memory(g, HIGH(i));
 	return cmocka_run_group_tests_name("bt", tests, NULL, NULL);
 }

@@ -141,28 +141,52 @@ bool bt_room(const struct bt_domain *bt)
 	       bt->nr_irecs + ROOM_RECORDS <= bt->max_irecs && bt->nr_pages + 4 <= BT_MAX_PAGES;
 }
 
-struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank)
+struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank, bool rel)
 {
 	struct bt_page *pg;
 
 	va &= ~(PAGE_SIZE_HV - 1);
 	for (pg = bt->page_hash[hash_mix(va >> PAGE_SHIFT_HV, frame)]; pg; pg = pg->next_hash)
-		if (pg->va == va && pg->frame == frame && pg->bank == bank)
+		if (pg->va == va && pg->frame == frame && pg->bank == bank && pg->rel == rel)
 			return pg;
 	return NULL;
 }
 
-/* The page, made if need be; there is room. */
-struct bt_page *bt_page_get(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank)
+struct bt_page *bt_page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want)
 {
-	struct bt_page *pg = bt_page_find(bt, va, frame, bank), **slot;
+	enum bt_bank bank = bt_bank_of(bv->v);
+	struct bt_page *pg, *free = NULL;
+	unsigned seen = 0;
+
+	if (!bt_is_rel(bank, va))
+		return bt_page_find(bv->bt, va, frame, bank, false);
+	if (want != BT_ANYWHERE)
+		return bt_page_find(bv->bt, want, frame, bank, true);
+	va &= ~(PAGE_SIZE_HV - 1);
+	for (pg = bv->bt->frame_pages[frame]; pg; pg = pg->next_frame) {
+		if (!pg->rel)
+			continue;
+		if (bv->cdelta[pg->id] == va - pg->va)
+			return pg;
+		if (bv->cdelta[pg->id] == BT_NOWHERE)
+			free = pg;
+		if (++seen == BT_TWINS)
+			return free ? free : pg;
+	}
+	return free;
+}
+
+/* The page, made if need be; there is room. */
+struct bt_page *bt_page_get(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank, bool rel)
+{
+	struct bt_page *pg = bt_page_find(bt, va, frame, bank, rel), **slot;
 
 	if (pg)
 		return pg;
 	va &= ~(PAGE_SIZE_HV - 1);
 	pg = &bt->page[bt->nr_pages];
 	slot = &bt->page_hash[hash_mix(va >> PAGE_SHIFT_HV, frame)];
-	*pg = (struct bt_page){ .va = va, .frame = frame, .bank = (uint8_t)bank, .id = bt->nr_pages++,
+	*pg = (struct bt_page){ .va = va, .frame = frame, .bank = (uint8_t)bank, .rel = rel, .id = bt->nr_pages++,
 				.next_hash = *slot, .next_frame = bt->frame_pages[frame] };
 	*slot = bt->frame_pages[frame] = pg;
 	return pg;

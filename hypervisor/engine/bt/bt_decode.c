@@ -433,7 +433,7 @@ static enum bt_class classify(struct bt_insn *in, const ZydisDecodedInstruction 
 		if (zi->mnemonic != ZYDIS_MNEMONIC_LEA)
 			return BC_EMULATE;
 		in->rd |= in->ea_regs;
-		return in->base == BT_RIP ? BC_LEA_RIP : BC_VERBATIM;
+		return in->base != BT_RIP ? BC_VERBATIM : in->opsize >= 4 ? BC_LEA_RIP : BC_EMULATE;
 	}
 	return BC_VERBATIM;
 }

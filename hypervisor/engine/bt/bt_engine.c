@@ -80,6 +80,7 @@ static void jump_cache_reset(struct bt_vcpu *bv)
 			bv->jc[b][i] = bt_host(bv->bt, bv->bt->stub_ijmp);
 	memset(bv->jb, 0, sizeof(bv->jb));
 	memset(bv->cvalid, 0, sizeof(bv->cvalid));
+	memset(bv->cdelta, BT_NOWHERE_BYTE, sizeof(bv->cdelta));
 	bv->nr_page_log[0] = bv->nr_page_log[1] = bv->nr_page_log[2] = 0;
 }
 

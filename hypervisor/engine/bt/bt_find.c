@@ -43,15 +43,41 @@ static void trace_block(const struct bt_block *b)
 		b->page->bank == BT_USER ? "user" : "kernel", b->page->frame, b->len, b->nr, b->ientry, b->body_end, b->end);
 }
 
+/*
+ * The template address of a page at va that has none yet: the one that gives it the delta of the nearest page known, which most
+ * likely belongs to the same library.  With the lock.
+ */
+static uint64_t template_for(const struct bt_vcpu *bv, uint64_t va, uint64_t frame)
+{
+	uint64_t best = BT_REL_END, t = 0;
+
+	va &= ~(PAGE_SIZE_HV - 1);
+	for (uint32_t i = 0; i < bv->nr_page_log[2] && i < BT_PAGE_LOG; i++) {
+		uint32_t id = bv->page_log[2][i];
+		uint64_t delta = bv->cdelta[id], at = bv->bt->page[id].va + delta, far = at > va ? at - va : va - at;
+
+		if (delta == BT_NOWHERE || far >= best)
+			continue;
+		best = far;
+		t = va - delta;
+	}
+	if (!bt_is_template(t))
+		t = (va & 0x3fffffff) | 0x20000000;
+	/* taken by a twin that is known elsewhere; there are fewer than BT_TWINS */
+	while (bt_page_find(bv->bt, t, frame, BT_USER, true))
+		t = t + 0x1000000 < BT_TEMPLATE_END ? t + 0x1000000 : BT_TEMPLATE_FIRST + (t & 0xfff000);
+	return t;
+}
+
 /* Translates the block at va.  0, or -1 with v->exc filled; the caller looks it up again. */
-int bt_make(struct bt_vcpu *bv, uint64_t va)
+int bt_make(struct bt_vcpu *bv, uint64_t va, uint64_t want)
 {
 	struct bt_domain *bt = bv->bt;
 	struct domain *d = bt->d;
 	enum bt_bank bank = bt_bank_of(bv->v);
-	uint64_t mfn, frame, frame2 = 0;
+	uint64_t mfn, frame, frame2 = 0, at;
 	unsigned gone, gone2 = 0;
-	bool need_next = false;
+	bool need_next = false, rel = bt_is_rel(bank, va);
 
 	for (;;) {
 		const uint8_t *next = NULL;
@@ -79,12 +105,15 @@ int bt_make(struct bt_vcpu *bv, uint64_t va)
 			pthread_mutex_unlock(&bt->lock);
 			continue;
 		}
-		pg = bt_page_get(bt, va, frame, bank);
+		pg = bt_page_pick(bv, va, frame, want);
+		if (!pg)
+			pg = bt_page_get(bt, !rel ? va : want != BT_ANYWHERE ? want : template_for(bv, va, frame), frame, bank, rel);
 		if (need_next)
-			pg2 = bt_page_get(bt, (va | (PAGE_SIZE_HV - 1)) + 1, frame2, bank);
-		b = bt_block_find(bt, pg, va);
+			pg2 = bt_page_get(bt, pg->va + PAGE_SIZE_HV, frame2, bank, rel);
+		at = pg->va + (va & (PAGE_SIZE_HV - 1));
+		b = bt_block_find(bt, pg, at);
 		if (!b) {
-			b = bt_translate(bv->v, pg, pg2, va, d->ram + (frame << PAGE_SHIFT_HV), next, &need_next);
+			b = bt_translate(bv->v, pg, pg2, at, va - at, d->ram + (frame << PAGE_SHIFT_HV), next, &need_next);
 			if (b)
 				bt_block_publish(bt, b);
 			bt_cache_grown(bt);

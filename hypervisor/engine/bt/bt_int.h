@@ -10,6 +10,11 @@
  * instruction (struct bt_irec) and every slow path (struct bt_site), so that the precise state of an instruction's
  * start can always be had.  DF is always 0 in translated code: with DF set the emulator runs.
  *
+ * User code at addresses that differ from process to process (position-independent programs, libraries, the vDSO) is
+ * relative: translated for a template address below 2 GiB, with bt_vcpu.delta, what the guest's address is above it, added
+ * wherever the code needs to know where it is.  Pages and blocks of relative code, and targets of its exits, have template
+ * addresses; all pages of one library share a delta as far as that can be arranged, so that jumps between them are chained.
+ *
  * Locks: bt_domain.lock guards pages, blocks, exits, sites, the allocation of code and the patching of it.  It nests
  * inside nothing and nothing is called with it that waits for another vCPU.
  */
@@ -23,6 +28,14 @@
 #define BT_MAX_PAGES 65536                  /* code pages (va page, frame, mode) before a full flush */
 #define BT_MAX_INSNS 64                     /* guest instructions a block */
 #define BT_PAGE_LOG 1024
+#define BT_REL_FIRST (1ULL << 36)           /* user code from here on is relative: programs at fixed addresses lie far below */
+#define BT_REL_END (1ULL << 47)
+#define BT_TEMPLATE_FIRST 0x10000000ULL     /* template addresses, and the next page's, fit a 32-bit displacement */
+#define BT_TEMPLATE_END 0x70000000ULL
+#define BT_NOWHERE_BYTE 1
+#define BT_NOWHERE 0x0101010101010101ULL    /* no delta: not a multiple of a page */
+#define BT_TWINS 16                         /* relative pages of one frame to look at: mapped so often at once */
+#define BT_ANYWHERE UINT64_MAX              /* no template address is asked for */
 #define BT_S0 10                            /* r10: also the target of an indirect jump */
 #define BT_S1 11
 #define BT_SLOT_REGS (1U << BT_S0 | 1U << BT_S1)
@@ -55,6 +68,7 @@ struct bt_exit {
 	uint32_t stub;                      /* offset of the code that leaves through this exit */
 	uint8_t kind;
 	bool no_flags;                      /* status flags are not provided */
+	bool rel;                           /* from's: target is a template address */
 };
 
 struct bt_site {                            /* one memory access's slow path */
@@ -76,12 +90,13 @@ struct bt_irec {                            /* one guest instruction of a block 
 	bool fl_slot, op_fl_slot;
 };
 
-struct bt_page {                            /* code page: (va page, frame, bank) */
-	uint64_t va, frame;
+struct bt_page {                            /* code page: (va page, frame, bank, rel) */
+	uint64_t va, frame;                 /* rel: va is the template address */
 	struct bt_page *next_hash, *next_frame;
 	struct bt_block *blocks, *blocks2;  /* that start here; that end here and start on the page before */
 	uint32_t id;
 	uint8_t bank;
+	bool rel;
 };
 
 struct bt_block {
@@ -94,6 +109,7 @@ struct bt_block {
 	uint32_t start, body_end, end;      /* start == entry */
 	uint16_t len, dep_lo, dep_hi;       /* guest bytes; range of the page's bytes that it depends on */
 	uint16_t nr;
+	bool rel;                           /* the page's */
 	bool dead, fl_live, loops;          /* fl_live: needs the status flags at entry; loops: inside itself */
 };
 
@@ -108,6 +124,7 @@ struct bt_vcpu {
 	uint64_t gpr[NR_GPR];               /* slots; complete after an exit */
 	uint64_t host[NR_GPR];              /* host registers while a slow path runs */
 	uint64_t rip;
+	uint64_t delta;                     /* where relative code runs, or ran last: guest addresses less template addresses */
 	uint64_t fs_base, gs_base;
 	uint16_t sel[NR_SEG];
 	uint64_t host_rsp, resume, target, bounce_addr;
@@ -121,6 +138,7 @@ struct bt_vcpu {
 	uint64_t loop_limit;                /* while it runs in that: where a register ends it */
 	uint64_t jc[BT_NR_BANKS][BT_JC_ENTRIES];   /* host addresses of ientry, or of the miss stub */
 	uint8_t cvalid[BT_MAX_PAGES];       /* per bt_page.id: the vCPU's tables map that page's va to its frame */
+	uint64_t cdelta[BT_MAX_PAGES];      /* of relative pages: the delta at which they do, or BT_NOWHERE */
 
 	/* from here on only C looks */
 	struct vcpu *v;
@@ -194,6 +212,13 @@ struct bt_domain {
 static inline atomic_uint *bt_code_gone(struct bt_domain *bt, uint64_t frame) { return &bt->code_gone[frame & 255]; }
 static inline unsigned bt_no_group_index(uint64_t va) { return (unsigned)(va ^ va >> 12) & 4095; }
 
+/* Is user code at va relative? */
+static inline bool bt_is_rel(int bank, uint64_t va) { return bank == BT_USER && va >= BT_REL_FIRST && va < BT_REL_END; }
+static inline bool bt_is_template(uint64_t va) { return va >= BT_TEMPLATE_FIRST && va < BT_TEMPLATE_END; }
+
+/* The guest's address of what lies at va in the addresses of b's page, where b runs. */
+static inline uint64_t bt_guest_va(const struct bt_vcpu *bv, bool rel, uint64_t va) { return rel ? va + bv->delta : va; }
+
 static inline struct bt_vcpu *bt_of(struct vcpu *v) { return v->engine_private; }
 static inline uint64_t bt_host(const struct bt_domain *bt, uint32_t off) { return (uint64_t)(uintptr_t)bt->rx + off; }
 
@@ -203,11 +228,12 @@ struct emit;
 void bt_emit_jump_cache(struct emit *e, int bank);
 
 /*
- * bt_xlat.c: translate the block at va, for v's mode, whose page is `code` (4096 bytes) and, for a first instruction
- * that straddles, whose next page is `next`.  NULL when a straddling first instruction needs `next` and it is NULL: *need_next is set.
+ * bt_xlat.c: translate the block at va of pg's addresses, which is va + delta to the guest, for v's mode, whose page is `code` (4096
+ * bytes) and, for a first instruction that straddles, whose next page is `next`.  NULL when a straddling first instruction
+ * needs `next` and it is NULL: *need_next is set.
  * With the lock; there is room (bt_room).  Context full (it runs Zydis).
  */
-struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page *pg2, uint64_t va,
+struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page *pg2, uint64_t va, uint64_t delta,
 			      const uint8_t *code, const uint8_t *next, bool *need_next);
 /* Emit the bounce thunk of a site.  With the lock.  Context full. */
 void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes, size_t n, uint64_t va);
@@ -215,8 +241,13 @@ void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes
 /* bt_cache.c */
 bool bt_room(const struct bt_domain *bt);
 void bt_cache_grown(struct bt_domain *bt);           /* with the lock, after a translation */
-struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank);
-struct bt_page *bt_page_get(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank);
+/*
+ * The page for code at guest address va of v's mode, or NULL.  Of relative ones that of template address `want`, or with BT_ANYWHERE
+ * one that the vCPU knows at va, else one that it knows nowhere, else, where there are BT_TWINS, any.
+ */
+struct bt_page *bt_page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want);
+struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank, bool rel);
+struct bt_page *bt_page_get(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank, bool rel);
 struct bt_block *bt_block_find(struct bt_domain *bt, const struct bt_page *pg, uint64_t va);
 void bt_block_publish(struct bt_domain *bt, struct bt_block *b);
 void bt_block_kill(struct bt_domain *bt, struct bt_block *b);
@@ -236,9 +267,9 @@ void bt_serve(struct bt_vcpu *bv);
 void bt_vec_save(struct bt_vcpu *bv);
 void bt_vec_load(struct bt_vcpu *bv);
 int bt_step(struct bt_vcpu *bv);
-void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg);
+void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg, uint64_t delta);
 void bt_pages_forget(struct bt_vcpu *bv, int log);
-void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b);
+void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b, uint64_t va);
 
 /* bt_quick.c (fast): what would go to the emulator but needs neither its decoder nor the full context.  As bt_string(). */
 int bt_quick(struct bt_vcpu *bv, const uint8_t *code, size_t n);
@@ -250,8 +281,8 @@ int bt_string(struct bt_vcpu *bv, const uint8_t *code, size_t n);
 /* The scratch register of a thunk. */
 unsigned bt_thunk_scratch(const struct bt_domain *bt, uint32_t thunk);
 
-/* bt_find.c (full): translate what bt_run.c did not find.  0, or -1 with v->exc filled. */
-int bt_make(struct bt_vcpu *bv, uint64_t va);
+/* bt_find.c (full): translate what bt_run.c did not find; want as for bt_page_pick().  0, or -1 with v->exc filled. */
+int bt_make(struct bt_vcpu *bv, uint64_t va, uint64_t want);
 int bt_thunk_make(struct bt_vcpu *bv);
 void bt_trace(struct bt_vcpu *bv);
 

@@ -62,6 +62,12 @@ static void regs_out(struct bt_vcpu *bv)
 
 /* ---- requests of other vCPUs ---- */
 
+static void page_forget(struct bt_vcpu *bv, uint32_t id)
+{
+	bv->cvalid[id] = 0;
+	bv->cdelta[id] = BT_NOWHERE;
+}
+
 void bt_pages_forget(struct bt_vcpu *bv, int log)
 {
 	uint32_t n = bv->nr_page_log[log];
@@ -69,21 +75,26 @@ void bt_pages_forget(struct bt_vcpu *bv, int log)
 	if (n > BT_PAGE_LOG) {
 		for (unsigned i = 0; i < BT_MAX_PAGES; i += 8)
 			*(uint64_t *)(void *)(bv->cvalid + i) = 0;
+		for (unsigned i = 0; i < bv->bt->nr_pages; i++)
+			bv->cdelta[i] = BT_NOWHERE;
 		bv->nr_page_log[0] = bv->nr_page_log[1] = bv->nr_page_log[2] = 0;
 		return;
 	}
 	for (uint32_t i = 0; i < n; i++)
-		bv->cvalid[bv->page_log[log][i]] = 0;
+		page_forget(bv, bv->page_log[log][i]);
 	bv->nr_page_log[log] = 0;
 }
 
-void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg)
+void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg, uint64_t delta)
 {
 	int log = pg->bank == BT_USER ? 2 : pg->va >> 63 ? 0 : 1;
+	bool known = bv->cvalid[pg->id];
 
-	if (bv->cvalid[pg->id])
-		return;
 	bv->cvalid[pg->id] = 1;
+	if (pg->rel)
+		bv->cdelta[pg->id] = delta;
+	if (known)
+		return;
 	if (bv->nr_page_log[log] < BT_PAGE_LOG)
 		bv->page_log[log][bv->nr_page_log[log]++] = pg->id;
 	else
@@ -142,11 +153,14 @@ void bt_invlpg_local(struct vcpu *v, uint64_t va)
 			bt_pages_forget(bv, l);
 			continue;
 		}
-		for (uint32_t i = 0; i < n; i++)
-			if ((bv->bt->page[bv->page_log[l][i]].va ^ va) < PAGE_SIZE_HV) {
-				bv->cvalid[bv->page_log[l][i]] = 0;
+		for (uint32_t i = 0; i < n; i++) {
+			const struct bt_page *pg = &bv->bt->page[bv->page_log[l][i]];
+
+			if (((pg->va + (pg->rel ? bv->cdelta[pg->id] : 0)) ^ va) < PAGE_SIZE_HV) {
+				page_forget(bv, pg->id);
 				bv->page_log[l][i--] = bv->page_log[l][--n];
 			}
+		}
 		bv->nr_page_log[l] = n;
 	}
 	pthread_mutex_unlock(&bv->bt->lock);
@@ -189,7 +203,7 @@ void bt_recover(struct bt_vcpu *bv, const uint64_t *regs, uint16_t fl, uint16_t 
 
 static int cold_leave(struct bt_vcpu *bv, const struct bt_site *s, enum bt_why why)
 {
-	uint64_t rip = s->block->va + s->block->irec[s->insn].goff;
+	uint64_t rip = bt_guest_va(bv, s->block->rel, s->block->va + s->block->irec[s->insn].goff);
 
 	bt_recover(bv, bv->host, bv->fl, s->mask, true, rip);
 	bv->why = why;
@@ -247,10 +261,21 @@ int bt_cold(struct bt_vcpu *bv)
 
 /* ---- finding code ---- */
 
-void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b)
+void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b, uint64_t va)
 {
-	bv->jc[b->page->bank][b->va & (BT_JC_ENTRIES - 1)] = bt_host(bv->bt, b->ientry);
-	bv->jb[b->page->bank][b->va & (BT_JC_ENTRIES - 1)] = b;
+	bv->jc[b->page->bank][va & (BT_JC_ENTRIES - 1)] = bt_host(bv->bt, b->ientry);
+	bv->jb[b->page->bank][va & (BT_JC_ENTRIES - 1)] = b;
+}
+
+/* May the block be what runs at va, if the page there is its own?  A relative page that is known elsewhere needs a twin. */
+static bool may_run_at(const struct bt_vcpu *bv, const struct bt_block *b, uint64_t va)
+{
+	uint64_t delta = va - b->va;
+
+	if (!b->rel)
+		return !delta;
+	return bt_is_rel(b->page->bank, va) && !(delta & (PAGE_SIZE_HV - 1)) &&
+	       (bv->cdelta[b->page->id] == BT_NOWHERE || bv->cdelta[b->page->id] == delta);
 }
 
 /*
@@ -266,11 +291,11 @@ static int find_again(struct bt_vcpu *bv)
 
 	atomic_store(&bv->in_code, true);
 	b = bv->jb[bank][bv->rip & (BT_JC_ENTRIES - 1)];
-	if (b && !atomic_load(&bv->bt->stopping) && b->va == bv->rip && !b->dead && !b->page2) {
+	if (b && !atomic_load(&bv->bt->stopping) && !b->dead && !b->page2 && may_run_at(bv, b, bv->rip)) {
 		if (mmu_translate(bv->v, bv->rip, MMU_EXEC, &mfn)) {
 			rc = -1;
 		} else if (domain_frame_index(bv->v->d, mfn) == b->page->frame) {
-			bt_page_validate(bv, b->page);
+			bt_page_validate(bv, b->page, bv->rip - b->va);
 			rc = 1;
 		}
 	}
@@ -280,13 +305,12 @@ static int find_again(struct bt_vcpu *bv)
 
 /*
  * Make bv->rip enterable through the jump cache; link the exit it was reached by, if its table is still the one of
- * generation gen.  0, or -1 with v->exc filled.
+ * generation gen.  want: as for bt_page_pick().  0, or -1 with v->exc filled.
  */
-static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen)
+static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen, uint64_t want)
 {
 	struct bt_domain *bt = bv->bt;
 	uint64_t va = bv->rip, mfn, frame;
-	enum bt_bank bank = bt_bank_of(bv->v);
 	struct bt_block *b = NULL;
 	struct bt_page *pg;
 
@@ -301,44 +325,46 @@ static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen)
 			return -1;
 		frame = domain_frame_index(bv->v->d, mfn);
 		pthread_mutex_lock(&bt->lock);
-		pg = bt_page_find(bt, va, frame, bank);
-		b = pg ? bt_block_find(bt, pg, va) : NULL;
+		pg = bt_page_pick(bv, va, frame, want);
+		b = pg ? bt_block_find(bt, pg, pg->va + (va & (PAGE_SIZE_HV - 1))) : NULL;
 		if (b)
 			break;
 		pthread_mutex_unlock(&bt->lock);
 		bt_vec_save(bv);
 		bv->stat[BS_MAKE]++;
-		if (bt_make(bv, va))
+		if (bt_make(bv, va, want))
 			return -1;
 	}
 	if (!b)
 		return 0;                 /* killed again meanwhile: the caller comes back */
-	bt_page_validate(bv, pg);
+	bt_page_validate(bv, pg, va - b->va);
 	if (b->page2) {
-		uint64_t va2 = pg->va + PAGE_SIZE_HV;
+		uint64_t va2 = (va | (PAGE_SIZE_HV - 1)) + 1;
 
 		if (mmu_translate(bv->v, va2, MMU_EXEC, &mfn)) {
 			pthread_mutex_unlock(&bt->lock);
 			return -1;
 		}
 		if (domain_frame_index(bv->v->d, mfn) == b->page2->frame)
-			bt_page_validate(bv, b->page2);
+			bt_page_validate(bv, b->page2, va - b->va);
 		else
 			bt_block_kill(bt, b);
 	}
 	if (!b->dead) {
-		bt_jc_set(bv, b);
+		bt_jc_set(bv, b, va);
 		if (exit_id != BT_NO_EXIT && gen == bt->flushes && !bt->trace_exec) {
 			struct bt_exit *x = &bt->exit[exit_id];
 
 			if (x->no_flags && b->fl_live) {
 				bt->no_peek[bt_no_group_index(x->from->va)] = 1;
 				bt_block_kill(bt, x->from);
-			} else if (x->target == va) {
+			} else if (x->target == b->va && x->rel == b->rel) {
 				bt_link(bt, x, b);
 			}
 		}
 		bv->target = bt_host(bt, b->entry);
+		if (b->rel)
+			bv->delta = va - b->va;
 	}
 	pthread_mutex_unlock(&bt->lock);
 	return 0;
@@ -385,14 +411,14 @@ static int handle_exit(struct bt_vcpu *bv)
 	struct bt_domain *bt = bv->bt;
 	uint32_t id = bv->exit_id;
 	struct bt_exit x;
-	uint64_t gen;
+	uint64_t gen, want;
 	uint8_t code[16];
 	size_t n = 0;
 
 	if (id == BT_EXIT_IJMP) {
 		bv->stat[BS_IJMP]++;
 		atomic_store(&bv->in_code, false);
-		return find(bv, BT_NO_EXIT, 0) ? EXIT_EXCEPTION : EMU_DONE;
+		return find(bv, BT_NO_EXIT, 0, BT_ANYWHERE) ? EXIT_EXCEPTION : EMU_DONE;
 	}
 	if (id == BT_EXIT_RECOVERED) {
 		int why = bv->why;
@@ -417,7 +443,8 @@ static int handle_exit(struct bt_vcpu *bv)
 	}
 	x = bt->exit[id];
 	gen = bt->flushes;
-	bv->rip = x.target;
+	bv->rip = bt_guest_va(bv, x.rel, x.target);
+	want = x.rel && bt_is_template(x.target) ? x.target : BT_ANYWHERE;
 	if (x.kind == BX_STRING || x.kind == BX_EMULATE) {
 		uint64_t off = x.target & (PAGE_SIZE_HV - 1);
 		const uint8_t *p = bt->d->ram + (x.from->page->frame << PAGE_SHIFT_HV) + off;
@@ -429,10 +456,10 @@ static int handle_exit(struct bt_vcpu *bv)
 	switch ((enum bt_exit_kind)x.kind) {
 	case BX_LINK:
 		bv->stat[BS_LINK]++;
-		return find(bv, id, gen) ? EXIT_EXCEPTION : EMU_DONE;
+		return find(bv, id, gen, want) ? EXIT_EXCEPTION : EMU_DONE;
 	case BX_SELF:
 		bv->stat[BS_SELF]++;
-		return find(bv, BT_NO_EXIT, 0) ? EXIT_EXCEPTION : EMU_DONE;
+		return find(bv, BT_NO_EXIT, 0, want) ? EXIT_EXCEPTION : EMU_DONE;
 	case BX_EMULATE: {
 		int rc = bt->trace_emulate ? -2 : bt_quick(bv, code, n);
 
@@ -506,7 +533,7 @@ enum engine_exit bt_run(struct vcpu *v)
 		bv->why = BW_KICK;
 		if (bt->trace_exec) {
 			atomic_store(&bv->in_code, false);
-			if (find(bv, BT_NO_EXIT, 0)) {
+			if (find(bv, BT_NO_EXIT, 0, BT_ANYWHERE)) {
 				rc = EXIT_EXCEPTION;
 				continue;
 			}

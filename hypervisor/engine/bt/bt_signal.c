@@ -96,7 +96,7 @@ static bool leave_at_start(struct bt_vcpu *bv, greg_t *g, uint32_t off)
 	r = irec_at(b, off);
 	if (!r || r->hoff + b->start != off)
 		return false;
-	recover(bv, g, r->mask, r->fl_slot, b->va + r->goff);
+	recover(bv, g, r->mask, r->fl_slot, bt_guest_va(bv, b->rel, b->va + r->goff));
 	leave(bv, g, BW_KICK);
 	return true;
 }
@@ -150,7 +150,7 @@ static bool on_fault(struct bt_vcpu *bv, greg_t *g)
 	r = b && off < b->body_end ? irec_at(b, off) : NULL;
 	if (!r)
 		return false;
-	recover(bv, g, r->op_mask, r->op_fl_slot, b->va + r->goff);
+	recover(bv, g, r->op_mask, r->op_fl_slot, bt_guest_va(bv, b->rel, b->va + r->goff));
 	exception_from(bv, g);
 	leave(bv, g, BW_EXCEPTION);
 	return true;

@@ -18,6 +18,20 @@
  */
 #include "hypervisor/engine/bt/bt_xlat.h"
 
+static void xl_lea_rip(struct xl *x)
+{
+	const struct bt_insn *in = &x->in[x->i];
+	unsigned reg = (unsigned)__builtin_ctz(in->wr);
+
+	if (in->opsize == 8 || x->rel)
+		xl_emit_code_address(x, reg, (uint64_t)in->disp);
+	else
+		e_mov_imm(&x->e, reg, (uint32_t)in->disp);
+	if (in->opsize == 4 && x->rel)
+		e_rr(&x->e, 0, OP_STORE, reg, reg);
+	xl_wrote(x, in->wr);
+}
+
 /* One instruction.  true: it ends the block. */
 bool xl_insn(struct xl *x)
 {
@@ -48,8 +62,7 @@ bool xl_insn(struct xl *x)
 		xl_read_seg(x);
 		return false;
 	case BC_LEA_RIP:
-		e_mov_imm(&x->e, (unsigned)__builtin_ctz(in->wr), in->opsize == 8 ? (uint64_t)in->disp : (uint32_t)in->disp);
-		xl_wrote(x, in->wr);
+		xl_lea_rip(x);
 		return false;
 	case BC_MEM:
 		xl_mem(x);
@@ -73,7 +86,7 @@ bool xl_insn(struct xl *x)
 		xl_leave_direct(x, in->target);
 		return true;
 	case BC_CALL:
-		xl_push_imm(x, in->va + in->len, 0);
+		xl_push_return(x, 0);
 		xl_leave_direct(x, in->target);
 		return true;
 	case BC_JMP_REG: case BC_JMP_MEM:
@@ -82,7 +95,7 @@ bool xl_insn(struct xl *x)
 		return true;
 	case BC_CALL_REG:
 		if (in->reg != REG_RSP) {
-			xl_push_imm(x, in->va + in->len, 0);
+			xl_push_return(x, 0);
 			xl_indirect_target(x);
 			xl_leave_indirect(x);
 			return true;
@@ -90,7 +103,7 @@ bool xl_insn(struct xl *x)
 		/* fall through */
 	case BC_CALL_MEM:
 		xl_indirect_target(x);
-		xl_push_imm(x, in->va + in->len, R(BT_S0));
+		xl_push_return(x, R(BT_S0));
 		xl_leave_indirect(x);
 		return true;
 	case BC_RET:
@@ -180,6 +193,10 @@ static bool decode_block(struct xl *x, const uint8_t *next)
 			break;
 		}
 		see_retpoline(x, in);
+		if (x->rel && in->base == BT_RIP && in->disp != (int32_t)in->disp) {
+			in->cls = BC_EMULATE;                 /* farther than a displacement from delta can name */
+			in->fl_use = true;
+		}
 		x->n++;
 		va += in->len;
 		if (ends_block(in) || (in->cls == BC_JCC && ++jccs == MAX_SIDE))
@@ -223,8 +240,20 @@ static void emit_byte_check(struct emit *e, uint32_t off)
 	e8(e, 0);
 }
 
-/* Zero when the page is not known to be mapped as it was translated. */
-static void emit_page_check(struct emit *e, const struct bt_page *pg) { emit_byte_check(e, GS_OFF(cvalid) + pg->id); }
+/*
+ * Is the page known to be mapped as it was translated, relative code where the code runs?  Returns the condition that says it
+ * is not.  Uses BT_S0.
+ */
+static unsigned emit_page_check(struct emit *e, const struct bt_page *pg)
+{
+	if (!pg->rel) {
+		emit_byte_check(e, GS_OFF(cvalid) + pg->id);
+		return CC_E;
+	}
+	e_load_gs(e, BT_S0, GS_OFF(delta));
+	e_gs(e, 1, 0x3b, BT_S0, GS_OFF(cdelta) + 8 * pg->id);
+	return CC_NE;
+}
 
 /* Around a check where the flags are live; BT_S1 keeps rax. */
 static void emit_flags_push(struct emit *e)
@@ -239,12 +268,7 @@ static void emit_flags_pop(struct emit *e)
 	e_rr(e, 1, OP_STORE, BT_S1, REG_RAX);
 }
 
-/*
- * ientry, right before the body: compares the address it was called for (BT_S0) with the block's, and the page; restores
- * the flags.  As long as it may miss, the flags stay in bt_vcpu.fl, for a block that does want them.
- * bt_block_kill() overwrites its first instruction.
- */
-static void emit_ientry(struct xl *x)
+static void emit_ientry_fixed(struct xl *x)
 {
 	struct emit *e = &x->e;
 	struct bt_block *b = x->b;
@@ -255,9 +279,37 @@ static void emit_ientry(struct xl *x)
 	e64(e, b->va);
 	b->ientry = e->p;
 	e8(e, 0x4c); e8(e, 0x3b); e8(e, 0x15); e32(e, va_at - (e->p + 4));            /* cmp va(%rip), r10 */
-	e8(e, 0x0f); e8(e, 0x85); e32(e, x->bt->stub_ijmp - (e->p + 4));              /* jne */
-	emit_page_check(e, b->page);
-	e8(e, 0x0f); e8(e, 0x84); e32(e, x->bt->stub_ijmp - (e->p + 4));              /* je */
+	e_patch(e, e_jcc_fwd(e, CC_NE), x->bt->stub_ijmp);
+	e_patch(e, e_jcc_fwd(e, emit_page_check(e, b->page)), x->bt->stub_ijmp);
+}
+
+/* The address it was called for says what delta would be: is the page known there? */
+static void emit_ientry_rel(struct xl *x)
+{
+	struct emit *e = &x->e;
+	struct bt_block *b = x->b;
+
+	e_align(e, 0, 8);
+	b->ientry = e->p;
+	e_mem_disp(e, 1, OP_LEA, BT_S1, BT_S0, -(int32_t)b->va);
+	e_gs(e, 1, 0x3b, BT_S1, GS_OFF(cdelta) + 8 * b->page->id);
+	e_patch(e, e_jcc_fwd(e, CC_NE), x->bt->stub_ijmp);
+	e_store_gs(e, BT_S1, GS_OFF(delta));
+}
+
+/*
+ * ientry, right before the body: compares the address it was called for (BT_S0) with the block's, and the page; restores
+ * the flags.  As long as it may miss, the flags stay in bt_vcpu.fl, for a block that does want them.
+ * bt_block_kill() overwrites its first instruction.
+ */
+static void emit_ientry(struct xl *x)
+{
+	struct emit *e = &x->e;
+	struct bt_block *b = x->b;
+	if (b->rel)
+		emit_ientry_rel(x);
+	else
+		emit_ientry_fixed(x);
 	if (b->fl_live) {
 		e_rr(e, 1, OP_STORE, REG_RAX, BT_S1);
 		emit_flags_pop(e);
@@ -274,8 +326,7 @@ static void emit_xentry(struct xl *x)
 	b->xentry = e->p;
 	if (b->fl_live)
 		emit_flags_push(e);
-	emit_page_check(e, b->page);
-	e_patch(e, e_jcc_fwd(e, CC_E), x->c.p);
+	e_patch(e, e_jcc_fwd(e, emit_page_check(e, b->page)), x->c.p);
 	if (b->fl_live) {
 		emit_flags_pop(e);
 		emit_flags_pop(&x->c);
@@ -292,8 +343,7 @@ static uint32_t emit_page2(struct xl *x)
 
 	if (x->b->fl_live)
 		emit_flags_push(e);
-	emit_page_check(e, x->b->page2);
-	ok = e_jcc_fwd(e, CC_NE);
+	ok = e_jcc_fwd(e, emit_page_check(e, x->b->page2) ^ 1);
 	if (x->b->fl_live)
 		emit_flags_pop(e);
 	e8(e, 0xe9);
@@ -406,7 +456,7 @@ static bool emit_body(struct xl *x)
 	return false;
 }
 
-struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page *pg2, uint64_t va,
+struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page *pg2, uint64_t va, uint64_t delta,
 			      const uint8_t *code, const uint8_t *next, bool *need_next)
 {
 	static struct xl xl;                     /* under bt->lock; one domain a process */
@@ -434,6 +484,8 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	x->bank = pg->bank;
 	x->code = code;
 	x->page_va = pg->va;
+	x->delta = delta;
+	x->rel = b->rel = pg->rel;
 	b->page = pg;
 	b->va = va;
 	b->dep_lo = (uint16_t)(va - pg->va);

@@ -67,7 +67,8 @@ struct xl {
 	bool fl_slot_valid;
 	int bank;
 	const uint8_t *code;
-	uint64_t page_va;
+	uint64_t page_va, delta;
+	bool rel;
 	struct vcpu *v;
 	const uint8_t *other;               /* the other page that flags_wanted() looked at last */
 	uint64_t other_va;
@@ -120,7 +121,8 @@ void xl_emit_operand(struct emit *e, const struct bt_insn *in, unsigned base, un
 void xl_emit_lea(struct xl *x, unsigned dst, const struct bt_insn *in);
 void xl_emit_index(struct xl *x, unsigned a, unsigned i);
 uint32_t xl_tlb_off(const struct xl *x, size_t member);
-bool xl_const_address(const struct bt_insn *in, unsigned size);
+bool xl_const_address(const struct xl *x, const struct bt_insn *in, unsigned size);
+void xl_emit_code_address(struct xl *x, unsigned reg, uint64_t va);
 void xl_emit_address(struct xl *x, const struct bt_insn *in, unsigned a);
 
 /* bt_xlat_group.c */
@@ -140,7 +142,7 @@ void xl_rsp_add(struct xl *x, int32_t n);
 void xl_mem(struct xl *x);
 void xl_bit(struct xl *x);
 void xl_stack_access(struct xl *x, int32_t disp, bool write, unsigned a, unsigned i);
-void xl_push_imm(struct xl *x, uint64_t v, unsigned excl);
+void xl_push_return(struct xl *x, unsigned excl);
 void xl_push(struct xl *x);
 void xl_pop(struct xl *x);
 

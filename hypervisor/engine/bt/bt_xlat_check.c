@@ -244,17 +244,28 @@ void xl_emit_retargeted(struct emit *e, const struct bt_insn *in, unsigned a, un
 }
 
 /* A memory operand's address is a constant that the short form can take. */
-bool xl_const_address(const struct bt_insn *in, unsigned size)
+bool xl_const_address(const struct xl *x, const struct bt_insn *in, unsigned size)
 {
-	return !in->seg && (in->base == BT_RIP || (in->base == BT_NO_REG && in->index == BT_NO_REG)) && !in->addr32 &&
+	return !in->seg && ((in->base == BT_RIP && !x->rel) || (in->base == BT_NO_REG && in->index == BT_NO_REG)) && !in->addr32 &&
 	       !(in->locked && bt_is_split((uint64_t)in->disp, size)) && (in->disp & (PAGE_SIZE_HV - 1)) + size <= PAGE_SIZE_HV;
+}
+
+/* Puts the guest's address of what lies at va in the page's addresses in reg.  Leaves the flags alone. */
+void xl_emit_code_address(struct xl *x, unsigned reg, uint64_t va)
+{
+	if (!x->rel) {
+		e_mov_imm(&x->e, reg, va);
+		return;
+	}
+	e_load_gs(&x->e, reg, GS_OFF(delta));
+	e_mem_disp(&x->e, 1, OP_LEA, reg, reg, (int32_t)va);
 }
 
 /* Puts the operand's address in a; rip-relative included. */
 void xl_emit_address(struct xl *x, const struct bt_insn *in, unsigned a)
 {
 	if (in->base == BT_RIP)
-		e_mov_imm(&x->e, a, (uint64_t)in->disp);
+		xl_emit_code_address(x, a, (uint64_t)in->disp);
 	else
 		xl_emit_lea(x, a, in);
 	emit_segment(x, in, a);

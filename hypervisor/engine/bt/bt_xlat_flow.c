@@ -15,7 +15,7 @@ static const uint8_t *code_page(struct xl *x, uint64_t va)
 		return NULL;
 	if (page != x->other_va) {
 		x->other_va = page;
-		x->other = mmu_probe(x->v, page, x->bank == BT_KERNEL, MMU_EXEC, &mfn, NULL) ? NULL :
+		x->other = mmu_probe(x->v, page + x->delta, x->bank == BT_KERNEL, MMU_EXEC, &mfn, NULL) ? NULL :
 			   domain_frame(x->bt->d, mfn);
 	}
 	return x->other;
@@ -232,7 +232,7 @@ void xl_indirect_target(struct xl *x)
 	xl_need(x, in->ea_regs);
 	xl_spill(x, BT_S0);
 	xl_spill(x, BT_S1);
-	if (xl_const_address(in, 8)) {
+	if (xl_const_address(x, in, 8)) {
 		xl_emit_check_const(x, BT_S0, (uint64_t)in->disp, 8, false);
 		xl_record_op(x);
 		e_mem_disp(&x->e, 1, OP_LOAD, BT_S0, BT_S0, (int32_t)(in->disp & (PAGE_SIZE_HV - 1)));

@@ -154,6 +154,8 @@ static bool hoist_of(const struct xl *x, const struct bt_insn *in, const struct 
 	    !hoist_part(in, x->fast.written, h))
 		return false;
 	if (h->part == HP_ALL) {
+		if (x->rel && in->base != BT_RIP)
+			return false;                 /* xl_emit_code_address() would take it for one of the code's */
 		h->at = (uint64_t)in->disp & ~(PAGE_SIZE_HV - 1);
 		a.c = (int32_t)((uint64_t)in->disp & (PAGE_SIZE_HV - 1));
 		if (a.c + in->mem_size > (int32_t)PAGE_SIZE_HV)
@@ -496,7 +498,7 @@ static void emit_lookup(struct xl *x, const struct hoist *h, unsigned a, unsigne
 	size_t host;
 
 	if (h->part == HP_ALL)
-		e_mov_imm(e, a, h->at + (uint64_t)h->lo);
+		xl_emit_code_address(x, a, h->at + (uint64_t)h->lo);
 	else
 		xl_emit_lea(x, a, &ea);
 	xl_emit_index(x, a, i);

@@ -14,7 +14,7 @@ void xl_mem(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
 	unsigned regs = in->rd | in->wr, dead = in->wr_full & ~in->rd, excl;
-	bool flags_back = in->fl_use && x->live[x->i], konst = xl_const_address(in, in->mem_size);
+	bool flags_back = in->fl_use && x->live[x->i], konst = xl_const_address(x, in, in->mem_size);
 	unsigned a, i = BT_NO_REG;
 	struct access ac;
 	struct bt_site *s;
@@ -113,16 +113,25 @@ void xl_stack_access(struct xl *x, int32_t disp, bool write, unsigned a, unsigne
 
 void xl_rsp_add(struct xl *x, int32_t n) { e_mem_disp(&x->e, 1, OP_LEA, REG_RSP, REG_RSP, n); }
 
-void xl_push_imm(struct xl *x, uint64_t v, unsigned excl)
+static void emit_const(struct xl *x, unsigned reg, uint64_t v, bool code)
 {
-	bool small = (int64_t)v == (int32_t)v;
+	if (code)
+		xl_emit_code_address(x, reg, v);
+	else
+		e_mov_imm(&x->e, reg, v);
+}
+
+/* Pushes v; code: an address of the page's. */
+static void push_const(struct xl *x, uint64_t v, bool code, unsigned excl)
+{
+	bool small = (int64_t)v == (int32_t)v && !(code && x->rel);
 	const struct access ac = { -8, 8, true };
 	unsigned a, i, t;
 
 	if (!excl && xl_group_use(x, REG_RSP, ac, 0, x->in[x->i].cls != BC_CALL || x->live[x->i + 1])) {
 		t = small ? 0 : xl_scratch(x, 0);
 		if (!small)
-			e_mov_imm(&x->e, t, v);
+			emit_const(x, t, v, code);
 		xl_record_op(x);
 		e_mem_index(&x->e, 1, small ? 0xc7 : OP_STORE, t, REG_RSP, x->grp.d, -8);
 		if (small)
@@ -137,7 +146,7 @@ void xl_push_imm(struct xl *x, uint64_t v, unsigned excl)
 	t = small ? 0 : xl_scratch(x, excl | R(a) | R(i));
 	xl_stack_access(x, -8, true, a, i);
 	if (!small)
-		e_mov_imm(&x->e, t, v);
+		emit_const(x, t, v, code);
 	xl_record_op(x);
 	if (small) {
 		e_ai(&x->e, 1, 0xc7, 0, a, i);
@@ -146,6 +155,12 @@ void xl_push_imm(struct xl *x, uint64_t v, unsigned excl)
 		e_ai(&x->e, 1, OP_STORE, t, a, i);
 	}
 	xl_rsp_add(x, -8);
+}
+
+/* Pushes the address behind the instruction; `excl` are registers in use. */
+void xl_push_return(struct xl *x, unsigned excl)
+{
+	push_const(x, x->in[x->i].va + x->in[x->i].len, true, excl);
 }
 
 static void push_reg(struct xl *x, unsigned r, unsigned excl)
@@ -179,7 +194,7 @@ void xl_push(struct xl *x)
 	unsigned a, i;
 
 	if (in->cls == BC_PUSH_IMM) {
-		xl_push_imm(x, in->imm, 0);
+		push_const(x, in->imm, false, 0);
 		return;
 	}
 	if (in->cls == BC_PUSH_REG) {

@@ -4,25 +4,31 @@
  */
 #include "hypervisor/engine/bt/bt_xlat.h"
 
-/* How far ahead a register is used next; in a loop, round its end. */
-static unsigned next_use(const struct xl *x, unsigned r)
+/* Notes the registers that instruction j uses and no nearer one does; true: all are known. */
+static bool use_at(const struct xl *x, unsigned j, uint8_t dist, uint8_t ahead[NR_GPR], unsigned *seen)
 {
-	unsigned n = x->n, dist = 0;
-	bool loop = (int)x->i <= x->loop_end;
+	unsigned mask = xl_insn_regs(&x->in[j]) & ~*seen;
 
-	if (loop)
-		n = (unsigned)x->loop_end + 1;
-	for (unsigned j = x->i + 1; j < n; j++) {
-		dist++;
-		if (xl_insn_regs(&x->in[j]) & R(r))
-			return dist;
-	}
-	for (unsigned j = 0; loop && j < x->i; j++) {
-		dist++;
-		if (xl_insn_regs(&x->in[j]) & R(r))
-			return dist;
-	}
-	return BT_MAX_INSNS + 1;
+	*seen |= mask;
+	for (; mask; mask &= mask - 1)
+		ahead[__builtin_ctz(mask)] = dist;
+	return *seen == 0xffff;
+}
+
+/* How far ahead each register is used next; in a loop, round its end. */
+static void next_uses(const struct xl *x, uint8_t ahead[NR_GPR])
+{
+	bool loop = (int)x->i <= x->loop_end;
+	unsigned n = loop ? (unsigned)x->loop_end + 1 : x->n, seen = 0;
+	uint8_t dist = 0;
+
+	memset(ahead, BT_MAX_INSNS + 1, NR_GPR);
+	for (unsigned j = x->i + 1; j < n; j++)
+		if (use_at(x, j, ++dist, ahead, &seen))
+			return;
+	for (unsigned j = 0; loop && j < x->i; j++)
+		if (use_at(x, j, ++dist, ahead, &seen))
+			return;
 }
 
 void xl_spill(struct xl *x, unsigned r)
@@ -68,14 +74,16 @@ unsigned xl_scratch(struct xl *x, unsigned excl)
 {
 	const struct bt_insn *in = &x->in[x->i];
 	unsigned dead = in->wr_full & ~in->rd, best = NR_GPR, best_score = 0;
+	uint8_t next[NR_GPR];
 
+	next_uses(x, next);
 	excl |= R(REG_RSP) | (in->needs_low ? 0xff00 : 0) | regs_held(x);
 	for (unsigned r = 0; r < NR_GPR; r++) {
 		unsigned score, ahead;
 
 		if (excl & R(r))
 			continue;
-		ahead = next_use(x, r);
+		ahead = next[r];
 		score = x->spilled & R(r) ? 4000 : (int)x->i <= x->loop_end && ahead > BT_MAX_INSNS ? 3500 :
 			dead & R(r) ? 3000 : x->clean & R(r) ? 1000 : 0;
 		score += ahead + 1;
@@ -205,7 +213,7 @@ struct bt_exit *xl_exit_new(struct xl *x, enum bt_exit_kind kind, uint64_t targe
 {
 	struct bt_exit *ex = &x->bt->exit[x->bt->nr_exits++];
 
-	*ex = (struct bt_exit){ .from = x->b, .target = target, .kind = (uint8_t)kind, .no_flags = no_flags };
+	*ex = (struct bt_exit){ .from = x->b, .target = target, .kind = (uint8_t)kind, .no_flags = no_flags, .rel = x->rel };
 	return ex;
 }
 
