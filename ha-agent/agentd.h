@@ -78,6 +78,7 @@ struct agentd {
 	json_t *unspent;		/* uuid -> the last restore that never ran: {saved, after}, epochs */
 	struct abandon *abandons;
 	json_t *news;			/* uuid -> the last progress or result any node told */
+	json_t *pages;			/* uuid -> what a copy that runs here still lacks, as hypervisord tells it */
 	json_t *policies;		/* uuid -> options of the `haven migrate` under way, whichever node it is on */
 	json_t *offers;			/* node -> what it has to offer */
 	json_t *failures;		/* uuid -> failed moves from here in a row */

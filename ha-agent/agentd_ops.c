@@ -65,7 +65,7 @@ static json_t *ops_domain(struct agentd *a, const struct own_dom *d)
 			      "job", d->job == OWN_J_START ? "start" : d->job == OWN_J_STOP ? "stop" : d->job == OWN_J_MIGRATE ? "migrate" : "",
 			      "config_here", d->config != NULL);
 	json_t *copies = json_object();
-	const json_t *news = json_object_get(a->news, d->uuid);
+	const json_t *news = json_object_get(a->news, d->uuid), *pages = json_object_get(a->pages, d->uuid);
 
 	for (int i = 0; i < o->n_nodes; i++)
 		if ((d->hold & (UINT64_C(1) << i)) && d->remote[i] != OWN_NONE)
@@ -73,6 +73,8 @@ static json_t *ops_domain(struct agentd *a, const struct own_dom *d)
 	if (d->copy != OWN_NONE)
 		json_object_set_new(copies, own_node_name(o, o->me), json_string(own_copy_name(d->copy)));
 	json_object_set_new(j, "copies", copies);
+	if (pages && d->copy != OWN_NONE)
+		json_object_set_new(j, "pages", json_deep_copy(pages));
 	if (news)
 		json_object_set_new(j, "news", json_deep_copy(news));
 	return j;

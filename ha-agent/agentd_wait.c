@@ -78,8 +78,9 @@ static void wait_timeout(void *data)
 		if (own_cancel(a->own, w->uuid, "timed out") == 0)
 			return;		/* the job's end has freed it */
 	} else if (w->kind == WAIT_IN) {
-		msg_error(w->call, -ETIMEDOUT, "%s has not arrived here: %s", d ? d->rec.name : w->uuid,
-			  d && d->copy != OWN_NONE ? own_copy_name(d->copy) : "no copy of it is here");
+		msg_error(w->call, -ETIMEDOUT, "%s has not arrived here: %s%s", d ? d->rec.name : w->uuid,
+			  d && d->copy_source ? "it runs, but pages of it are still on " : d && d->copy != OWN_NONE ? own_copy_name(d->copy) :
+			  "no copy of it is here", d && d->copy_source ? own_node_name(a->own, d->copy_source) : "");
 	} else {
 		move_cancel(a, w->uuid, "it took longer than the time-out", false);
 		return;		/* the job's end answers */
@@ -199,6 +200,8 @@ static void wait_settle_stop(struct agentd *a, struct wait *w)
 		wait_force(a, w);
 	else if (d->copy == OWN_RUN && !w->asked_guest && !d->worker)
 		wait_ask_guest(a, w, d);
+	else if (d->copy == OWN_HANDED && d->copy_serves)
+		return;		/* as long as it may, it gives the guest, which runs elsewhere, its memory */
 	else if (d->copy == OWN_HANDED && !w->asked_guest) {
 		w->asked_guest = true;
 		if (w->timer)
@@ -225,6 +228,8 @@ static void wait_settle_in(struct agentd *a, struct wait *w)
 	if (!d || (d->copy != OWN_RUN && d->copy != OWN_QPAUSE) || d->rec.owner != a->own->me || d->rec.to)
 		return;
 	if (d->outs[a->own->self].type == OWN_M_RUNNING && !d->outs[a->own->self].done)
+		return;
+	if (d->copy_source)		/* what still needs the node it came from has not arrived */
 		return;
 	msg_reply(w->call, json_pack("{s:i}", "domid", (int)d->copy_domid));
 	wait_free(a, w);

@@ -99,11 +99,20 @@ int agentd_ask_hv(struct agentd *a, json_t *request, msg_peer_reply_fn reply, vo
 	return msg_peer_call(a->hv, request, NULL, 0, reply, arg);
 }
 
+static void agentd_note_pages(struct agentd *a, const char *uuid, const json_t *pages)
+{
+	if (json_is_object(pages))
+		json_object_set(a->pages, uuid, (json_t *)(uintptr_t)pages);
+	else
+		json_object_del(a->pages, uuid);
+}
+
 /* A domain object of hypervisord's; false: it names no uuid. */
-static bool agentd_parse_local(const struct agentd *a, const json_t *j, struct own_local *l)
+static bool agentd_parse_local(struct agentd *a, const json_t *j, struct own_local *l)
 {
 	const char *uuid = json_string_value(json_object_get(j, "uuid")), *name = json_string_value(json_object_get(j, "name"));
 	const char *target = json_string_value(json_object_get(j, "target"));
+	const char *source = json_string_value(json_object_get(json_object_get(j, "pages"), "from"));
 	const struct own_node *n = target && *target ? own_node_by_name(a->own, target) : NULL;
 
 	memset(l, 0, sizeof(*l));
@@ -114,7 +123,11 @@ static bool agentd_parse_local(const struct agentd *a, const json_t *j, struct o
 	l->attempt = (uint64_t)json_integer_value(json_object_get(j, "attempt"));
 	l->domid = (uint32_t)json_integer_value(json_object_get(j, "domid"));
 	l->target = n ? n->id : 0;
+	l->serves = l->copy == OWN_HANDED && json_is_object(json_object_get(j, "serves"));
+	n = own_node_by_name(a->own, source ? source : "");
+	l->source = n ? n->id : 0;
 	strncpy(l->name, name ? name : "", sizeof(l->name) - 1);
+	agentd_note_pages(a, l->uuid, json_object_get(j, "pages"));
 	return true;
 }
 
@@ -367,6 +380,8 @@ static json_t *act_request(struct agentd *a, const struct own_dom *d, enum own_a
 	case OWN_DO_QPAUSE:
 	case OWN_DO_QRESUME:
 		return json_pack("{s:s,s:i}", "op", ops[action], "domid", (int)d->copy_domid);
+	case OWN_DO_PAGES_LOST:
+		return json_pack("{s:s,s:s,s:s}", "op", "pages-lost", "uuid", d->uuid, "from", own_node_name(a->own, d->copy_source));
 	case OWN_DO_ACTIVATED:
 		return json_pack("{s:s,s:s}", "op", "activated", "uuid", d->uuid);
 	default:
@@ -399,6 +414,9 @@ static void agentd_act(void *arg, struct own_dom *d, enum own_action action, uin
 	log_debug("%s: action %d, %llu", d->uuid, action, (unsigned long long)number);
 	if (action == OWN_DO_DESTROY)
 		log_info("destroying the copy of %s (%s) here, which is %s", d->rec.name, d->uuid, own_copy_name(d->copy));
+	else if (action == OWN_DO_PAGES_LOST)
+		log_err("%s (%s): pages of its memory were lost with %s; the copy here ends", d->rec.name, d->uuid,
+			own_node_name(a->own, d->copy_source));
 	else if (action == OWN_DO_RESUME_HANDED)
 		log_info("the target of %s (%s) never ran it: it runs on here", d->rec.name, d->uuid);
 	if (action == OWN_DO_CREATE || action == OWN_DO_DESTROY) {
@@ -720,11 +738,12 @@ static int agentd_start(qb_loop_t *loop, void *arg, struct err *err)
 		return 0;
 	}
 	a->news = json_object();
+	a->pages = json_object();
 	a->policies = json_object();
 	a->offers = json_object();
 	a->failures = json_object();
 	a->unspent = json_object();
-	if (!a->news || !a->policies || !a->offers || !a->failures || !a->unspent)
+	if (!a->news || !a->pages || !a->policies || !a->offers || !a->failures || !a->unspent)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = directory_open(&a->dir, err);
 	if (rc)

@@ -181,6 +181,9 @@ static enum verdict migrate_look(struct migrate *m, const json_t *status, json_t
 	}
 	if (*haven_str(d, "owner") && m->domid && json_integer_value(json_object_get(d, "domid")) != m->domid)
 		return V_AFRESH;
+	/* by post-copy it runs there before all of its memory is: not moved yet */
+	if (!strcmp(haven_str(json_object_get(news, "progress"), "phase"), "postcopy") && json_object_get(json_object_get(d, "copies"), m->from))
+		return V_WAIT;
 	/* RUNNING counts a moment before the source's worker has told its figures. */
 	if (!strcmp(haven_str(d, "owner"), m->to) && !*haven_str(d, "intent"))
 		return *result || ++m->polls_moved > RESULT_POLLS ? V_MOVED : V_WAIT;

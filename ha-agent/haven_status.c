@@ -42,6 +42,15 @@ static void print_move(const json_t *d, const json_t *progress)
 	       json_number_value(json_object_get(progress, "dirty_rate_mbs")), outlook);
 }
 
+/* A guest that came by post-copy, before all of its memory did. */
+static void print_pages(const json_t *pages)
+{
+	if (json_is_object(pages))
+		printf("%-20s        %s pages of %s: %lld MiB are still there%s\n", "", haven_true(pages, "waiting") ? "waiting for" : "fetches",
+		       haven_str(pages, "from"), (long long)(json_integer_value(json_object_get(pages, "owed_kib")) + 1023) / 1024,
+		       haven_true(pages, "connected") ? "" : ", and there is no connection to it");
+}
+
 static void print_domain(const json_t *status, const json_t *d)
 {
 	const json_t *v, *news = json_object_get(d, "news"), *progress = json_object_get(news, "progress");
@@ -54,6 +63,7 @@ static void print_domain(const json_t *status, const json_t *d)
 	       *owner ? owner : "-", *state ? state : "stopped");
 	if (*haven_str(d, "intent") && progress)
 		print_move(d, progress);
+	print_pages(json_object_get(d, "pages"));
 	print_waiting(status, d);
 }
 

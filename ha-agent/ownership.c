@@ -448,6 +448,8 @@ static void own_set_local(struct own *o, struct own_dom *d, const struct own_loc
 	d->copy_attempt = l ? l->attempt : 0;
 	d->copy_target = l ? l->target : 0;
 	d->copy_domid = l ? l->domid : 0;
+	d->copy_serves = l && l->serves;
+	d->copy_source = l ? l->source : 0;
 	if (!own_holds(d))
 		d->contradicted = false;
 	if (l && !d->rec.epoch)		/* started behind our back: it gets a record when it is announced */

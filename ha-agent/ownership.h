@@ -31,6 +31,7 @@ enum own_copy {
 	OWN_NONE, OWN_BUILDING, OWN_RUN, OWN_QPAUSE, OWN_PAUSED, OWN_HANDED, OWN_INCOMING, OWN_READY, OWN_DYING
 };
 #define OWN_BIT(copy) (1u << (copy))
+#define OWN_ANY_BUT_HANDED (OWN_BIT(OWN_DYING + 1) - 1 - OWN_BIT(OWN_NONE) - OWN_BIT(OWN_HANDED))
 
 enum own_type {
 	OWN_M_NONE, OWN_M_REPORT, OWN_M_ACK, OWN_M_NACK, OWN_M_BEGIN, OWN_M_RUNNING, OWN_M_ABORT, OWN_M_CLAIM,
@@ -45,6 +46,7 @@ enum own_action {
 	OWN_DO_QPAUSE, OWN_DO_QRESUME,
 	OWN_DO_ACTIVATED,	/* read the last attempt activated here */
 	OWN_DO_REFRESH,		/* look at this domain's copy again */
+	OWN_DO_PAGES_LOST,	/* the node that had pages our copy lacks has them no more: it ends */
 	OWN_DO_MOVE		/* migrated's move of attempt `number`; answered by own_move_done(), not own_action_done() */
 };
 
@@ -116,6 +118,8 @@ struct own_dom {
 	uint64_t copy_attempt;
 	uint32_t copy_target;		/* handed: the target's node id */
 	uint32_t copy_domid;
+	bool copy_serves;		/* handed, and its target still fetches pages from it */
+	uint32_t copy_source;		/* it runs, and pages of it are still on that node; 0: none */
 	bool fresh;			/* the copy was looked at since anything changed */
 	bool act_fresh, act_known;
 	uint64_t activated;
@@ -219,7 +223,15 @@ void own_deliver(struct own *o, const struct own_msg *m);
  */
 void own_fenced(struct own *o, uint32_t node);
 
-struct own_local { char uuid[OWN_UUID_LEN]; enum own_copy copy; uint64_t attempt; uint32_t target, domid; char name[OWN_NAME_LEN]; };
+struct own_local {
+	char uuid[OWN_UUID_LEN];
+	enum own_copy copy;
+	uint64_t attempt;
+	uint32_t target, domid;
+	bool serves;			/* handed: the target still fetches pages from it */
+	uint32_t source;		/* the node that pages of it are still on; 0: none */
+	char name[OWN_NAME_LEN];
+};
 void own_hypervisor(struct own *o, bool up);	/* the connection; own_locals() follows when it is up */
 /* Every copy of this node, as hypervisord lists them; domains not in it have none. */
 void own_locals(struct own *o, const struct own_local *l, size_t n);

@@ -289,13 +289,20 @@ static bool own_moved_on(const struct own *o, const struct own_dom *d)
 	       !own_target_running_open(o, d);
 }
 
+/* Its guest runs at the target and still fetches pages from here. Who else became owner has no use for them. */
+static bool own_serves(const struct own_dom *d)
+{
+	return d->copy_serves && d->rec.owner == d->copy_target;
+}
+
 static bool rule_handed(struct own *o, struct own_dom *d)
 {
 	struct own_msg ask = { .type = OWN_M_ASK, .epoch = d->copy_attempt, .whom = d->copy_target };
 
 	if (d->copy != OWN_HANDED)
 		return false;
-	if (!d->verdict_drop && (own_target_running_counts(o, d) || own_moved_on(o, d) || own_is_fenced(o, d->copy_target)))
+	if (!d->verdict_drop && (((own_target_running_counts(o, d) || own_moved_on(o, d)) && !own_serves(d)) ||
+				 own_is_fenced(o, d->copy_target)))
 		d->verdict_drop = true;
 	if (d->verdict_drop || d->verdict_resume) {
 		if (!own_can_act(o, d))
@@ -311,6 +318,23 @@ static bool rule_handed(struct own *o, struct own_dom *d)
 	d->asked = true;
 	memcpy(ask.uuid, d->uuid, sizeof(ask.uuid));
 	own_send(o, &ask);
+	return true;
+}
+
+/*
+ * A guest that runs here while pages of it are on another node cannot do without that node: fenced, or back without a copy of it, the
+ * pages are gone. hv-domain has the last word, since they may all have come meanwhile; the claim that follows is Pacemaker's.
+ */
+static bool rule_pages_lost(struct own *o, struct own_dom *d)
+{
+	int s = own_index(o, d->copy_source);
+	uint64_t bit = s < 0 ? 0 : UINT64_C(1) << s;
+	bool gone = s >= 0 && (own_is_fenced(o, d->copy_source) ||
+			       (own_synced(o) && own_member(o, d->copy_source) && !(o->unknown & bit) && !(d->hold & bit)));
+
+	if (!own_runs(d) || !d->copy_source || !gone || !own_can_act(o, d))
+		return false;
+	own_act(o, d, OWN_DO_PAGES_LOST, 0);
 	return true;
 }
 
@@ -453,7 +477,10 @@ static bool rule_start(struct own *o, struct own_dom *d)
 	return true;
 }
 
-/* A running move is ended by its worker first (own_cancel); a copy that has left its hands is destroyed like any other. */
+/*
+ * A running move is ended by its worker first (own_cancel); a copy that has left its hands is destroyed like any other. But for one whose
+ * guest runs at a target that still fetches its memory: that is the target's now, and nothing of it runs here.
+ */
 static bool rule_stop(struct own *o, struct own_dom *d)
 {
 	if (d->job != OWN_J_STOP || !own_can_act(o, d))
@@ -462,8 +489,15 @@ static bool rule_stop(struct own *o, struct own_dom *d)
 		own_accept_gone(o, d->uuid, d->accepted);
 		return true;
 	}
+	if (d->copy == OWN_HANDED && d->copy_serves && own_member(o, d->copy_target)) {
+		if (!own_serves(d))
+			return false;		/* as good as decided: by the target's RUNNING, or by its promise */
+		own_job_end(o, d, 0, "");
+		return true;
+	}
+	/* one that is being handed over at this very moment is looked at again first */
 	if (d->copy != OWN_NONE) {
-		own_act(o, d, OWN_DO_DESTROY, 0);
+		own_act(o, d, OWN_DO_DESTROY, d->copy == OWN_HANDED ? OWN_BIT(OWN_HANDED) : OWN_ANY_BUT_HANDED);
 		return true;
 	}
 	if (own_holds(d))
@@ -547,7 +581,7 @@ static bool rule_migrate_ends(struct own *o, struct own_dom *d)
 /* --- the loop ------------------------------------------------------------------------------------------------------ */
 
 static bool (*const own_rules[])(struct own *, struct own_dom *) = {
-	rule_look, rule_move_over, rule_take_back, rule_begin_counts, rule_claim_counts, rule_other_counts, rule_handed,
+	rule_look, rule_move_over, rule_take_back, rule_begin_counts, rule_claim_counts, rule_other_counts, rule_handed, rule_pages_lost,
 	rule_give_up, rule_stop, rule_migrate_ends, rule_abort, rule_announce, rule_start, rule_migrate,
 	rule_quorum_pause, rule_release, rule_report_one, rule_want_config,
 };

@@ -123,6 +123,7 @@ int domain_new(const struct domain_params *p, struct domain **ret, struct err *e
 	d->nr_vcpus = p->vcpus;
 	atomic_store(&d->shutdown_reason, DOMAIN_RUNNING);
 	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_init(&d->collapse_lock, NULL);
 	rc = memory_new(d, p->ram_fd, err);
 	if (!rc)
 		rc = vcpus_new(d, err);
@@ -175,6 +176,7 @@ void domain_free(struct domain *d)
 	free((void *)(uintptr_t)d->dirty);
 	free(d->pt_type);
 	pthread_mutex_destroy(&d->lock);
+	pthread_mutex_destroy(&d->collapse_lock);
 	free(d);
 }
 

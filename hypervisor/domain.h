@@ -68,6 +68,8 @@ struct domain {
 	struct bt_domain *bt;
 	_Atomic uint64_t first_run_ns; /* host CLOCK_MONOTONIC at which a vCPU first went to run here; 0: none has */
 	atomic_uint throttle;       /* thousandths of their time that the vCPUs lose: vcpu_loop.c; 0: none */
+	atomic_bool pages_owed;     /* some of RAM is still on its way (hv_domain_pages.c): nobody else may make pages of it */
+	pthread_mutex_t collapse_lock; /* held while a large page is made; pages_owed is set under it */
 	uint8_t *pt_type;           /* a byte per RAM frame: 0, or level 1..4 while the frame is in use as a page table */
 
 	pthread_mutex_t lock;       /* event channels, grants, memory reservation: everything in abi/ that vCPUs share */

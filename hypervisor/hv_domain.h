@@ -18,6 +18,7 @@
 
 struct hv_move;                        /* hv_domain_move.c: one migration channel */
 struct hv_posts;
+struct hv_pages;                       /* hv_domain_pages.c */
 
 struct hv {
 	struct domain *d;
@@ -40,12 +41,17 @@ struct hv {
 	bool released;                 /* disks are closed: of a handed copy */
 	uint64_t started_unix;
 	struct hv_move *move;
+	struct hv_pages *pages;        /* NULL: this copy has to have all of its memory before it runs */
+	bool served;                   /* in mid-move: the target has all of it before the copy was handed */
+	json_t *serves;                /* of a handed copy whose memory the target still fetches: to where (messages.md); NULL: it does not */
 };
 
 /* hv_domain_threads.c */
 int hv_threads_init(struct hv *h);                              /* queues, I/O thread; before the sandbox */
 typedef int hv_io_fn(struct hv *h, void *arg);
 int hv_io_call(struct hv *h, hv_io_fn *fn, void *arg);          /* runs fn on the I/O thread; its result */
+/* The same, waiting ms at most: -EAGAIN when it still runs, or an earlier one does; arg has to stay. */
+int hv_io_try(struct hv *h, hv_io_fn *fn, void *arg, unsigned ms);
 void hv_post(struct hv *h, void (*fn)(struct hv *h, int n), int n);  /* any thread: fn runs on the control thread later */
 
 /* hv_domain_run.c: whether the guest executes follows from copy, shutdown and drain; one function makes it so. */
@@ -78,6 +84,9 @@ void hv_change_op_dump_core(struct msg_call *c, void *h);
 void hv_change_op_let_go(struct msg_call *c, void *h);
 
 /* hv_domain_sandbox.c */
+/* Refuses what cannot be done while pages are on their way: true, and c was answered. */
+bool hv_pages_in_the_way(struct hv *h, struct msg_call *c, const char *what);
+
 int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err);
 
 /* hv_domain_move.c */
@@ -85,6 +94,9 @@ int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err);
 void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target, bool preserved);
 void hv_move_release(struct hv *h);                             /* of a handed copy: what needs nobody else; the rest is release_wanted */
 void hv_move_op_release_done(struct msg_call *c, void *h);
-void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt);
+void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt, const char *from);
+void hv_move_op_serve_open(struct msg_call *c, void *h);
+void hv_move_op_pages_served(struct msg_call *c, void *h);
+void hv_move_op_pages_lost(struct msg_call *c, void *h);
 
 #endif

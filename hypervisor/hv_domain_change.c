@@ -131,6 +131,10 @@ void hv_change_op_dump_core(struct msg_call *c, void *arg)
 	int fd = msg_call_take_fd(c, 0);
 	bool fits = h->have_guest && !h->move && (h->copy.state == COPY_RUNNING || h->copy.state == COPY_QUORUM_PAUSED);
 
+	if (fd >= 0 && hv_pages_in_the_way(h, c, "dump-core")) {
+		close(fd);
+		return;
+	}
 	dump = fd >= 0 && fits ? calloc(1, sizeof *dump) : NULL;
 	if (!dump) {
 		if (fd >= 0)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "hypervisor/hv_domain_image.h"
+#include "hypervisor/hv_domain_pages.h"
 #include "lib/log.h"
 
 static void op_status(struct msg_call *c, void *arg)
@@ -150,6 +151,7 @@ static void op_run(struct msg_call *c, void *arg)
 		return;
 	}
 	h->copy.user_paused = msg_call_bool_opt(c, "paused", h->copy.user_paused);
+	hv_pages_drop(h);
 	rc = hv_start_serving(h);
 	if (rc)
 		msg_error(c, rc, "domain %u: its devices do not start: %s", h->d->domid, strerror(-rc));
@@ -230,6 +232,8 @@ static void op_mark_handed(struct msg_call *c, void *arg)
 		msg_error_from(c, &err);
 		return;
 	}
+	if (json_is_object(json_object_get(msg_call_request(c), "serves")) && !h->serves && !h->served)
+		h->serves = json_deep_copy(json_object_get(msg_call_request(c), "serves"));
 	if (msg_call_bool_opt(c, "release", false))
 		hv_move_release(h);
 	msg_reply(c, json_pack("{s:b}", "released", h->released));
@@ -253,6 +257,8 @@ static void op_resume_handed(struct msg_call *c, void *arg)
 		msg_error_from(c, &err);
 		return;
 	}
+	json_decref(h->serves);
+	h->serves = NULL;
 	if (h->released)
 		hv_io_call(h, io_activate, NULL);
 	h->released = false;
@@ -270,7 +276,7 @@ static void op_migrate_open(struct msg_call *c, void *arg)
 
 static void op_incoming_open(struct msg_call *c, void *arg)
 {
-	hv_move_incoming(arg, c, (uint64_t)msg_call_int_opt(c, "attempt", 0));
+	hv_move_incoming(arg, c, (uint64_t)msg_call_int_opt(c, "attempt", 0), msg_call_str_opt(c, "from", ""));
 }
 
 static void op_destroy_now(struct msg_call *c, void *arg)
@@ -310,6 +316,9 @@ static const struct msg_op ops[] = {
 	{ "let-go", MSG_ROOT, hv_change_op_let_go },
 	{ "migrate-open", MSG_ROOT, op_migrate_open },
 	{ "incoming-open", MSG_ROOT, op_incoming_open },
+	{ "serve-open", MSG_ROOT, hv_move_op_serve_open },
+	{ "pages-served", MSG_ROOT, hv_move_op_pages_served },
+	{ "pages-lost", MSG_ROOT, hv_move_op_pages_lost },
 	{ "release-done", MSG_ROOT, hv_move_op_release_done },
 	{ "store-state", MSG_ROOT, hv_image_op_store_state },
 	{ "store-take", MSG_ROOT, hv_image_op_store_take },

@@ -362,6 +362,10 @@ void hv_image_op_save(struct msg_call *c, void *arg)
 	int fd = msg_call_take_fd(c, 0);
 	int rc = fd < 0 ? err_set(&err, -EINVAL, "save-state: no file came with the request") : 0;
 
+	if (!rc && hv_pages_in_the_way(h, c, "save")) {
+		close(fd);
+		return;
+	}
 	if (!rc)
 		rc = copy_apply(&h->copy, COPY_MOVE_PAUSE, 0, NULL, &err);
 	s = rc ? NULL : calloc(1, sizeof *s);

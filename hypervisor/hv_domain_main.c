@@ -8,8 +8,8 @@
  *        migration worker it was opened for, the daemons behind its channels.
  * May do: what a descriptor in its hands allows, as a uid of its own in an empty root, under seccomp.  It opens nothing.
  *
- *	hv-domain --domid N --uuid U --name NAME --max-pages N --vcpus N --uid N [--code-cache-mib N] [--tsc-khz N]
- *	descriptor 3: the listener
+ *	hv-domain --domid N --uuid U --name NAME --max-pages N --vcpus N --uid N [--code-cache-mib N] [--tsc-khz N] [--pages-fd N]
+ *	descriptor 3: the listener; pages-fd: the listener of whoever brings pages that a move left behind (hv_domain_pages.c)
  */
 #include "config.h"
 #include "hypervisor/hv_domain.h"
@@ -26,6 +26,7 @@
 #include <uuid/uuid.h>
 #include "hypervisor/domain_new.h"
 #include "hypervisor/host_clock.h"
+#include "hypervisor/hv_domain_pages.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/log.h"
 
@@ -37,6 +38,7 @@ struct args {
 	uid_t uid;
 	const char *name;
 	size_t code_cache;                     /* bytes; 0: what is usual */
+	int pages_fd;                          /* listener; -1: none */
 };
 
 static struct hv the_hv;                       /* one domain a process; callbacks of struct domain find it here */
@@ -54,6 +56,7 @@ static void on_log(struct domain *d, const char *msg)
 /* Holes read as zeros; a failure leaves the guest's old bytes, which it owns. */
 static void on_ram_release(struct domain *d, uint64_t mfn, uint64_t n)
 {
+	hv_pages_forget(d->owner, mfn, n);
 	if (fallocate(d->ram_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(mfn << 12), (off_t)(n << 12)) < 0)
 		for (uint64_t i = 0; i < n; i++)
 			memset(domain_frame(d, mfn + i), 0, PAGE_SIZE_HV);
@@ -65,7 +68,8 @@ static int args_parse(int argc, char **argv, struct args *a)
 		{ "domid", required_argument, NULL, 'd' }, { "uuid", required_argument, NULL, 'u' },
 		{ "name", required_argument, NULL, 'n' }, { "max-pages", required_argument, NULL, 'm' },
 		{ "vcpus", required_argument, NULL, 'c' }, { "uid", required_argument, NULL, 'i' },
-		{ "code-cache-mib", required_argument, NULL, 'k' }, { "tsc-khz", required_argument, NULL, 't' }, { NULL, 0, NULL, 0 },
+		{ "code-cache-mib", required_argument, NULL, 'k' }, { "tsc-khz", required_argument, NULL, 't' },
+		{ "pages-fd", required_argument, NULL, 'p' }, { NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -81,6 +85,7 @@ static int args_parse(int argc, char **argv, struct args *a)
 		case 'c': a->domain.vcpus = (unsigned)strtoul(optarg, NULL, 10); break;
 		case 'k': a->code_cache = strtoull(optarg, NULL, 10) << 20; break;
 		case 't': host_clock_told(strtoull(optarg, NULL, 10)); break;
+		case 'p': a->pages_fd = (int)strtol(optarg, NULL, 10); break;
 		case 'i': a->uid = (uid_t)strtoul(optarg, NULL, 10); break;
 		default: return -EINVAL;
 		}
@@ -126,7 +131,7 @@ static int domain_make(struct hv *h, const struct args *a, struct err *err)
 int main(int argc, char **argv)
 {
 	struct hv *h = &the_hv;
-	struct args a = { .uid = 0 };
+	struct args a = { .uid = 0, .pages_fd = -1 };
 	struct err err = { 0 };
 	char name[32];
 	int rc = args_parse(argc, argv, &a);
@@ -142,6 +147,8 @@ int main(int argc, char **argv)
 	h->started_unix = (uint64_t)time(NULL);
 	h->copy.state = COPY_BUILDING;
 	rc = h->loop ? domain_make(h, &a, &err) : err_set(&err, -ENOMEM, "no memory for the loop");
+	if (!rc)
+		hv_pages_init(h, a.pages_fd);
 	if (!rc)
 		rc = hv_sandbox_enter(a.uid, domain_memfd_bytes(a.domain.max_pages), &err);
 	if (!rc && vcpu_threads_start(h->d))

@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include "hypervisor/engine/bt/cpuid.h"
 #include "hypervisor/hv_domain_image.h"
+#include "hypervisor/hv_domain_pages.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/log.h"
 
@@ -95,6 +96,7 @@ static void op_info(struct msg_call *c, void *arg)
 				   "copy", copy_state_name(h->copy.state));
 	int fd = memfd_of("haven-populated", d->populated, (d->max_pages + 63) / 64 * 8);
 
+	json_object_set_new(fields, "postcopy", json_boolean(hv_pages_possible(h)));
 	if (h->have_guest)
 		json_object_set_new(fields, "cpu_features", guest_features());
 	reply_memfd(c, fields, fd);
@@ -387,6 +389,40 @@ void hv_move_op_release_done(struct msg_call *done, void *arg)
 	msg_reply(done, NULL);
 }
 
+/*
+ * From the hand-over on the memory of a handed copy may still be fetched by the target: by a worker that comes and goes, while the copy
+ * stays what it is.  In mid-move it is there already, so that the first page is not waited for.
+ */
+void hv_move_op_serve_open(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	bool moving = h->move && !h->move->incoming;
+
+	if (h->copy.attempt != (uint64_t)msg_call_int_opt(c, "attempt", 0) || !(moving || (h->copy.state == COPY_HANDED && h->serves)))
+		msg_error(c, -ESTALE, "domain %u: its memory is not to be fetched by another node; the copy is %s", h->d->domid,
+			  copy_state_name(h->copy.state));
+	else
+		msg_reply_fds(c, json_pack("{s:I, s:I}", "ram_pages", (json_int_t)h->d->max_pages, "special_pages",
+					   (json_int_t)h->d->nr_special), &h->d->ram_fd, 1);
+}
+
+/* The target has all of it, or nothing that could use it: nobody needs this copy any more.  Who owns the guest ends it. */
+void hv_move_op_pages_served(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+
+	if (h->copy.attempt != (uint64_t)msg_call_int_opt(c, "attempt", 0) ||
+	    (h->copy.state != COPY_HANDED && h->copy.state != COPY_PAUSED)) {
+		msg_error(c, -ESTALE, "domain %u: its memory is not fetched; the copy is %s", h->d->domid, copy_state_name(h->copy.state));
+		return;
+	}
+	json_decref(h->serves);
+	h->serves = NULL;
+	h->served = true;
+	hv_changed(h);
+	msg_reply(c, NULL);
+}
+
 /* --- target -------------------------------------------------------------------------------------------------------------- */
 
 static void load_connected(struct hv *h, int rc, const struct err *err, void *arg)
@@ -416,6 +452,48 @@ static int64_t clock_behind(struct msg_call *c, const struct image_header *hdr)
 	int64_t told = msg_call_int_opt(c, "clock_offset_ns", INT64_MIN), pause = msg_call_int_opt(c, "pause_realtime_ns", 0);
 
 	return told != INT64_MIN ? told : pause > 0 && hdr->realtime_ns < 1UL << 62 ? pause - (int64_t)hdr->realtime_ns : 0;
+}
+
+/* What of RAM will come later, a bitmap: it goes here.  With `begin` that was all, and from here on whoever touches it waits for it. */
+static void op_pages_owed(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	size_t words = (h->d->max_pages + 63) / 64;
+	uint64_t *bits = h->move->incoming ? calloc(words, sizeof *bits) : NULL;
+	struct err err = { 0 };
+	int fd = msg_call_take_fd(c, 0), rc = 0;
+
+	if (!bits)
+		rc = err_set(&err, h->move->incoming ? -ENOMEM : -EPERM, "domain %u: pages-owed: this is the source's copy", h->d->domid);
+	if (!rc && fd >= 0)
+		rc = pread(fd, bits, words * sizeof *bits, 0) == (ssize_t)(words * sizeof *bits) ? hv_pages_owe(h, bits, words, &err)
+			: err_set(&err, -EINVAL, "domain %u: pages-owed: the bitmap is too short", h->d->domid);
+	if (!rc && msg_call_bool_opt(c, "begin", false))
+		rc = hv_pages_begin(h, &err);
+	if (!rc)
+		hv_changed(h);
+	if (fd >= 0)
+		close(fd);
+	free(bits);
+	if (rc)
+		msg_error_from(c, &err);
+	else
+		msg_reply(c, json_pack("{s:I}", "owed_kib", (json_int_t)hv_pages_left(h) * 4));
+}
+
+/* ha-agentd's word: the node that had them is gone, or has them no more.  What runs here is no guest without them. */
+void hv_move_op_pages_lost(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+
+	if (strcmp(hv_pages_from(h), msg_call_str_opt(c, "from", "?"))) {
+		msg_error(c, -ESTALE, "domain %u: no pages of it are on %s", h->d->domid, msg_call_str_opt(c, "from", "?"));
+		return;
+	}
+	log_err("domain %u: %llu pages of its memory were lost with %s; it ends", h->d->domid, (unsigned long long)hv_pages_left(h),
+		hv_pages_from(h));
+	msg_reply(c, NULL);
+	_exit(0);
 }
 
 static int state_load(struct hv *h, int fd, struct msg_call *c, int *ret_store_fd, struct err *err)
@@ -475,6 +553,7 @@ static const struct msg_op ops[] = {          /* whoever holds the descriptor ma
 	{ "throttle", MSG_ANY, op_throttle },
 	{ "pause", MSG_ANY, op_pause },
 	{ "state-save", MSG_ANY, op_state_save },
+	{ "pages-owed", MSG_ANY, op_pages_owed },
 	{ "state-load", MSG_ANY, op_state_load },
 	{ "released", MSG_ANY, op_released },
 	{ NULL },
@@ -558,6 +637,8 @@ static void channel_reply(struct hv *h, struct msg_call *call, bool incoming)
 
 void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target, bool preserved)
 {
+	if (hv_pages_in_the_way(h, call, "migrate"))
+		return;
 	if (h->move || h->copy.attempt)
 		msg_error(call, -EBUSY, "domain %u: a move is under way already", h->d->domid);
 	else if (h->copy.state != COPY_RUNNING)
@@ -565,6 +646,7 @@ void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const c
 	else if (disks_answer(call, h)) {
 		image_prepare();
 		h->copy.attempt = attempt;
+		h->served = false;
 		snprintf(h->copy.target, sizeof h->copy.target, "%s", target);
 		channel_reply(h, call, false);
 		if (h->move)
@@ -574,7 +656,7 @@ void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const c
 	}
 }
 
-void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt)
+void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt, const char *from)
 {
 	if (h->have_guest || h->move || h->copy.state != COPY_BUILDING) {
 		msg_error(call, -EPERM, "domain %u: not an empty copy", h->d->domid);
@@ -583,5 +665,7 @@ void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt)
 	image_prepare();
 	h->copy.state = COPY_INCOMING;
 	h->copy.attempt = attempt;
+	if (hv_pages_expect(h, attempt, from))
+		log_info("domain %u: this copy runs when all of its memory is there, not before", h->d->domid);
 	channel_reply(h, call, true);
 }

@@ -19,11 +19,13 @@
 #include "hypervisor/build/pv_start.h"
 #include "hypervisor/build/ram_ready.h"
 #include "hypervisor/hv_domain_image.h"
+#include "hypervisor/hv_domain_pages.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/huge.h"
 #include "lib/log.h"
 
 #define FILE_MAX KERNEL_UNPACKED_MAX
+#define STATS_MS 1000                          /* a status waits no longer for the devices' counters */
 
 void hv_event(struct hv *h, const char *name, json_t *fields)
 {
@@ -37,8 +39,9 @@ void hv_event(struct hv *h, const char *name, json_t *fields)
 void hv_changed(struct hv *h)
 {
 	/* attempt and target with the state: who hears of a handed copy alone would judge it by an older attempt */
-	hv_event(h, "domain-changed", json_pack("{s:s, s:b, s:I, s:s}", "copy", copy_state_name(h->copy.state), "user_paused",
-						h->copy.user_paused, "attempt", (json_int_t)h->copy.attempt, "target", h->copy.target));
+	hv_event(h, "domain-changed", json_pack("{s:s, s:b, s:I, s:s, s:o, s:O}", "copy", copy_state_name(h->copy.state), "user_paused",
+						h->copy.user_paused, "attempt", (json_int_t)h->copy.attempt, "target", h->copy.target,
+						"pages", hv_pages_status(h), "serves", h->serves ? h->serves : json_null()));
 }
 
 void hv_sync_execution(struct hv *h)
@@ -54,6 +57,8 @@ void hv_sync_execution(struct hv *h)
 	h->executing = go;
 	if (go)
 		vcpu_threads_resume(h->d);
+	else if (hv_pages_left(h))             /* one that waits for a page stands still, and parks when it has it */
+		vcpu_threads_pause_soon(h->d);
 	else
 		vcpu_threads_pause(h->d);
 }
@@ -210,6 +215,15 @@ int hv_build(struct hv *h, const json_t *req, int kernel_fd, int ramdisk_fd, str
 	return rc;
 }
 
+bool hv_pages_in_the_way(struct hv *h, struct msg_call *c, const char *what)
+{
+	if (!hv_pages_left(h))
+		return false;
+	msg_error(c, -EBUSY, "%s: domain %u has not got all of its memory yet: %llu MiB are still on %s; ask again when they have come", what,
+		  h->d->domid, (unsigned long long)(hv_pages_left(h) + 255) >> 8, hv_pages_from(h));
+	return true;
+}
+
 /* --- standing still ------------------------------------------------------------------------------------------------ */
 
 static struct { hv_quiet_fn *done; void *arg; } quiet;
@@ -348,7 +362,7 @@ static void state_text(struct hv *h, bool running, char text[7])
 
 json_t *hv_status(struct hv *h)
 {
-	struct devices_stat st = { 0 };
+	static struct devices_stat st;         /* the last known, where the I/O thread waits for a page */
 	uint64_t ns = 0;
 	int online = 0;
 	bool running = false;
@@ -358,11 +372,11 @@ json_t *hv_status(struct hv *h)
 
 	state_text(h, running, text);
 	if (h->ds)
-		hv_io_call(h, io_stats, &st);
+		hv_io_try(h, io_stats, &st, STATS_MS);
 	devs = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rd_req", (json_int_t)st.rd_req, "wr_req", (json_int_t)st.wr_req,
 			 "rd_sectors", (json_int_t)st.rd_sectors, "wr_sectors", (json_int_t)st.wr_sectors,
 			 "rx_bytes", (json_int_t)st.rx_bytes, "tx_bytes", (json_int_t)st.tx_bytes);
-	return json_pack("{s:i, s:s, s:I, s:s, s:b, s:s, s:i, s:I, s:i, s:I, s:o, s:o, s:b, s:I, s:i, s:I, s:i, s:b, s:b, s:b, s:b, s:b, s:I}",
+	return json_pack("{s:i, s:s, s:I, s:s, s:b, s:s, s:i, s:I, s:i, s:I, s:o, s:o, s:b, s:I, s:i, s:I, s:i, s:b, s:b, s:b, s:b, s:b, s:I, s:o, s:O}",
 			 "domid", h->d->domid, "copy", copy_state_name(h->copy.state), "attempt", (json_int_t)h->copy.attempt,
 			 "target", h->copy.target, "user_paused", h->copy.user_paused, "state", text,
 			 "shutdown_reason", atomic_load(&h->d->shutdown_reason),
@@ -372,7 +386,8 @@ json_t *hv_status(struct hv *h)
 			 "console_mfn", (json_int_t)h->d->console_mfn, "console_port", (int)h->d->console_port,
 			 "store_wanted", hv_image_store_is_wanted(), "store_arrived", hv_image_store_is_offered(),
 			 "release_wanted", h->release_wanted, "released", h->released, "moving", h->move != NULL,
-			 "first_run_ns", (json_int_t)atomic_load(&h->d->first_run_ns));
+			 "first_run_ns", (json_int_t)atomic_load(&h->d->first_run_ns),
+			 "pages", hv_pages_status(h), "serves", h->serves ? h->serves : json_null());
 }
 
 static int io_devices_create(struct hv *h, void *arg)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/sched.h>
+#include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -57,13 +58,28 @@ static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(arch_prctl), "the gs base of a vCPU thread" },
 };
 
-/* One request is allowed, for taps whose front end lacks an offload; isatty() of stdio and the like are refused. */
-static int allow_tap_ioctl(struct sandbox *sb)
+/* What is asked of a tap and of the userfaultfd, by name; isatty() of stdio and the like are refused. */
+static int allow_ioctls(struct sandbox *sb)
 {
-	struct scmp_arg_cmp other = { .arg = 1, .op = SCMP_CMP_NE, .datum_a = TUNSETOFFLOAD };
-	int rc = sandbox_allow_arg(sb, SCMP_SYS(ioctl), 1, ~0UL, TUNSETOFFLOAD, "what the tap's front end cannot take");
+	static const struct { unsigned long cmd; const char *why; } asked[] = {
+		{ TUNSETOFFLOAD, "what the tap's front end cannot take" },
+		{ UFFDIO_REGISTER, "memory whose pages come after the guest runs" },
+		{ UFFDIO_UNREGISTER, "the same, when all have come" },
+		{ UFFDIO_COPY, "a page that came" },
+		{ UFFDIO_ZEROPAGE, "one that is zero" },
+		{ UFFDIO_WAKE, "who waits looks again" },
+	};
+	static const unsigned long refused[] = { TCGETS, 0x802c542aUL /* TCGETS2 */, TIOCGWINSZ, FIONREAD, FIONBIO };
+	int rc = 0;
 
-	return rc ? rc : seccomp_rule_add_array(sb->ctx, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 1, &other);
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]) && !rc; i++)
+		rc = sandbox_allow_arg(sb, SCMP_SYS(ioctl), 1, ~0UL, asked[i].cmd, asked[i].why);
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]) && !rc; i++) {
+		struct scmp_arg_cmp cmp = { .arg = 1, .op = SCMP_CMP_EQ, .datum_a = refused[i] };
+
+		rc = seccomp_rule_add_array(sb->ctx, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 1, &cmp);
+	}
+	return rc;
 }
 
 static int allow_bound(struct sandbox *sb)
@@ -79,7 +95,7 @@ static int allow_bound(struct sandbox *sb)
 	if (!rc)
 		rc = sandbox_allow_arg(sb, SCMP_SYS(prctl), 0, ~0UL, PR_SET_VMA, "glibc names its arenas");
 	if (!rc)
-		rc = allow_tap_ioctl(sb);
+		rc = allow_ioctls(sb);
 	if (!rc)
 		rc = sandbox_deny(sb, SCMP_SYS(openat), ENOENT, "time zones and the like: there is nothing in its root");
 	if (!rc)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include "lib/log.h"
 
@@ -42,19 +43,47 @@ static void io_serve_call(void *arg)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static void io_begin(struct hv_posts *p, hv_io_fn *fn, void *arg)
+{
+	p->io_fn = fn;
+	p->io_arg = arg;
+	p->io_pending = true;
+	io_wake_ring(p->io_wake);
+}
+
 int hv_io_call(struct hv *h, hv_io_fn *fn, void *arg)
 {
 	struct hv_posts *p = h->posts;
 	int rc;
 
 	pthread_mutex_lock(&p->lock);
-	p->io_fn = fn;
-	p->io_arg = arg;
-	p->io_pending = true;
-	io_wake_ring(p->io_wake);
+	while (p->io_pending)                  /* one that was not waited for */
+		pthread_cond_wait(&p->io_done, &p->lock);
+	io_begin(p, fn, arg);
 	while (p->io_pending)
 		pthread_cond_wait(&p->io_done, &p->lock);
 	rc = p->io_rc;
+	pthread_mutex_unlock(&p->lock);
+	return rc;
+}
+
+int hv_io_try(struct hv *h, hv_io_fn *fn, void *arg, unsigned ms)
+{
+	struct hv_posts *p = h->posts;
+	struct timespec end;
+	int rc = -EAGAIN;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_nsec += (long)ms * 1000000L;
+	end.tv_sec += end.tv_nsec / 1000000000L;
+	end.tv_nsec %= 1000000000L;
+	pthread_mutex_lock(&p->lock);
+	if (!p->io_pending) {
+		io_begin(p, fn, arg);
+		while (p->io_pending && pthread_cond_timedwait(&p->io_done, &p->lock, &end) == 0)
+			;
+		rc = p->io_pending ? -EAGAIN : p->io_rc;
+	}
 	pthread_mutex_unlock(&p->lock);
 	return rc;
 }

@@ -39,6 +39,7 @@ struct dom {
 	uint64_t attempt;                      /* as last heard, or as `incoming` said */
 	char target[64];
 	bool user_paused;                      /* as last heard, or as create said */
+	json_t *pages, *serves;                /* as last heard: what is owed to this copy, whom it serves; NULL: nothing */
 	int shutdown_reason;                   /* as last heard; -1: none */
 
 	pid_t pid; int pidfd; uint64_t pid_start;          /* J: hv-domain; pid 0, pidfd -1: none */
@@ -231,6 +232,10 @@ void op_destroy(struct msg_call *c, void *h);
 void op_list(struct msg_call *c, void *h);
 void op_node_info(struct msg_call *c, void *h);
 void op_incoming(struct msg_call *c, void *h);
+void op_pages_open(struct msg_call *c, void *h);
+void op_serve_open(struct msg_call *c, void *h);
+void op_pages_served(struct msg_call *c, void *h);
+void op_pages_lost(struct msg_call *c, void *h);
 void op_migrate_open(struct msg_call *c, void *h);
 void op_mark_handed(struct msg_call *c, void *h);
 void op_activate(struct msg_call *c, void *h);

@@ -92,9 +92,9 @@ int child_begin(struct dom *d, struct err *err)
 	unsigned cache_mib;
 	char *argv[] = { prog, (char[]) { "--domid" }, domid, (char[]) { "--uuid" }, d->uuid, (char[]) { "--name" }, d->name,
 			 (char[]) { "--max-pages" }, max_pages, (char[]) { "--vcpus" }, vcpus, (char[]) { "--uid" }, uid, (char[]) { "--code-cache-mib" }, cache,
-			 (char[]) { "--tsc-khz" }, khz, NULL };
+			 (char[]) { "--tsc-khz" }, khz, (char[]) { "--pages-fd" }, (char[]) { "4" }, NULL };
 	bool stable;
-	int listener, rc = path_join(prog, sizeof prog, path_libexec(), "haven-hv-domain");
+	int listener, pages, rc = path_join(prog, sizeof prog, path_libexec(), "haven-hv-domain");
 
 	if (!rc)
 		rc = dom_path(path, sizeof path, d->domid, ".sock");
@@ -114,8 +114,13 @@ int child_begin(struct dom *d, struct err *err)
 	listener = control_listen(path);
 	if (listener < 0)
 		return err_set(err, listener, "%s: cannot listen: %s", path, strerror(-listener));
-	d->pid = scope_spawn(argv, &scope, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener }, 4, &d->pidfd, err);
+	if (dom_path(path, sizeof path, d->domid, ".pages.sock") || (pages = control_listen(path)) < 0) {
+		close(listener);
+		return err_set(err, -EIO, "%s: cannot listen", path);
+	}
+	d->pid = scope_spawn(argv, &scope, (int[]) { -1, STDERR_FILENO, STDERR_FILENO, listener, pages }, 5, &d->pidfd, err);
 	close(listener);
+	close(pages);
 	if (d->pid < 0) {
 		rc = (int)d->pid;
 		d->pid = 0;
@@ -219,6 +224,17 @@ int child_kill(struct dom *d)
 
 /* --- main thread ----------------------------------------------------------------------------------------------------- */
 
+/* null, or not there: what was known is over, or stays. */
+static void object_heard(json_t **at, const json_t *o, const char *key)
+{
+	json_t *v = json_object_get(o, key);
+
+	if (!v)
+		return;
+	json_decref(*at);
+	*at = json_is_object(v) ? json_incref(v) : NULL;
+}
+
 static void copy_heard(struct dom *d, const json_t *o)
 {
 	const char *copy = config_str(o, "copy", NULL);
@@ -228,6 +244,8 @@ static void copy_heard(struct dom *d, const json_t *o)
 	if (json_is_boolean(json_object_get(o, "user_paused")))
 		d->user_paused = json_is_true(json_object_get(o, "user_paused"));
 	d->attempt = (uint64_t)config_int(o, "attempt", (int64_t)d->attempt);
+	object_heard(&d->pages, o, "pages");
+	object_heard(&d->serves, o, "serves");
 	if (config_str(o, "target", NULL))
 		snprintf(d->target, sizeof d->target, "%s", config_str(o, "target", ""));
 }

@@ -49,6 +49,21 @@ void op_migrate_open(struct msg_call *c, void *h)
 	job_start(j);
 }
 
+/* Its identity, for work beside its jobs. */
+static struct dom *shadow_of(const struct dom *d)
+{
+	struct dom *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	*s = (struct dom) { .hvd = d->hvd, .domid = d->domid, .config = json_incref(d->config), .claim = d->claim,
+				    .attempt = d->attempt, .incoming = d->incoming, .has_iscsi = d->has_iscsi, .pidfd = -1,
+				    .disk_pidfd = -1, .disk_watched = -1 };
+	memcpy(s->name, d->name, sizeof d->name);
+	memcpy(s->uuid, d->uuid, sizeof d->uuid);
+	return s;
+}
+
 /*
  * The store's part is moved while a job of the domain (save, restore) may wait for just that, so it runs beside the domain's jobs,
  * on a copy of its identity. Only an incoming copy takes its store as a job of its own: nothing waits for it, and its end must not
@@ -60,17 +75,11 @@ static struct job *job_beside(struct dom *d)
 
 	if (!j)
 		return NULL;
-	j->shadow = calloc(1, sizeof *j->shadow);
-	if (!j->shadow) {
-		job_finish_now(j);
-		return NULL;
-	}
-	*j->shadow = (struct dom) { .hvd = d->hvd, .domid = d->domid, .config = json_incref(d->config), .claim = d->claim,
-				    .attempt = d->attempt, .incoming = d->incoming, .has_iscsi = d->has_iscsi, .pidfd = -1,
-				    .disk_pidfd = -1, .disk_watched = -1 };
-	memcpy(j->shadow->name, d->name, sizeof d->name);
-	memcpy(j->shadow->uuid, d->uuid, sizeof d->uuid);
-	return j;
+	j->shadow = shadow_of(d);
+	if (j->shadow)
+		return j;
+	job_finish_now(j);
+	return NULL;
 }
 
 /* hv-domain stands still and asks for what xenstored knows of its guest. */
@@ -134,12 +143,15 @@ void dom_release_wanted(struct dom *d)
  */
 static void mark_handed_work(struct job *j)
 {
+	json_t *mark = json_pack("{s:s, s:I, s:s, s:b}", "op", "mark-handed", "attempt", (json_int_t)j->number, "target",
+				 config_str(j->req, "target", ""), "release", j->flag);
 	struct dom *d = j->dom;
 	struct err err = { 0 };
 	int rc;
 
-	j->rc = child_call(d, json_pack("{s:s, s:I, s:s, s:b}", "op", "mark-handed", "attempt", (json_int_t)j->number, "target",
-					config_str(j->req, "target", ""), "release", j->flag), NULL, 0, &j->reply, NULL, NULL, 10000, &j->err);
+	if (json_object_get(j->req, "serves"))
+		json_object_set(mark, "serves", json_object_get(j->req, "serves"));
+	j->rc = child_call(d, mark, NULL, 0, &j->reply, NULL, NULL, 10000, &j->err);
 	if (j->rc) {
 		json_decref(j->reply);
 		j->reply = NULL;
@@ -180,6 +192,77 @@ void op_mark_handed(struct msg_call *c, void *h)
 	j->done = mark_handed_done;
 	job_start(j);
 }
+
+/*
+ * Memory of a handed copy for the worker that serves it to the target, and its last word: passed on beside the domain's jobs, one of
+ * which may be the very activation or destruction that waits for pages.
+ */
+static void serve_open_work(struct job *j)
+{
+	j->rc = child_call(j->shadow, json_pack("{s:s, s:I}", "op", "serve-open", "attempt", (json_int_t)j->number), NULL, 0, &j->reply, j->fds,
+			   &j->nfds, 10000, &j->err);
+	if (j->rc) {
+		json_decref(j->reply);
+		j->reply = NULL;
+	}
+}
+
+static void pages_served_work(struct job *j)
+{
+	j->rc = child_call(j->shadow, json_pack("{s:s, s:I}", "op", "pages-served", "attempt", (json_int_t)j->number), NULL, 0, NULL, NULL, NULL,
+			   10000, &j->err);
+}
+
+static void pages_lost_work(struct job *j)
+{
+	j->rc = child_call(j->shadow, json_pack("{s:s, s:s}", "op", "pages-lost", "from", config_str(j->req, "from", "")), NULL, 0, NULL, NULL,
+			   NULL, 10000, &j->err);
+}
+
+/* The worker gets a connection of its own to hv-domain, which judges by itself whose it is. */
+static void pages_open_work(struct job *j)
+{
+	json_t *greeting = json_pack("{s:I, s:s}", "attempt", (json_int_t)j->number, "from", config_str(j->req, "from", ""));
+	char path[512];
+	int fd = -1, rc = dom_path(path, sizeof path, j->shadow->domid, ".pages.sock");
+
+	if (!rc)
+		rc = fd = msg_connect(path, &j->err);
+	if (rc >= 0)
+		rc = msg_send(fd, greeting, NULL, 0);
+	json_decref(greeting);
+	if (rc < 0) {
+		if (fd >= 0)
+			close(fd);
+		j->rc = j->err.code ? rc : job_fail(j, rc, "domain %s takes no pages", j->shadow->name);
+		return;
+	}
+	j->fds[j->nfds++] = fd;
+	j->reply = json_object();
+}
+
+static void beside(struct msg_call *c, struct hvd *h, void (*work)(struct job *))
+{
+	struct dom *d = request_dom(h, c);
+	struct job *j = d ? job_new(h, c, NULL) : NULL;
+
+	if (!j)
+		return;
+	j->number = config_int(j->req, "attempt", 0);
+	j->shadow = shadow_of(d);
+	if (!j->shadow) {
+		job_fail(j, -ENOMEM, "hypervisord: out of memory");
+		job_finish_now(j);
+		return;
+	}
+	j->work = work;
+	job_start_beside(j);
+}
+
+void op_serve_open(struct msg_call *c, void *h) { beside(c, h, serve_open_work); }
+void op_pages_served(struct msg_call *c, void *h) { beside(c, h, pages_served_work); }
+void op_pages_lost(struct msg_call *c, void *h) { beside(c, h, pages_lost_work); }
+void op_pages_open(struct msg_call *c, void *h) { beside(c, h, pages_open_work); }
 
 /* The target's promise sets a handed copy going again: what it released is opened once more first. */
 static void resume_handed_work(struct job *j)
@@ -251,7 +334,8 @@ static int incoming_steps(struct job *j)
 	if (!rc)
 		change_limit_apply(d);
 	if (!rc)
-		rc = child_call(d, json_pack("{s:s, s:I}", "op", "incoming-open", "attempt", (json_int_t)d->attempt), NULL, 0, &j->reply,
+		rc = child_call(d, json_pack("{s:s, s:I, s:s}", "op", "incoming-open", "attempt", (json_int_t)d->attempt, "from",
+				  config_str(j->req, "from", "")), NULL, 0, &j->reply,
 				j->fds, &j->nfds, 10000, &j->err);
 	return rc;
 }

@@ -38,7 +38,7 @@ static int64_t task_cpu(pid_t pid, int64_t tid)
 static void status_merge(json_t *o, const json_t *status, pid_t pid)
 {
 	static const char *const keys[] = { "copy", "attempt", "target", "user_paused", "state", "shutdown_reason", "memory_kib",
-		"online_vcpus", "cpu_ns", "vcpu", "devices", "first_run_ns" };
+		"online_vcpus", "cpu_ns", "vcpu", "devices", "first_run_ns", "pages", "serves" };
 	json_t *v;
 	size_t i;
 
@@ -80,6 +80,24 @@ static bool page_is_full(struct job *j, json_t *list, size_t i, size_t *bytes)
 	return true;
 }
 
+/* Its control thread may be waiting for a page of the guest's: what is owed to it is told by the thread that waits for none. */
+static void pages_merge(json_t *o, const struct dom *ask)
+{
+	json_t *look = json_pack("{s:s}", "op", "look"), *reply = NULL;
+	char path[512];
+	int sock = -1;
+
+	if (!dom_path(path, sizeof path, ask->domid, ".pages.sock"))
+		sock = msg_connect(path, NULL);
+	if (sock >= 0 && msg_call(sock, look, NULL, 0, &reply, NULL, NULL, STATUS_TIMEOUT_MS, NULL, NULL, NULL) == 0 &&
+	    json_object_get(reply, "pages"))
+		json_object_set(o, "pages", json_object_get(reply, "pages"));
+	if (sock >= 0)
+		close(sock);
+	json_decref(reply);
+	json_decref(look);
+}
+
 static void list_work(struct job *j)
 {
 	json_t *list = json_object_get(j->reply, "domains"), *o;
@@ -92,6 +110,8 @@ static void list_work(struct job *j)
 		if (config_int(o, "hvdomain_pid", 0) > 0 &&
 		    !child_call(&ask, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, STATUS_TIMEOUT_MS, NULL))
 			status_merge(o, status, (pid_t)config_int(o, "hvdomain_pid", 0));
+		else if (config_int(o, "hvdomain_pid", 0) > 0 && json_is_object(json_object_get(o, "pages")))
+			pages_merge(o, &ask);
 		json_decref(status);
 		if (page_is_full(j, list, i, &bytes))
 			break;
@@ -342,6 +362,10 @@ const struct msg_op hvd_ops[] = {
 	{ "image-info", MSG_ROOT, op_image_info },
 	{ "incoming", MSG_ROOT, op_incoming },
 	{ "migrate-open", MSG_ROOT, op_migrate_open },
+	{ "pages-open", MSG_ROOT, op_pages_open },
+	{ "serve-open", MSG_ROOT, op_serve_open },
+	{ "pages-served", MSG_ROOT, op_pages_served },
+	{ "pages-lost", MSG_ROOT, op_pages_lost },
 	{ "mark-handed", MSG_ROOT, op_mark_handed },
 	{ "activate", MSG_ROOT, op_activate },
 	{ "activated", MSG_ROOT, op_activated },

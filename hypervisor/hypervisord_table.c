@@ -156,7 +156,7 @@ struct dom *dom_add(struct hvd *h, const json_t *config, int64_t domid, int64_t 
 
 void dom_remove(struct dom *d)
 {
-	static const char *const suffixes[] = { ".json", ".sock", ".disk.sock" };
+	static const char *const suffixes[] = { ".json", ".sock", ".pages.sock", ".disk.sock" };
 	struct dom **at = &d->hvd->doms;
 	char path[512];
 
@@ -174,6 +174,8 @@ void dom_remove(struct dom *d)
 	if (d->disk_pidfd >= 0)
 		close(d->disk_pidfd);
 	json_decref(d->config);
+	json_decref(d->pages);
+	json_decref(d->serves);
 	free(d);
 }
 
@@ -270,12 +272,13 @@ void dom_config_set(struct dom *d, json_t *config)
 
 json_t *dom_object(const struct dom *d)
 {
-	return json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:i, s:I, s:s, s:i, s:i, s:I, s:O, s:s, s:[], s:b, s:I}",
+	return json_pack("{s:i, s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:i, s:I, s:s, s:i, s:i, s:I, s:O, s:s, s:[], s:b, s:I, s:O, s:O}",
 			 "domid", d->domid, "uuid", d->uuid, "name", d->name, "copy", d->copy, "attempt", (json_int_t)d->attempt,
 			 "target", d->target, "memory_kib", (json_int_t)config_int(d->config, "memory_kib", 0),
 			 "maxmem_kib", (json_int_t)config_int(d->config, "maxmem_kib", 0),
 			 "vcpus", (json_int_t)config_int(d->config, "vcpus", 1), "online_vcpus", 0, "cpu_ns", (json_int_t)0,
 			 "state", "--p---", "shutdown_reason", d->shutdown_reason, "hvdomain_pid", (int)d->pid,
 			 "started", (json_int_t)d->started_unix, "config", d->config, "config_hash", d->config_hash,
-			 "vcpu", "user_paused", d->user_paused, "claim", (json_int_t)d->claim);
+			 "vcpu", "user_paused", d->user_paused, "claim", (json_int_t)d->claim,
+			 "pages", d->pages ? d->pages : json_null(), "serves", d->serves ? d->serves : json_null());
 }

@@ -13,7 +13,7 @@ havenlibexec_PROGRAMS += haven-hv-domain
 haven_hv_domain_SOURCES = hypervisor/hv_domain_main.c hypervisor/hv_domain.h hypervisor/hv_domain_copy.c \
 	hypervisor/hv_domain_copy.h hypervisor/hv_domain_control.c hypervisor/hv_domain_image.c hypervisor/hv_domain_image.h \
 	hypervisor/hv_domain_change.c hypervisor/core_dump.c hypervisor/core_dump.h \
-	hypervisor/hv_domain_move.c hypervisor/hv_domain_run.c hypervisor/hv_domain_sandbox.c hypervisor/hv_domain_threads.c
+	hypervisor/hv_domain_move.c hypervisor/hv_domain_pages.c hypervisor/hv_domain_pages.h hypervisor/hv_domain_run.c hypervisor/hv_domain_sandbox.c hypervisor/hv_domain_threads.c
 haven_hv_domain_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS) $(UUID_CFLAGS)
 haven_hv_domain_LDADD = hypervisor/devices/libdevices.a $(HYPERVISOR_LIBS) hypervisor/image/libimage.a $(HAVEN_LIBS) $(OPENSSL_LIBS) \
 	$(UUID_LIBS)
@@ -30,6 +30,10 @@ hypervisord_LDADD = hypervisor/engine/libemulate.a $(HAVEN_LIBS) $(OPENSSL_LIBS)
 check_PROGRAMS += tests/unit/test_hv_domain_copy
 tests_unit_test_hv_domain_copy_SOURCES = tests/unit/test_hv_domain_copy.c hypervisor/hv_domain_copy.c
 tests_unit_test_hv_domain_copy_LDADD = lib/libhaven.a $(QB_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_hv_pages
+tests_unit_test_hv_pages_SOURCES = tests/unit/test_hv_pages.c hypervisor/hv_domain_pages.c hypervisor/hv_domain_copy.c
+tests_unit_test_hv_pages_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_pv_start
 tests_unit_test_pv_start_SOURCES = tests/unit/test_pv_start.c

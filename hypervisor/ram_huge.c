@@ -10,6 +10,8 @@
  *
  * A move copies 2 MiB while the guest waits if it touches that range: one at a time, with pauses.
  *
+ * While pages of the guest are still on their way from another node nothing is moved: what is missing there is not zero.
+ *
  * The same thread sees when the guest has been idle for long, and then has the engine give back what it can make anew.
  */
 #include "hypervisor/ram_huge.h"
@@ -101,19 +103,33 @@ static bool touched(const struct domain *d, uint64_t range)
 	return true;
 }
 
+/* 0, or -errno: huge_collapse()'s, -EAGAIN while pages are owed. */
+static int collapse(struct ram_huge *h, uint64_t range)
+{
+	int rc = -EAGAIN;
+
+	pthread_mutex_lock(&h->d->collapse_lock);
+	if (!atomic_load(&h->d->pages_owed))
+		rc = huge_collapse(h->d->ram + range * HUGE_PAGE) ? -errno : 0;
+	pthread_mutex_unlock(&h->d->collapse_lock);
+	return rc;
+}
+
 unsigned ram_huge_round(struct ram_huge *h)
 {
 	unsigned moved = 0;
 
 	for (uint64_t r = 0; r < h->ranges && !h->hopeless; r++) {
 		uint64_t begun;
+		int rc;
 
 		if (h->done[r] || !held_whole(h->d, r) || !touched(h->d, r))
 			continue;
 		begun = now_ns();
-		if (huge_collapse(h->d->ram + r * HUGE_PAGE)) {
+		rc = collapse(h, r);
+		if (rc) {
 			/* no large page free, or somebody uses one of the small: another time */
-			h->hopeless = errno == EINVAL && ++h->refused > REFUSALS;
+			h->hopeless = rc == -EINVAL && ++h->refused > REFUSALS;
 			continue;
 		}
 		h->done[r] = 1;

@@ -281,7 +281,7 @@ void vcpu_threads_stop(struct domain *d)
 
 /* ---- pause ---- */
 
-void vcpu_threads_pause(struct domain *d)
+void vcpu_threads_pause_soon(struct domain *d)
 {
 	if (!threads_of(d))
 		return;
@@ -289,6 +289,13 @@ void vcpu_threads_pause(struct domain *d)
 		atomic_store(&d->vcpu[i]->pause_requested, true);
 	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		vcpu_wake(d->vcpu[i]);
+}
+
+void vcpu_threads_pause(struct domain *d)
+{
+	if (!threads_of(d))
+		return;
+	vcpu_threads_pause_soon(d);
 	for (unsigned i = 0; i < d->nr_vcpus; i++)
 		wait_parked(d->vcpu[i]->th);
 }

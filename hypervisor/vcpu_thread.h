@@ -18,6 +18,8 @@ int vcpu_threads_start(struct domain *d);
  * everything in abi/ are complete and still.  Both are idempotent; down vCPUs count like any other.
  */
 void vcpu_threads_pause(struct domain *d);
+/* The same without waiting: a vCPU that stands still in the middle of an instruction, for a page, parks behind it. */
+void vcpu_threads_pause_soon(struct domain *d);
 void vcpu_threads_resume(struct domain *d);
 /* Takes so many thousandths (0 … 999) of their time from the vCPUs; 0 gives all of it back at once. */
 void vcpu_threads_throttle(struct domain *d, unsigned thousandths);

@@ -9,7 +9,8 @@
 
 #define PARSE_MAX 512
 
-static const char *const converge_words[] = { [MOVE_CONVERGE_NO] = "no", [MOVE_CONVERGE_THROTTLE] = "throttle", NULL };
+static const char *const converge_words[] = { [MOVE_CONVERGE_NO] = "no", [MOVE_CONVERGE_THROTTLE] = "throttle",
+					      [MOVE_CONVERGE_POSTCOPY] = "postcopy", NULL };
 
 static const struct row {
 	const char *name, *option;
@@ -46,9 +47,7 @@ static int word_number(const struct row *r, const char *text, int64_t *ret, stru
 			*ret = i;
 			return 0;
 		}
-	if (strcmp(text, "postcopy") == 0)
-		return err_set(err, -EINVAL, "%s: a move has no post-copy; write throttle or no", r->name);
-	return err_set(err, -EINVAL, "%s: '%.40s' is none; write throttle or no", r->name, text);
+	return err_set(err, -EINVAL, "%s: '%.40s' is none; write throttle, postcopy or no", r->name, text);
 }
 
 static int in_range(const struct row *r, double value, int64_t *ret, struct err *err)
@@ -186,6 +185,10 @@ void move_outlook(const json_t *progress, char *buf, size_t size)
 	buf[0] = '\0';
 	if (phase && strcmp(phase, "waiting") == 0) {
 		snprintf(buf, size, ", %lld moves go before it", (long long)json_integer_value(json_object_get(progress, "waiting_for")));
+		return;
+	}
+	if (phase && strcmp(phase, "postcopy") == 0) {
+		snprintf(buf, size, ", %.0f MiB owed", json_number_value(json_object_get(progress, "owed_mib")));
 		return;
 	}
 	if (throttle > 0)

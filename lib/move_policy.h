@@ -18,7 +18,7 @@
 #include "lib/conf.h"
 #include "lib/err.h"
 
-enum move_converge { MOVE_CONVERGE_NO, MOVE_CONVERGE_THROTTLE };
+enum move_converge { MOVE_CONVERGE_NO, MOVE_CONVERGE_THROTTLE, MOVE_CONVERGE_POSTCOPY };
 
 struct move_policy {
 	int64_t target_downtime_ms;      /* pause as soon as so long a pause is predicted */
@@ -37,7 +37,8 @@ struct move_policy {
 	"--connections N       TLS connections, 1 to 8; 0: by the domain's size\n" \
 	"--deadline S          seconds after which a move that has not reached its pause is given up (300)\n" \
 	"--reconnect S         how long a broken connection is tried to be made again; 0: the move fails at once (30)\n" \
-	"--converge HOW        a guest that writes faster than the link carries is slowed down (throttle) or left alone (no)\n"
+	"--converge HOW        a guest that writes faster than the link carries is slowed down (throttle), goes on at the target while pages\n" \
+	"                      are still on their way (postcopy), or is left alone (no)\n"
 
 void move_policy_default(struct move_policy *p);
 /* One option by its name in messages (max_downtime_ms), as text.  0, or -EINVAL naming it. */
@@ -54,7 +55,8 @@ int move_policy_apply(struct move_policy *p, const json_t *options, struct err *
 /* The node's own: migration_NAME in haven.conf. */
 int move_policy_conf(struct move_policy *p, const struct conf *conf, struct err *err);
 
-/* ", about 12 s left", ", will not converge at this rate", ", guest slowed by 80 %", ", 3 moves go before it", or nothing: what a move's progress says of its end. */
+/* ", about 12 s left", ", will not converge at this rate", ", guest slowed by 80 %", ", 3 moves go before it", ", 120 MiB owed", or nothing: what a
+ * move's progress says of its end. */
 void move_outlook(const json_t *progress, char *buf, size_t size);
 
 #endif

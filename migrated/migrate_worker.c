@@ -38,6 +38,7 @@
 #define TICK_MS 200
 #define ALIVE_NS 1000000000ull
 #define PROGRESS_NS 200000000ull
+#define SERVE_NS 10000000000ull
 #define DIAL_NS 5000000000ull        /* migrated has its own, shorter one */
 
 static volatile sig_atomic_t terminated;
@@ -145,6 +146,13 @@ static void control_take(struct worker *w)
 		w->cancelled = true;
 	if (op)
 		take_turn(w, op);
+	if (op && strcmp(op, "serving") == 0 && !w->serving) {
+		const char *code = json_string_value(json_object_get(obj, "code")), *why = json_string_value(json_object_get(obj, "error"));
+		int e = code ? err_from_name(code) : 0;
+
+		w->serving = json_is_true(json_object_get(obj, "ok")) ? 1 : -(e ? e : EIO);
+		snprintf(w->serving_why, sizeof(w->serving_why), "%s", why ? why : "it ended at once");
+	}
 	if (op && strcmp(op, "dialed") == 0 && w->dialing && w->dialed_errno == 0)
 		w->dialed_errno = nfds ? -1 : (int)json_integer_value(json_object_get(obj, "errno"));
 	for (int i = 0; i < nfds; i++) {
@@ -213,6 +221,28 @@ int worker_dial(struct worker *w, unsigned which)
 	if (w->dialed_fd >= 0)
 		close(w->dialed_fd);
 	return rc < 0 ? rc : w->dialed_errno > 0 ? -w->dialed_errno : -EIO;
+}
+
+int worker_serve(struct worker *w, json_t *request, struct err *err)
+{
+	uint64_t end = link_now_ns() + SERVE_NS;
+	int rc = 0;
+
+	w->serving = 0;
+	worker_send_control(w, json_pack("{s:o}", "serve", request));
+	while (rc == 0 && w->serving == 0) {
+		struct pollfd p = { .fd = w->control, .events = POLLIN };
+
+		poll(&p, 1, TICK_MS);
+		rc = worker_tick(w, false);
+		if (rc == 0 && link_now_ns() > end)
+			rc = err_set(err, -ETIMEDOUT, "the page service does not come up");
+	}
+	if (rc == -ECANCELED)
+		return err_set(err, rc, "cancelled");
+	if (rc == 0 && w->serving < 0)
+		rc = err_set(err, w->serving, "no page service: %s", w->serving_why);
+	return rc;
 }
 
 bool worker_channel_ended(const struct worker *w)
@@ -340,27 +370,34 @@ static int take_abort(struct worker *w, uint32_t n, struct err *err)
 	return err_set(err, -ECONNABORTED, "%s: %.600s", w->link.peer, text[0] ? text : "the other side ended the move");
 }
 
-int worker_next_record(struct worker *w, struct stream_header *ret, struct err *err)
+int worker_one_record(struct worker *w, struct stream_header *ret, struct err *err)
 {
 	uint8_t h[STREAM_HEADER_BYTES];
+	int rc = link_read(&w->link, h, sizeof(h));
+
+	if (rc < 0)
+		return worker_link_error(w, rc, err);
+	rc = stream_header_decode(h, ret);
+	if (rc < 0)
+		return err_set(err, rc, "%s: sends what is no migration stream of version %u to %u; are both nodes' Haven versions alike?",
+			       w->link.peer, STREAM_VERSION_OLDEST, STREAM_VERSION);
+	if (ret->type == STREAM_ABORT)
+		return take_abort(w, ret->length, err);
+	if (ret->type != STREAM_ALIVE && ret->type != STREAM_ACK && stream_type_known(ret->type))
+		return 0;
+	ret->type = 0;
+	rc = skip_body(w, ret->length);
+	return rc < 0 ? worker_link_error(w, rc, err) : 0;
+}
+
+int worker_next_record(struct worker *w, struct stream_header *ret, struct err *err)
+{
 	int rc;
 
-	for (;;) {
-		rc = link_read(&w->link, h, sizeof(h));
-		if (rc < 0)
-			return worker_link_error(w, rc, err);
-		rc = stream_header_decode(h, ret);
-		if (rc < 0)
-			return err_set(err, rc, "%s: sends what is no migration stream of version %u to %u; are both nodes' Haven versions alike?",
-				       w->link.peer, STREAM_VERSION_OLDEST, STREAM_VERSION);
-		if (ret->type == STREAM_ABORT)
-			return take_abort(w, ret->length, err);
-		if (ret->type != STREAM_ALIVE && ret->type != STREAM_ACK && stream_type_known(ret->type))
-			return 0;
-		rc = skip_body(w, ret->length);
-		if (rc < 0)
-			return worker_link_error(w, rc, err);
-	}
+	do
+		rc = worker_one_record(w, ret, err);
+	while (rc == 0 && ret->type == 0);
+	return rc;
 }
 
 int worker_read_body(struct worker *w, const struct stream_header *hdr, uint8_t **ret, struct err *err)
@@ -468,6 +505,13 @@ static int spare_wait(struct worker *w)
 	return 0;
 }
 
+static const char *msg_op_name(const json_t *request)
+{
+	const char *op = json_string_value(json_object_get(request, "op"));
+
+	return op ? op : "";
+}
+
 /* The first message is the move: a request, or "incoming" with its connection. */
 static int run(struct worker *w, char *role)
 {
@@ -488,7 +532,9 @@ static int run(struct worker *w, char *role)
 	if (strcmp(role, "spare") == 0)
 		memcpy(role, "moves", 5);      /* for ps */
 	hold_open();
-	if (nfds == 1) {
+	if (strcmp(msg_op_name(request), "pages") == 0) {
+		pages_serve_run(w, request);
+	} else if (nfds == 1) {
 		w->tcp = fds[0];
 		move_target_run(w);
 	} else {

@@ -4,10 +4,11 @@
  *
  * Descriptors at start: 3 control socket to migrated (JSON), 4 signer, 5 the accepted TCP connection (target only).
  * Control, migrated → worker:  the request (source), {"op": "incoming"} + fd (a spare that becomes a target), {"op": "cancel"},
- *                              {"op": "connection"} + fd, {"op": "dialed", "errno"} + fd,
+ *                              {"op": "connection"} + fd, {"op": "dialed", "errno"} + fd, {"op": "serving", "ok", "error"},
  *                              {"op": "admit"|"send"|"pause"|"yield"|"go-on"} (move_turns.h)
  * Control, worker → migrated:  {"progress": {…}}, {"handed": true}, {"authenticated": true}, {"addresses": […], "port"}, {"dial": N},
  *                              {"turn": "measured", "bytes", "dirty_bps"}, {"turn": "send"|"pause"|"quiet"}, {"turn": "over", "rate_bps"},
+ *                              {"serve": {…}} (has the page service of this move started), {"serving": true} (it is that, and is met),
  *                              one reply {"ok": …}
  * The end of the control socket is a cancel.
  */
@@ -43,6 +44,8 @@ struct worker {
 	int waiting_fd[WORKER_LINKS_MAX]; /* further connections that migrated passed on, not taken yet */
 	unsigned nr_waiting;
 	bool dialing;                     /* migrated was asked to connect, and has not answered */
+	int serving;                      /* of the page service that was asked for: 0 not known yet, 1 it is there, -errno */
+	char serving_why[256];
 	int dialed_fd, dialed_errno;      /* its answer: the connection, or why not */
 	int (*connections)(struct worker *w, void *arg);  /* takes what waits; called from every tick; may be NULL */
 	void *connections_arg;
@@ -66,6 +69,8 @@ int worker_close_doors(struct worker *w, struct err *err);
 int worker_tick(struct worker *w, bool writing);
 /* Has migrated connect to the target's address of that number; bounded.  A descriptor (the caller's), or -errno: -ECANCELED, connect()'s. */
 int worker_dial(struct worker *w, unsigned which);
+/* Has migrated start the page service of this move, and waits until it has met the target.  0 or -errno with err. */
+int worker_serve(struct worker *w, json_t *request, struct err *err);
 /* Has the domain's process gone? */
 bool worker_channel_ended(const struct worker *w);
 /* The two halves of worker_call(), for what can be prepared there while something else happens here. */
@@ -83,6 +88,8 @@ int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int
  * the peer's reason.  err is filled.
  */
 int worker_next_record(struct worker *w, struct stream_header *ret, struct err *err);
+/* The same of one record, for who has more to do than to wait: type 0 for one of those, read and forgotten. */
+int worker_one_record(struct worker *w, struct stream_header *ret, struct err *err);
 /* Reads a body of at most max octets into malloc'd memory, NUL-terminated beyond n.  Caller frees. */
 int worker_read_body(struct worker *w, const struct stream_header *hdr, uint8_t **ret, struct err *err);
 /* Tells the peer why it ends (best effort). */
@@ -97,5 +104,7 @@ int json_text_list(json_t *list, char *buf, size_t size);         /* "a; b; c" i
 /* The two directions: the whole life of a worker.  They send the reply on the control socket themselves. */
 void move_source_run(struct worker *w, const json_t *request);
 void move_target_run(struct worker *w);
+/* The two ends of a page service: pages of a guest that runs already (pages_serve.c, pages_fetch.c). */
+void pages_serve_run(struct worker *w, const json_t *request);
 
 #endif

@@ -8,7 +8,8 @@
  *        at the addresses it named before it had read a byte from there.  It speaks no TLS and touches no guest.
  *
  * Each move is a process of its own, so a worker that dies takes its move with it and nothing else; migrated's own end is
- * a cancel to every move that was not handed over yet.  One worker, with its signer, waits for the next move.
+ * a cancel to every move that was not handed over yet.  A page service ends with migrated too, and the next one begins it again: the copy
+ * itself knows whom it serves.  One worker, with its signer, waits for the next move.
  */
 #include "config.h"
 #include "migrated/migrated.h"
@@ -93,12 +94,17 @@ static void tell_end(const struct job *j, const json_t *reply)
 	msg_event(m.server, event);
 }
 
-static void job_answer(struct job *j, json_t *reply)
+void job_answer(struct job *j, json_t *reply)
 {
 	struct err err = { 0 };
-	const char *code = json_string_value(json_object_get(reply, "code"));
-	int e = code ? err_from_name(code) : 0;
+	const char *code;
+	int e;
 
+	if (node_pages_answer_later(j, reply))
+		return;
+	reply = node_pages_reply(j, reply);
+	code = json_string_value(json_object_get(reply, "code"));
+	e = code ? err_from_name(code) : 0;
 	if (*j->uuid)
 		tell_end(j, reply);
 	if (!j->call) {
@@ -217,6 +223,7 @@ void job_progress(struct job *j, json_t *progress)
 /* The worker is gone: what it did not answer is answered from what it last said. */
 static void job_free(struct job *j)
 {
+	node_pages_ended(j);
 	if (j->call)
 		job_answer(j, json_pack("{s:b, s:s, s:s, s:s}", "ok", 0, "code", "EIO", "error",
 					"the migration worker died; see the log of migrated", "state", j->handed ? "handed" : "running-here"));
@@ -262,7 +269,7 @@ static void job_heard(struct job *j, json_t *obj)
 	if (json_object_get(obj, "dial"))
 		dial(j, json_integer_value(json_object_get(obj, "dial")));
 	node_turns_heard(j, obj);
-	if (json_object_get(obj, "ok"))
+	if (node_pages_heard(j, obj) && json_object_get(obj, "ok"))
 		job_answer(j, json_incref(obj));
 }
 
@@ -510,6 +517,17 @@ int job_launch(struct job *j, struct err *err)
 	return job_work(j, j->request, -1, err);
 }
 
+struct job *job_begin(const json_t *request, struct err *err)
+{
+	struct job *j = job_new(false, err);
+
+	if (j && job_work(j, request, -1, err) < 0) {
+		job_free(j);
+		return NULL;
+	}
+	return j;
+}
+
 static void job_incoming(int tcp)
 {
 	struct err err = { 0 };
@@ -588,11 +606,14 @@ static void on_client_gone(struct msg_client *client, void *daemon)
 		if (!j || !j->call || j->client != client)
 			continue;
 		j->client = NULL;
+		if (j->pages)
+			continue;                /* nothing is left to cancel */
 		if (j->control >= 0)
 			msg_send(j->control, cancel, NULL, 0);
 		else
 			job_refuse(j, -ECANCELED, "cancelled");
 	}
+	node_pages_client_gone(client);
 	json_decref(cancel);
 }
 
@@ -769,6 +790,7 @@ static int start(qb_loop_t *loop, void *arg, struct err *err)
 		return rc;
 	qb_loop_signal_add(m.loop, QB_LOOP_MED, SIGCHLD, NULL, on_child, NULL);
 	log_info("listening on port %d", m.port);
+	node_pages_init(m.loop, m.job);
 	spare_later(SPARE_LATER_MS);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * migrated.h - a move as migrated's two files share it: migrated.c (processes, requests, connections),
- * migrated_turns.c (whose turn it is).
+ * migrated.h - a move as migrated's three files share it: migrated.c (processes, requests, connections), migrated_turns.c (whose turn it
+ * is), migrated_pages.c (guests that run elsewhere before all of their memory has left).
  */
 #ifndef MIGRATED_MIGRATED_H
 #define MIGRATED_MIGRATED_H
@@ -32,12 +32,19 @@ struct job {
 	int dial_fd;                     /* being connected for the worker; -1: none */
 	qb_loop_timer_handle dial_timer;
 	json_t *request;                 /* of a move that has to wait for its turn; NULL: it has none to wait for */
+	bool pages_done;                 /* of a move by post-copy: its page service ended well before the move did */
+	bool pages, serving;             /* it is a page service; serving: it met the target, or has said why not */
+	json_t *moved;                   /* pages: the reply of the move whose call this has taken over */
 	unsigned told_before;            /* moves before it, as progress told last */
 };
 
 /* --- migrated.c --- */
 /* Starts a worker for the job's request.  0, or -errno. */
 int job_launch(struct job *j, struct err *err);
+/* A worker with that request, which waits for no turn; NULL with err. */
+struct job *job_begin(const json_t *request, struct err *err);
+/* To who asked, and to all who listen; steals. */
+void job_answer(struct job *j, json_t *reply);
 /* Progress, to who asked and to all who listen. */
 void job_progress(struct job *j, json_t *progress);
 /* Answers with that error and forgets it; its worker, if any, sees its socket close. */
@@ -55,5 +62,18 @@ void node_turns_leave(struct job *j);
 void node_turns_go(void);
 /* Does a guest stand still just now, so that what can wait should? */
 bool node_turns_hush(void);
+
+/* --- migrated_pages.c --- */
+/* jobs as in node_turns_init(). */
+void node_pages_init(qb_loop_t *loop, struct job **jobs);
+/* What a worker said: false for a last word that answers nobody, since another service goes on. */
+bool node_pages_heard(struct job *j, const json_t *obj);
+/* Its worker is gone. */
+void node_pages_ended(struct job *j);
+/* Is that a move whose pages are on their way?  Then its call, and the reply, wait for them. */
+bool node_pages_answer_later(struct job *j, json_t *reply);
+/* Of a page service: the move's figures with its own.  Steals reply. */
+json_t *node_pages_reply(struct job *j, json_t *reply);
+void node_pages_client_gone(const struct msg_client *client);
 
 #endif

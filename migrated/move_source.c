@@ -252,6 +252,8 @@ static int send_hello(struct source *s, struct err *err)
 	char *text;
 	int rc;
 
+	if (hello && !s->only_ask && w->policy.converge == MOVE_CONVERGE_POSTCOPY)
+		json_object_set_new(hello, "postcopy", json_true());
 	if (hello && s->features)
 		json_object_set(hello, "cpu_features", s->features);
 	if (hello && !s->only_ask)
@@ -313,6 +315,12 @@ static int read_accept(struct source *s, struct err *err)
 	if (stream_accept_decode(body, hdr.length, &s->accept) < 0 || s->accept.frames != s->frames || s->accept.connections < 1 ||
 	    s->accept.connections > wanted_links(s) || s->accept.version < STREAM_VERSION_OLDEST || s->accept.version > STREAM_VERSION)
 		rc = err_set(err, -EBADMSG, "%s: its ACCEPT does not fit the guest", s->target);
+	if (rc == 0 && s->w->policy.converge == MOVE_CONVERGE_POSTCOPY) {
+		s->cfg.postcopy = s->accept.version >= STREAM_VERSION_RESUME && s->accept.flags & STREAM_POSTCOPY;
+		s->cfg.throttle = !s->cfg.postcopy;
+		if (!s->cfg.postcopy)
+			log_warn("%s: %s takes no post-copy; the guest is slowed down instead if need be", s->uuid, s->target);
+	}
 	s->resumable = rc == 0 && s->accept.version >= STREAM_VERSION_RESUME && s->w->policy.reconnect_s > 0;
 	free(body);
 	return rc;
@@ -462,8 +470,25 @@ static int tell_throttle(struct source *s, struct err *err)
 	return rc;
 }
 
-/* Rounds until the guest may be stopped; todo then names the pages known to be left. */
-static int precopy_rounds(struct source *s, struct err *err)
+/* The deadline came in mid-round: what went is there, the rest of the round and what was written meanwhile are owed. */
+static int switch_in_mid_round(struct source *s, struct err *err)
+{
+	uint64_t dirty, ignored;
+	int rc = source_cut_round(s, err);
+
+	if (rc == 0 && !s->resumable)
+		rc = ping(s, PINGS, &ignored, err);
+	if (rc == 0)
+		rc = source_read_log(s, &dirty, err);
+	for (size_t i = 0; rc == 0 && i < s->words; i++)
+		s->snap[i] |= s->todo[i];
+	if (rc == 0)
+		source_next_round(s);
+	return rc;
+}
+
+/* Rounds until the guest may be stopped; todo then names the pages known to be left.  *ret_switch: they are to be owed. */
+static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 {
 	enum precopy_action action = PRECOPY_ROUND;
 	uint64_t dirty = 0, ignored;
@@ -491,6 +516,10 @@ static int precopy_rounds(struct source *s, struct err *err)
 			if (rc == 0)
 				rc = source_send_round(s, err);
 		}
+		if (rc == -ETIME && s->cfg.postcopy) {
+			*ret_switch = true;
+			return switch_in_mid_round(s, err);
+		}
 		if (rc == 0)
 			rc = source_read_log(s, &dirty, err);
 		if (rc < 0)
@@ -513,6 +542,7 @@ static int precopy_rounds(struct source *s, struct err *err)
 	}
 	if (rc == 0 && action == PRECOPY_GIVE_UP)
 		rc = err_set(err, -ETIME, "%s", precopy_why(&s->precopy));
+	*ret_switch = action == PRECOPY_SWITCH;
 	return rc;
 }
 
@@ -595,6 +625,82 @@ static int wait_ready(struct source *s, struct err *err)
 	return rc;
 }
 
+/* --- post-copy: what is left of RAM is owed, and fetched from here when the guest runs there ---------------------------------- */
+
+static int send_runs(struct source *s, const struct stream_run *run, uint32_t count, uint32_t flags, struct err *err)
+{
+	uint8_t body[8 + 16 * STREAM_ZEROS_MAX];
+	int rc;
+
+	stream_runs_encode(body, run, count, flags);
+	rc = page_source_other(&s->sender[0].pages, STREAM_OWED, body, 8 + 16 * count);
+	return rc < 0 ? worker_link_error(s->w, rc, err) : 0;
+}
+
+/* RAM frames of todo become owed, and the target hears of those that were not yet; special frames stay. */
+static int owe_todo(struct source *s, struct err *err)
+{
+	struct stream_run run[STREAM_ZEROS_MAX];
+	uint32_t n = 0;
+	int rc = 0;
+
+	for (uint64_t f = 0; f < s->ram_pages && rc == 0; f++) {
+		uint64_t bit = 1ull << (f % 64);
+
+		if (f % 64 == 0 && !s->todo[f / 64]) {
+			f += 63;
+			continue;
+		}
+		if (!(s->todo[f / 64] & bit))
+			continue;
+		s->todo[f / 64] &= ~bit;
+		if (s->owed[f / 64] & bit)
+			continue;
+		s->owed[f / 64] |= bit;
+		s->owed_pages++;
+		if (n && run[n - 1].first + run[n - 1].count == f) {
+			run[n - 1].count++;
+			continue;
+		}
+		if (n == STREAM_ZEROS_MAX) {
+			rc = send_runs(s, run, n, 0, err);
+			n = 0;
+		}
+		run[n++] = (struct stream_run){ f, 1 };
+	}
+	return rc == 0 ? send_runs(s, run, n, STREAM_LAST, err) : rc;
+}
+
+/* How a page service of this move finds its way, now and when it is begun again: it stays with the copy. */
+static json_t *serves_json(const struct source *s)
+{
+	json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:i, s:I}", "op", "pages", "uuid", s->uuid, "domid", s->domid, "attempt", s->attempt,
+			      "target", s->target, "address", s->address, "port", s->port, "bandwidth_mbs", (json_int_t)s->w->policy.bandwidth_mbs);
+
+	if (json_is_array(json_object_get(s->request, "addresses")))
+		json_object_set(o, "addresses", json_object_get(s->request, "addresses"));
+	return o;
+}
+
+/* With the guest still running: the page service meets the target, and what is known to be owed is cleared away there. */
+static int prepare_switch(struct source *s, struct err *err)
+{
+	enum precopy_action stays = PRECOPY_SWITCH;
+	uint64_t ignored;
+	int rc;
+
+	s->owed = calloc(s->words, 8);
+	if (!s->owed)
+		return err_set(err, -ENOMEM, "out of memory");
+	rc = worker_serve(s->w, serves_json(s), err);
+	if (rc == 0)
+		rc = owe_todo(s, err);
+	hold_at("owed");
+	if (rc == 0)
+		rc = ping(s, PINGS, &ignored, err);
+	return rc == 0 ? source_turn_pause(s, &stays, err) : rc;
+}
+
 static int stop_and_copy(struct source *s, struct err *err)
 {
 	int rc = pause_guest(s, err);
@@ -602,6 +708,8 @@ static int stop_and_copy(struct source *s, struct err *err)
 	/* hv-domain gathers the state while the last pages go out */
 	if (rc == 0)
 		rc = worker_ask(s->w->channel, json_pack("{s:s}", "op", "state-save"), NULL, 0, err);
+	if (rc == 0 && s->owed)
+		rc = owe_todo(s, err);
 	if (rc == 0)
 		rc = send_last_pages(s, err);
 	if (rc == 0)
@@ -618,7 +726,7 @@ static int stop_and_copy(struct source *s, struct err *err)
 static int mark_handed(struct source *s, bool *ret_released, struct err *err)
 {
 	struct worker *w = s->w;
-	json_t *reply = NULL;
+	json_t *reply = NULL, *mark;
 	const char *code;
 	int rc;
 
@@ -628,8 +736,11 @@ static int mark_handed(struct source *s, bool *ret_released, struct err *err)
 	w->cancellable = false;
 	s->handed = true;
 	worker_send_control(w, json_pack("{s:b}", "handed", 1));
-	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I, s:s, s:b}", "op", "mark-handed", "domid", s->domid, "attempt", s->attempt,
-			 "target", s->target, "release", 1), NULL, 0, &reply, NULL, NULL, RELEASE_MS, err);
+	mark = json_pack("{s:s, s:I, s:I, s:s, s:b}", "op", "mark-handed", "domid", s->domid, "attempt", s->attempt, "target", s->target,
+			 "release", 1);
+	if (s->owed)
+		json_object_set_new(mark, "serves", serves_json(s));
+	rc = worker_call(w, w->hypervisord, mark, NULL, 0, &reply, NULL, NULL, RELEASE_MS, err);
 	if (rc == -EPERM || rc == -EINVAL || rc == -ENOENT || rc == -EBUSY) {
 		s->handed = false;
 		worker_send_control(w, json_pack("{s:b}", "handed", 0));
@@ -706,7 +817,7 @@ static void end_standalone(struct source *s)
 {
 	struct err err = { 0 };
 
-	if (s->w->ha_agentd < 0 &&
+	if (s->w->ha_agentd < 0 && !s->owed &&      /* while it serves pages the page service says when it is over */
 	    worker_call(s->w, s->w->hypervisord, json_pack("{s:s, s:I, s:s}", "op", "destroy", "domid", s->domid, "reason", "migrated"), NULL, 0,
 			NULL, NULL, NULL, LOCAL_MS, &err) < 0)
 		log_warn("%s: runs on %s, but its old copy here is not removed: %s", s->uuid, s->target, err.text);
@@ -742,7 +853,8 @@ static json_t *figures(struct source *s)
 		zero += s->sender[i].pages.zero_pages;
 		sent += s->sender[i].pages.sent_pages;
 	}
-	return json_pack("{s:b, s:s, s:f, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:o}", "ok", 1, "state", "running-there", "total_ms",
+	return json_pack("{s:b, s:s, s:b, s:f, s:f, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:o}", "ok", 1, "state", "running-there",
+			 "postcopy", s->owed != NULL, "owed_mib", (double)s->owed_pages / 256, "total_ms",
 			 (double)(link_now_ns() - s->begin_ns) / 1e6, "waited_ms", (double)s->waited_ns / 1e6, "rounds", (int)s->precopy.round, "bytes_sent",
 			 (json_int_t)bytes, "pages_sent", (json_int_t)sent, "zero_pages", (json_int_t)zero, "downtime_vcpu_ms",
 			 downtime_ms(s), "throttle_percent", s->throttle / 10.0, "resumed", (int)s->resumed, "connections", (int)s->links, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
@@ -775,10 +887,13 @@ static void source_end(struct source *s)
 
 static int move(struct source *s, struct err *err)
 {
+	bool switches = false;
 	int rc = prepare(s, err);
 
 	if (rc == 0)
-		rc = precopy_rounds(s, err);
+		rc = precopy_rounds(s, &switches, err);
+	if (rc == 0 && switches)
+		rc = prepare_switch(s, err);
 	if (rc == 0)
 		rc = stop_and_copy(s, err);
 	return rc == 0 ? hand_over(s, err) : rc;

@@ -67,6 +67,10 @@ struct source {
 	bool holding;                    /* the pause is ours */
 	atomic_uint loud;                /* further connections that have not held still yet */
 	uint64_t waited_ns;              /* before its turn to begin came */
+	bool cut;                        /* the deadline ended a round early: what is left of it is owed */
+	/* post-copy: RAM frames that go when the guest runs at the target; NULL: none */
+	uint64_t *owed;
+	uint64_t owed_pages;
 	int64_t clock_offset_ns;         /* target's CLOCK_REALTIME − ours */
 	uint64_t begin_ns, pause_ns, pause_realtime_ns, go_ns, done_ns, run_ns;
 	enum phase phase;
@@ -118,6 +122,8 @@ uint64_t source_count(const struct source *s, const uint64_t *map);
 int source_begin_with_everything(struct source *s, struct err *err);
 /* Sends what todo names and ends the round on every connection. */
 int source_send_round(struct source *s, struct err *err);
+/* Ends a round that the deadline broke off: all that went is there, and todo names (at least) the rest. */
+int source_cut_round(struct source *s, struct err *err);
 /* todo becomes what the log gave last. */
 void source_next_round(struct source *s);
 

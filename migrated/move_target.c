@@ -237,12 +237,16 @@ static int map_memory(struct target *t, struct err *err)
 		close(fds[i]);
 	if (rc < 0)
 		return rc;
+	t->postcopy = json_is_true(json_object_get(info, "postcopy")) && json_is_true(json_object_get(t->hello, "postcopy")) &&
+		t->version >= STREAM_VERSION_RESUME;
 	ram = json_integer_value(json_object_get(info, "ram_pages"));
 	special = json_integer_value(json_object_get(info, "special_pages"));
 	json_decref(info);
 	if (ram < 1 || special < 0 || ram > (json_int_t)WORKER_FRAMES_MAX || special > (json_int_t)WORKER_FRAMES_MAX)
 		return err_set(err, -EPROTO, "hv-domain: info: impossible page counts");
 	t->frames = (uint64_t)(ram + special);
+	t->owed_words = ((size_t)ram + 63) / 64;
+	t->ram_frames = (uint64_t)ram;
 	if (json_is_integer(json_object_get(t->hello, "frames")) &&
 	    (uint64_t)json_integer_value(json_object_get(t->hello, "frames")) != t->frames)
 		return err_set(err, -EINVAL, "the guest has %lld frames on %s, but %llu here: its configuration differs",
@@ -267,6 +271,7 @@ static int send_accept(struct target *t, struct err *err)
 
 	t->links = want < 1 ? 1 : want > WORKER_LINKS_MAX ? WORKER_LINKS_MAX : (unsigned)want;
 	a.connections = t->links;
+	a.flags = t->postcopy ? STREAM_POSTCOPY : 0;
 	memcpy(a.token, t->token, sizeof(a.token));
 	stream_accept_encode(&b, &a);
 	rc = buf_ok(&b) ? link_record(&t->w->link, STREAM_ACCEPT, b.data, (uint32_t)b.len) : -ENOMEM;
@@ -301,6 +306,47 @@ static int take_state(struct target *t, const struct stream_header *hdr)
 	if (rc == 0)
 		t->state_bytes = hdr->length;
 	return rc;
+}
+
+/* hv-domain empties what is owed; with begin, it watches over all of it from here on. */
+static int tell_owed(struct target *t, bool begin, struct err *err)
+{
+	int fd = memfd_create("haven-owed", MFD_CLOEXEC), rc;
+
+	if (fd < 0 || write(fd, t->owed, t->owed_words * 8) != (ssize_t)(t->owed_words * 8)) {
+		if (fd >= 0)
+			close(fd);
+		return err_set(err, -ENOMEM, "no memory for what is owed");
+	}
+	rc = worker_call(t->w, t->w->channel, json_pack("{s:s, s:b}", "op", "pages-owed", "begin", begin), &fd, 1, NULL, NULL, NULL, LOCAL_MS, err);
+	close(fd);
+	return rc;
+}
+
+/* Between the last round before the pause and END; each set ends with STREAM_LAST, and is dealt with then. */
+static int take_owed(struct target *t, const struct stream_header *hdr, struct err *err)
+{
+	uint8_t body[8 + 16 * STREAM_ZEROS_MAX];
+	struct stream_run run[STREAM_ZEROS_MAX];
+	uint32_t count;
+	bool last;
+	int rc = t->postcopy ? link_read(&t->w->link, body, hdr->length) : -EBADMSG;
+
+	if (rc == 0)
+		rc = page_sink_digest(&t->sink, hdr, body);
+	if (rc == 0)
+		rc = stream_runs_decode(body, hdr->length, t->ram_frames, run, &count, &last);
+	if (rc == 0 && !t->owed && !(t->owed = calloc(t->owed_words, 8)))
+		rc = -ENOMEM;
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < count; i++)
+		for (uint64_t f = run[i].first; f < run[i].first + run[i].count; f++) {
+			if (t->owed[f / 64] >> (f % 64) & 1)
+				return -EBADMSG;       /* named once: what a peer can have us do is bounded by the guest's size */
+			t->owed[f / 64] |= 1ull << (f % 64);
+		}
+	return last ? tell_owed(t, false, err) : 0;
 }
 
 static int answer_ping(struct target *t)
@@ -352,7 +398,7 @@ static int take_end(struct target *t, bool *ret_ended)
 	return rc;
 }
 
-static int take_record(struct target *t, const struct stream_header *hdr, bool *ret_ended)
+static int take_record(struct target *t, const struct stream_header *hdr, bool *ret_ended, struct err *err)
 {
 	uint32_t round = 0;
 	int rc;
@@ -360,6 +406,8 @@ static int take_record(struct target *t, const struct stream_header *hdr, bool *
 	switch (hdr->type) {
 	case STREAM_STATE:
 		return take_state(t, hdr);
+	case STREAM_OWED:
+		return take_owed(t, hdr, err);
 	case STREAM_PING:
 		return answer_ping(t);
 	case STREAM_PAUSED:
@@ -401,7 +449,9 @@ static int receive_data(struct target *t, struct err *err)
 		struct stream_header hdr;
 
 		rc = worker_next_record(t->w, &hdr, err);
-		if (rc == 0 && (rc = take_record(t, &hdr, &ended)) < 0)
+		if (rc == 0)
+			err->code = 0;
+		if (rc == 0 && (rc = take_record(t, &hdr, &ended, err)) < 0 && !err->code)
 			explain_data(t, &hdr, rc, err);
 		if (rc < 0 && target_may_resume(t, rc))
 			rc = target_resume(t, err);
@@ -415,6 +465,8 @@ static int load_state(struct target *t, struct err *err)
 {
 	json_t *req;
 
+	if (t->owed && tell_owed(t, true, err) < 0)
+		return err->code;
 	if (lseek(t->state_fd, 0, SEEK_SET) < 0)
 		return err_set(err, -errno, "state: %s", strerror(errno));
 	req = json_pack("{s:s, s:I}", "op", "state-load", "pause_realtime_ns",
@@ -530,6 +582,8 @@ static int target_meet(struct target *t, struct err *err)
 		return rc;
 	w->alive = true;
 	rc = read_hello(t, err);
+	if (rc == 0 && strcmp(hello_str(t, "mode"), "pages") == 0)
+		return pages_fetch_run(t, err);
 	return rc == 0 ? answer_hello(t, err) : rc;
 }
 
@@ -596,6 +650,7 @@ static void target_end(struct target *t)
 		close(t->ram_fd);
 	if (t->state_fd >= 0)
 		close(t->state_fd);
+	free(t->owed);
 	json_decref(t->hello);
 }
 

@@ -37,7 +37,7 @@ struct target {
 	uint64_t attempt;
 	long long domid;
 	char uuid[64], source[LINK_NAME_MAX];   /* source: the node of the first connection's certificate */
-	uint64_t frames;
+	uint64_t frames, ram_frames;
 	uint8_t *ram;
 	int ram_fd, state_fd;
 	uint32_t state_bytes;
@@ -48,6 +48,10 @@ struct target {
 	unsigned version;                /* of the stream: the newest that both speak */
 	unsigned links;                  /* connections agreed on */
 	uint64_t reconnect_ns;           /* how long a broken connection is waited for; 0: not at all */
+	/* post-copy: RAM frames whose content will come when the guest runs, words of it; NULL: none */
+	uint64_t *owed;
+	size_t owed_words;
+	bool postcopy;                   /* this copy could run so, and the source asked for it */
 	bool paused;                     /* the source has paused the guest: a connection that breaks now ends the move */
 	struct page_sink sink;
 	/* rounds over several connections: reached[i] counts the ROUND_ENDs of connection i */
@@ -76,5 +80,9 @@ bool target_may_resume(struct target *t, int rc);
 /* Waits until the source has connected again, and begins that session.  err: why the last one ended. */
 int target_resume(struct target *t, struct err *err);
 void target_links_end(struct target *t);
+
+/* --- pages_fetch.c --- */
+/* HELLO was of a page service: answers it and fetches until all is there.  0 or -errno with err. */
+int pages_fetch_run(struct target *t, struct err *err);
 
 #endif

@@ -200,14 +200,19 @@ int page_source_round_end(struct page_source *s, uint32_t round)
 	return rc < 0 ? rc : send_record(s, record, sizeof(record));
 }
 
-int page_source_state(struct page_source *s, const void *body, uint32_t n)
+int page_source_other(struct page_source *s, uint16_t type, const void *body, uint32_t n)
 {
 	uint8_t h[STREAM_HEADER_BYTES];
 	int rc;
 
-	stream_header_encode(h, STREAM_STATE, n);
+	stream_header_encode(h, type, n);
 	rc = send_record(s, h, sizeof(h));
 	return rc < 0 ? rc : send_record(s, body, n);
+}
+
+int page_source_state(struct page_source *s, const void *body, uint32_t n)
+{
+	return page_source_other(s, STREAM_STATE, body, n);
 }
 
 int page_source_end(struct page_source *s)

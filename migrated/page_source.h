@@ -50,6 +50,8 @@ int page_source_state(struct page_source *s, const void *body, uint32_t n);
 int page_source_check(struct page_source *s, uint32_t serial);
 /* Forgets what was gathered and not sent: the connection is another one, of that session. */
 int page_source_session(struct page_source *s, uint32_t session);
+/* Any other record, digested. */
+int page_source_other(struct page_source *s, uint16_t type, const void *body, uint32_t n);
 /* The digest in an END record. */
 int page_source_end(struct page_source *s);
 

@@ -6,6 +6,9 @@
  *  - a stall (three rounds that beat the best result by less than a tenth) ends the waiting: stop when the limit allows it;
  *  - past round cap or deadline it is the limit that decides between stopping and giving up, never hope.
  *
+ * A guest that may go on at the target with pages owed does so after the first round that did not help, and at the deadline, in
+ * mid-round too: what another such round sends would be sent again.
+ *
  * A guest that may be throttled and whose dirty set does not shrink loses time: each step takes a third to two thirds of what it
  * still has, sooner the nearer the deadline is, up to 999 of 1000.  Steps rather than a computed share: the dirty log tells which
  * pages were written, not how often, so a hot set that every round finds wholly dirty hides how fast the guest writes.
@@ -19,6 +22,7 @@
 #define SHORT_ROUNDS_MAX 4u             /* extra rounds after the goal is met */
 #define FEW_PAGES 64u                   /* so few are not worth another round */
 #define THROTTLE_FROM 2u                /* stalled rounds before the first step */
+#define SWITCH_ROUNDS 1u                /* stalled rounds before the switch to post-copy */
 #define THROTTLE_ROUNDS 6u              /* as many rounds should still fit before the deadline, or the steps get long */
 #define RATE_WINDOW_NS (20 * 1000000ull)
 #define RATE_WINDOW_BYTES (4u << 20)
@@ -206,6 +210,8 @@ enum precopy_action precopy_round_end(struct precopy *p, uint64_t dirty, uint64_
 	last = precopy_expired(p, now_ns) || (p->round >= p->cfg.max_rounds && !p->cfg.throttle);
 	if ((last || p->throttle || p->stalled_rounds >= STALL_ROUNDS) && predicted <= p->cfg.max_downtime_ns)
 		return PRECOPY_STOP;
+	if (p->cfg.postcopy && predicted > p->cfg.max_downtime_ns && (last || p->stalled_rounds >= SWITCH_ROUNDS))
+		return PRECOPY_SWITCH;
 	if (!last && p->cfg.throttle)
 		throttle_more(p, before, dirty, now_ns);
 	if (!last)

@@ -10,6 +10,7 @@
  *		switch (precopy_round_end(&p, dirty, now)) {	(dirty: what the dirty log gave after the round)
  *		case PRECOPY_ROUND:   send those pages as the next round
  *		case PRECOPY_STOP:    pause the guest; those pages and what the pause adds are the last ones
+ *		case PRECOPY_SWITCH:  the same, but the pages are owed: the guest runs at the target before they are there
  *		case PRECOPY_GIVE_UP: the guest stays; precopy_why() says why
  *		and precopy_throttle(&p) says how much of its time the guest is to lose from here on
  */
@@ -24,7 +25,7 @@
 
 #define PRECOPY_THROTTLE_MAX 999u
 
-enum precopy_action { PRECOPY_ROUND, PRECOPY_STOP, PRECOPY_GIVE_UP };
+enum precopy_action { PRECOPY_ROUND, PRECOPY_STOP, PRECOPY_SWITCH, PRECOPY_GIVE_UP };
 
 struct precopy_config {
 	uint64_t goal_downtime_ns;  /* stop as soon as the predicted downtime is this low */
@@ -34,6 +35,7 @@ struct precopy_config {
 	uint64_t bandwidth_bps;     /* cap, bytes a second; 0: none */
 	unsigned max_rounds;        /* full rounds before the stop or the surrender; a throttled guest's go on to the deadline */
 	bool throttle;              /* a guest that does not converge may be slowed down */
+	bool postcopy;              /* it may be moved on with pages owed; not beside throttle */
 };
 
 struct precopy {

@@ -34,7 +34,7 @@ static int between_batches(struct source *s)
 	s->told_bytes = bytes;
 	if (rc == 0)
 		rc = worker_tick(s->w, false);
-	if (rc == 0 && !s->paused && precopy_too_late(&s->precopy, now))
+	if (rc == 0 && !s->paused && !s->cut && precopy_too_late(&s->precopy, now))
 		rc = -ETIME;
 	while (rc == 0 && !s->paused && (pace = precopy_pace_ns(&s->precopy, link_now_ns())) > NS_PER_MS) {
 		struct pollfd p = { .fd = s->w->control, .events = POLLIN };
@@ -236,7 +236,7 @@ static int wait_for_acks(struct source *s, struct err *err)
 		if (in != heard || !end)
 			end = now + s->w->link.silence_ns;
 		heard = in;
-		if (precopy_expired(&s->precopy, now))
+		if (!s->cut && !s->cfg.postcopy && precopy_expired(&s->precopy, now))
 			return err_set(err, -ETIME, "the deadline passed before %s acknowledged what was sent; raise deadline_s", s->target);
 		if (now > end) {
 			s->w->link.broken = true;
@@ -287,6 +287,21 @@ static int send_shares(struct source *s, struct err *err)
 		pthread_join(s->sender[i].thread, NULL);
 	if (rc == 0 && atomic_load(&s->failed))
 		rc = err_set(err, atomic_load(&s->failed), "%s: a further connection broke off", s->target);
+	return rc;
+}
+
+int source_cut_round(struct source *s, struct err *err)
+{
+	int rc;
+
+	s->cut = true;
+	atomic_store(&s->failed, 0);
+	*err = (struct err){ 0 };
+	rc = end_round(s, err);
+	if (rc == 0 && s->resumable)
+		rc = wait_for_acks(s, err);
+	free(s->holes);
+	s->holes = NULL;
 	return rc;
 }
 
@@ -343,4 +358,5 @@ void source_maps_free(struct source *s)
 	free(s->todo);
 	free(s->snap);
 	free(s->holes);
+	free(s->owed);
 }

@@ -27,6 +27,13 @@ static const struct bounds known[] = {
 	{ STREAM_ACK, "ACK", 8, 8 },
 	{ STREAM_RESUME, "RESUME", STREAM_TOKEN_BYTES + 16, STREAM_TOKEN_BYTES + 16 },
 	{ STREAM_RESUMED, "RESUMED", 8, 8 },
+	{ STREAM_OWED, "OWED", 8, 8 + STREAM_ZEROS_MAX * 16 },
+	{ STREAM_WANT, "WANT", 8, 8 + STREAM_ZEROS_MAX * 16 },
+	{ STREAM_REQUEST, "REQUEST", 8 + 8, 8 + STREAM_REQUEST_MAX * 8 },
+	{ STREAM_PUSH, "PUSH", 8 + 8 + STREAM_PAGE + STREAM_DIGEST_BYTES, 8 + STREAM_PUSH_PAGES * (8 + STREAM_PAGE) + STREAM_DIGEST_BYTES },
+	{ STREAM_PUSH_ZEROS, "PUSH_ZEROS", 8 + 16 + STREAM_DIGEST_BYTES, 8 + STREAM_PUSH_RUNS * 16 + STREAM_DIGEST_BYTES },
+	{ STREAM_EXHAUSTED, "EXHAUSTED", 0, 0 },
+	{ STREAM_PRESENT, "PRESENT", 8, 8 },
 	{ STREAM_ALIVE, "ALIVE", 8, 8 },
 	{ STREAM_PING, "PING", 8, 8 },
 	{ STREAM_PONG, "PONG", 16, 16 },
@@ -158,24 +165,86 @@ int stream_zeros_decode(const uint8_t *body, uint32_t length, uint64_t frames, s
 	return 0;
 }
 
+int stream_runs_decode(const uint8_t *body, uint32_t length, uint64_t frames, struct stream_run *ret, uint32_t *ret_count, bool *ret_last)
+{
+	struct reader r;
+	uint32_t count, flags;
+
+	reader_init(&r, body, length);
+	count = reader_u32(&r);
+	flags = reader_u32(&r);
+	if (!reader_ok(&r) || flags & ~STREAM_LAST || count > STREAM_ZEROS_MAX || length != 8 + count * 16)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < count; i++) {
+		ret[i].first = reader_u64(&r);
+		ret[i].count = reader_u64(&r);
+		if (ret[i].first >= frames || ret[i].count == 0 || ret[i].count > frames - ret[i].first)
+			return -ERANGE;
+	}
+	*ret_count = count;
+	*ret_last = flags & STREAM_LAST;
+	return 0;
+}
+
+static void put_le(uint8_t *p, uint64_t v, int n)
+{
+	for (int i = 0; i < n; i++)
+		p[i] = (uint8_t)(v >> (8 * i));
+}
+
+void stream_runs_encode(uint8_t *body, const struct stream_run *run, uint32_t count, uint32_t flags)
+{
+	put_le(body, count, 4);
+	put_le(body + 4, flags, 4);
+	for (uint32_t i = 0; i < count; i++) {
+		put_le(body + 8 + 16 * i, run[i].first, 8);
+		put_le(body + 16 + 16 * i, run[i].count, 8);
+	}
+}
+
+int stream_request_decode(const uint8_t *body, uint32_t length, uint64_t frames, uint64_t *ret, uint32_t *ret_count)
+{
+	struct reader r;
+	uint32_t count, zero;
+
+	reader_init(&r, body, length);
+	count = reader_u32(&r);
+	zero = reader_u32(&r);
+	if (!reader_ok(&r) || zero || count == 0 || count > STREAM_REQUEST_MAX || length != 8 + count * 8)
+		return -EBADMSG;
+	for (uint32_t i = 0; i < count; i++) {
+		ret[i] = reader_u64(&r);
+		if (ret[i] >= frames)
+			return -ERANGE;
+	}
+	*ret_count = count;
+	return 0;
+}
+
+void stream_request_encode(uint8_t *body, const uint64_t *frame, uint32_t count)
+{
+	put_le(body, count, 8);
+	for (uint32_t i = 0; i < count; i++)
+		put_le(body + 8 + 8 * i, frame[i], 8);
+}
+
 int stream_accept_decode(const uint8_t *body, size_t n, struct stream_accept *ret)
 {
 	struct reader r;
-	uint16_t zero;
 
 	reader_init(&r, body, n);
 	ret->version = reader_u16(&r);
-	zero = reader_u16(&r);
+	ret->flags = reader_u16(&r);
 	ret->connections = reader_u32(&r);
 	ret->frames = reader_u64(&r);
 	reader_bytes(&r, ret->token, sizeof(ret->token));
-	return reader_done(&r) && zero == 0 && ret->version >= 1 && ret->version <= STREAM_VERSION ? 0 : -EBADMSG;
+	return reader_done(&r) && !(ret->flags & ~STREAM_POSTCOPY) && ret->version >= 1 && ret->version <= STREAM_VERSION ? 0 : -EBADMSG;
 }
 
 void stream_accept_encode(struct buf *b, const struct stream_accept *a)
 {
 	buf_u16(b, a->version);
-	buf_u16(b, 0);
+	buf_u16(b, a->flags);
 	buf_u32(b, a->connections);
 	buf_u64(b, a->frames);
 	buf_bytes(b, a->token, sizeof(a->token));

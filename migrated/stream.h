@@ -21,6 +21,11 @@
 #define STREAM_DIGEST_BYTES 16u
 #define STREAM_PAGES_MAX 256u             /* pages a PAGES record */
 #define STREAM_ZEROS_MAX 1024u            /* runs a ZEROS record */
+#define STREAM_PUSH_PAGES 16u             /* pages a PUSH record */
+#define STREAM_PUSH_RUNS 256u             /* runs a PUSH_ZEROS record */
+#define STREAM_REQUEST_MAX 64u            /* frames a REQUEST record */
+#define STREAM_LAST 1u                    /* OWED, WANT: the last of a set */
+#define STREAM_POSTCOPY 1u                /* ACCEPT's flags: this copy can run before all of its pages are there */
 #define STREAM_TEXT_MAX 1024u
 #define STREAM_HELLO_MAX (128u << 10)
 #define STREAM_ANSWER_MAX (64u << 10)
@@ -32,12 +37,13 @@ enum stream_type {
 	STREAM_HELLO = 1, STREAM_ANSWER, STREAM_ACCEPT, STREAM_JOIN, STREAM_PAGES, STREAM_ZEROS, STREAM_ROUND_END,
 	STREAM_STATE, STREAM_END, STREAM_READY, STREAM_GO, STREAM_DONE, STREAM_ABORT, STREAM_CHECK, STREAM_ACK, STREAM_RESUME,
 	STREAM_RESUMED,
+	STREAM_OWED, STREAM_WANT, STREAM_REQUEST, STREAM_PUSH, STREAM_PUSH_ZEROS, STREAM_EXHAUSTED, STREAM_PRESENT,
 	STREAM_ALIVE = 0x8001, STREAM_PING, STREAM_PONG, STREAM_PAUSED,
 };
 
 struct stream_header { uint16_t type; uint32_t length; };
 struct stream_run { uint64_t first, count; };
-struct stream_accept { uint16_t version; uint32_t connections; uint64_t frames; uint8_t token[STREAM_TOKEN_BYTES]; };
+struct stream_accept { uint16_t version, flags; uint32_t connections; uint64_t frames; uint8_t token[STREAM_TOKEN_BYTES]; };
 struct stream_done { uint64_t run_ns; uint32_t status; char text[STREAM_TEXT_MAX + 1]; };
 struct stream_resume { uint8_t token[STREAM_TOKEN_BYTES]; uint64_t attempt; uint32_t session, round; };
 struct stream_preamble { uint16_t version; bool further; uint8_t token[STREAM_TOKEN_BYTES]; };
@@ -63,6 +69,14 @@ int stream_pages_count(const uint8_t head[8], uint32_t length, uint32_t *ret_cou
 int stream_frames_decode(const uint8_t *table, uint32_t count, uint64_t frames, uint64_t *ret);
 /* Runs of a ZEROS body, each within frames: 0, -EBADMSG or -ERANGE. */
 int stream_zeros_decode(const uint8_t *body, uint32_t length, uint64_t frames, struct stream_run *ret, uint32_t *ret_count);
+
+/* Runs of an OWED or WANT body, none to STREAM_ZEROS_MAX; *ret_last: STREAM_LAST is set.  0, -EBADMSG or -ERANGE. */
+int stream_runs_decode(const uint8_t *body, uint32_t length, uint64_t frames, struct stream_run *ret, uint32_t *ret_count, bool *ret_last);
+/* The same for sending: into body, of 8 + 16 * count octets. */
+void stream_runs_encode(uint8_t *body, const struct stream_run *run, uint32_t count, uint32_t flags);
+/* Frames of a REQUEST body, or the table of a PUSH one (length without pages and digest): 0, -EBADMSG or -ERANGE. */
+int stream_request_decode(const uint8_t *body, uint32_t length, uint64_t frames, uint64_t *ret, uint32_t *ret_count);
+void stream_request_encode(uint8_t *body, const uint64_t *frame, uint32_t count);   /* 8 + 8 * count octets */
 
 int stream_accept_decode(const uint8_t *body, size_t n, struct stream_accept *ret);
 void stream_accept_encode(struct buf *b, const struct stream_accept *a);

@@ -6,7 +6,7 @@ libssl-dev libiscsi-dev libzydis-dev libjansson-dev libnl-3-dev libnl-route-3-de
 zlib1g-dev uuid-dev libcmocka-dev libxen-dev libncurses-dev libnftables-dev"
 PACKAGES_RUN="python3 corosync pacemaker pacemaker-cli-utils tgt busybox-static cpio e2fsprogs kmod iproute2 util-linux xenstore-utils \
 openssl procps"
-PACKAGES_TEST="spin"
+PACKAGES_TEST="spin nftables"
 PACKAGES_LONG="mmdebstrap"
 SERVICES="corosync.service pacemaker.service tgt.service"
 

@@ -44,9 +44,13 @@ static void decode_alone(const uint8_t *data, size_t size)
 	char text[64];
 	struct stream_resume resume;
 	uint8_t token[STREAM_TOKEN_BYTES];
-	uint32_t session;
-	uint64_t v;
+	uint32_t session, count;
+	struct stream_run run[STREAM_ZEROS_MAX];
+	uint64_t v, frame[STREAM_REQUEST_MAX];
+	bool last;
 
+	stream_runs_decode(data, (uint32_t)size, FRAMES, run, &count, &last);
+	stream_request_decode(data, (uint32_t)size, FRAMES, frame, &count);
 	stream_resume_decode(data, size, &resume);
 	stream_join_decode(data, size, token, &session);
 	stream_accept_decode(data, size, &a);

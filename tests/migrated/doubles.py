@@ -57,6 +57,10 @@ class Domain:
         self.seen = []                     # ops the channel got, in order
         self.log = []                      # copy states, in order
         self.fail = {}                     # op -> error text, or "hang", or "die", or a function to call first
+        self.postcopy = True               # what its channel says it can
+        self.owed, self.watching, self.waits = set(), False, set()
+        self.serves, self.served, self.service = None, 0, None
+        self.wrong = []                    # pages that came and are not what the source has
         threading.Thread(target=self.run, daemon=True).start()
 
     def set_copy(self, state):
@@ -80,6 +84,9 @@ class Domain:
                 if self.copy == "running" and self.pages_per_ms:
                     for _ in range(max(1, self.pages_per_ms * (1000 - self.throttle) // 1000)):
                         f = self.hot[r.randrange(len(self.hot))]
+                        if f in self.owed:      # it waits for that page; one vCPU of many
+                            self.waits.add(f)
+                            continue
                         self.counter += 1
                         self.mm[f * PAGE:f * PAGE + 8] = struct.pack("<Q", self.counter)
                         if self.counter % 50 == 0:      # a page that becomes zero must arrive as zero
@@ -142,11 +149,14 @@ class Domain:
                 self.set_copy("running")
             elif self.copy in ("incoming", "ready"):
                 self.set_copy("destroyed")
+                if self.service:
+                    self.service.close()
                 self.node.domain = None
 
     def ch_info(self, req, fds):
         features = {"cpu_features": self.features} if self.features else {}
-        return {"ram_pages": self.ram, "special_pages": self.special, "page_size": PAGE, "vcpus": 1, **features}, [self.bitmap(range(self.ram))]
+        return {"ram_pages": self.ram, "special_pages": self.special, "page_size": PAGE, "vcpus": 1, "postcopy": self.postcopy,
+                **features}, [self.bitmap(range(self.ram))]
 
     def ch_dirty_start(self, req, fds):
         with self.lock:
@@ -177,15 +187,123 @@ class Domain:
     def ch_dirty_stop(self, req, fds):
         return {}, []
 
+    def ch_pages_owed(self, req, fds):
+        words = os.pread(fds[0], self.frames, 0)
+        owed = {f for f in range(self.ram) if words[f // 8] >> (f % 8) & 1}
+        for f in owed:
+            self.mm[f * PAGE:(f + 1) * PAGE] = bytes(PAGE)
+        self.owed |= owed
+        if req.get("begin"):
+            self.watching = True
+            if self.service:
+                self.service.tell()
+        return {"owed_kib": len(self.owed) * 4}, []
+
+    def other(self):
+        return self.node.other.domain
+
+    def as_the_source(self, f):
+        return self.mm[f * PAGE:(f + 1) * PAGE] == self.other().mm[f * PAGE:(f + 1) * PAGE]
+
     def ch_state_load(self, req, fds):
         state = json.loads(os.pread(fds[0], 1 << 20, 0))
-        self.loaded = {"same": state["digest"] == self.digest(), "pause": req.get("pause_realtime_ns"), "offset": req.get("clock_offset_ns")}
+        same = all(f in self.owed or self.as_the_source(f) for f in range(self.frames)) if self.owed else state["digest"] == self.digest()
+        self.loaded = {"same": same, "pause": req.get("pause_realtime_ns"), "offset": req.get("clock_offset_ns")}
         self.counter = state["counter"]
         self.set_copy("ready")
         return {}, []
 
     def ch_released(self, req, fds):
         return {}, []
+
+
+class Service(threading.Thread):
+    """hv-domain's end of a page service (lib/proto/pages.h): asks for what the guest waits for, takes what is owed."""
+
+    def __init__(self, domain, sock):
+        super().__init__(daemon=True)
+        self.domain, self.sock, self.asked, self.told = domain, sock, set(), False
+        self.junk = 0                      # what came that was not owed
+        send(sock, {"ok": True})
+        if domain.watching:
+            self.tell()
+        self.start()
+
+    def tell(self):
+        with self.domain.lock:
+            self.told = True
+            frames = sorted(self.domain.owed)
+        if not frames:
+            self.sock.send(struct.pack("<II", 4, 0))
+            return
+        runs = []
+        for f in frames:
+            if runs and sum(runs[-1]) == f:
+                runs[-1][1] += 1
+            else:
+                runs.append([f, 1])
+        for i in range(0, len(runs), 1024):
+            part = runs[i:i + 1024]
+            self.sock.send(struct.pack("<II", 1, len(part)) + b"".join(struct.pack("<QQ", *r) for r in part))
+        self.sock.send(struct.pack("<II", 2, 0))
+
+    def run(self):
+        try:
+            while self.serve():
+                pass
+        except OSError:
+            pass
+
+    def serve(self):
+        d = self.domain
+        self.sock.settimeout(0.02)
+        try:
+            data = self.sock.recv(1 << 18)
+        except TimeoutError:
+            data = None
+        if data == b"":
+            return False
+        with d.lock:
+            for f in list(d.waits - self.asked)[:4] if self.told and len(self.asked & d.owed) < 16 else ():
+                self.asked.add(f)
+                self.sock.send(struct.pack("<IIQ", 3, 1, f))
+        if data is None or not d.watching:
+            return True
+        kind, count = struct.unpack_from("<II", data)
+        if kind == 5:
+            for i in range(count):
+                f, = struct.unpack_from("<Q", data, 8 + 8 * i)
+                at = 8 + 8 * count + i * PAGE
+                self.take(f, data[at:at + PAGE])
+        elif kind == 6:
+            for i in range(count):
+                first, n = struct.unpack_from("<QQ", data, 8 + 16 * i)
+                for f in range(first, first + n):
+                    self.take(f, bytes(PAGE))
+        elif kind == 7 and d.owed:
+            self.tell()
+        return True
+
+    def take(self, f, page):
+        d = self.domain
+        with d.lock:
+            if f not in d.owed:
+                self.junk += 1
+                return
+            d.mm[f * PAGE:(f + 1) * PAGE] = page
+            if d.other() is None or not d.as_the_source(f):
+                d.wrong.append(f)
+            d.owed.discard(f)
+            d.waits.discard(f)
+            last = not d.owed
+        if last:
+            self.sock.send(struct.pack("<II", 4, 0))
+
+    def close(self):
+        try:
+            self.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
 
 class Daemon:
@@ -251,6 +369,7 @@ class Hypervisord(Daemon):
     def __init__(self, node):
         self.node = node
         self.releases = {}                 # what mark-handed says of the disks
+        self.activated = {}
         self.free_kib, self.features = 1 << 20, ["sse2", "avx2"]
         super().__init__(f"{node.run}/hypervisord.sock")
 
@@ -260,7 +379,7 @@ class Hypervisord(Daemon):
     def op_list(self, req):
         d = self.node.domain
         return {"domains": [] if d is None else [{"domid": d.domid, "uuid": d.config["uuid"], "name": d.config["name"], "copy": d.copy,
-                                                  "config": d.config}]}, []
+                                                  "attempt": d.attempt, "serves": d.serves, "config": d.config}]}, []
 
     def op_migrate_open(self, req):
         d = self.node.domain
@@ -284,10 +403,44 @@ class Hypervisord(Daemon):
             if d.copy != "paused" or req["attempt"] != d.attempt:
                 return {"ok": False, "code": "EPERM", "error": f"the copy is {d.copy}"}, []
             d.set_copy("handed")
+            d.serves = None if d.served else req.get("serves")
         return dict(self.releases), []
+
+    def mine(self, req):
+        d = self.node.domain
+        return d if d and d.config["uuid"] == req["uuid"] else None
+
+    def op_serve_open(self, req):
+        d = self.mine(req)
+        if not d or d.attempt != req["attempt"] or not (d.channel or d.serves):
+            return {"ok": False, "code": "ESTALE", "error": "its memory is not to be fetched"}, []
+        return {"ram_pages": d.ram, "special_pages": d.special}, [os.dup(d.fd)]
+
+    def op_pages_served(self, req):
+        d = self.mine(req)
+        if not d or d.attempt != req["attempt"]:
+            return {"ok": False, "code": "ENOENT", "error": "no such domain"}, []
+        d.serves, d.served = None, d.served + 1
+        return {}, []
+
+    def op_pages_open(self, req):
+        d = self.mine(req)
+        if not d or d.attempt != req["attempt"] or req["from"] != self.node.other.name:
+            code = "ENOENT" if not d else "ESTALE" if d.attempt != req["attempt"] else "EACCES"
+            return {"ok": False, "code": code, "error": "it waits for no such pages"}, []
+        if d.service:
+            d.service.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        d.service = Service(d, ours)
+        return {}, [theirs.detach()]
+
+    def op_activated(self, req):
+        last = self.activated.get(req["uuid"], 0)
+        return {"attempt": last, "started": last, "known": True}, []
 
     def op_activate(self, req):
         d = self.node.domain
+        self.activated[d.config["uuid"]] = req["attempt"]
         with d.lock:
             if d.copy != "ready" or req["attempt"] != d.attempt:
                 return {"ok": False, "code": "EPERM", "error": f"the copy is {d.copy}"}, []
@@ -297,6 +450,8 @@ class Hypervisord(Daemon):
     def op_destroy(self, req):
         if self.node.domain:
             self.node.domain.set_copy("destroyed")
+            if self.node.domain.service:
+                self.node.domain.service.close()
         self.node.domain = None
         return {}, []
 
@@ -388,6 +543,10 @@ class Node:
         for f in glob.glob(f"/dev/shm/qb-migrated-{self.proc.pid}-*"):
             with contextlib.suppress(FileNotFoundError):        # two threads may have killed it
                 os.unlink(f)
+
+    def stop_migrated(self):
+        self.proc.terminate()
+        self.proc.wait()
 
     def stop(self):
         if self.proc.poll() is None:

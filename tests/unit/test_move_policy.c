@@ -34,7 +34,7 @@ static void test_what_is_wrong_is_named(void **state)
 {
 	static const struct { const char *text, *word; } bad[] = {
 		{ "deadline_s=0", "deadline_s" }, { "connections=9", "between 0 and 8" }, { "max_downtime_ms=x", "not a number" },
-		{ "max_downtime_ms=nan", "max_downtime_ms" }, { "converge=postcopy", "throttle or no" }, { "converge=1", "throttle or no" },
+		{ "max_downtime_ms=nan", "max_downtime_ms" }, { "converge=later", "postcopy or no" }, { "converge=1", "postcopy or no" },
 		{ "speed=1", "no option" }, { "deadline_s", "NAME=VALUE" }, { "bandwidth_mbs=1e300", "bandwidth_mbs" },
 	};
 	json_t *options = NULL;

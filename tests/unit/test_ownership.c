@@ -484,6 +484,108 @@ static void test_handed_waits_for_running_to_count(void **state)
 	assert_true(did_act(OWN_DO_DESTROY));
 }
 
+/* The copy of hand_over() as it is while the target fetches its pages, and that target's RUNNING, which counts. */
+static void serve_pages(void)
+{
+	struct own_local l = { .copy = OWN_HANDED, .attempt = 2, .target = 2, .domid = 3, .serves = true };
+
+	strcpy(l.uuid, U);
+	hand_over();
+	own_local(o, &l);
+	hear(2, (struct own_msg){ .type = OWN_M_RUNNING, .epoch = 3, .serial = 4, .rec = record(3, 2, 0) });
+	for (uint32_t n = 1; n <= 3; n++)
+		hear(n, (struct own_msg){ .type = OWN_M_ACK, .what = OWN_M_RUNNING, .epoch = 3, .serial = 4, .whom = 2 });
+	own_tick(o);
+}
+
+static void test_a_copy_that_serves_stays(void **state)
+{
+	serve_pages();
+	assert_false(did_act(OWN_DO_DESTROY));
+	local(OWN_HANDED, 2, 2);			/* all has come */
+	assert_true(did_act(OWN_DO_DESTROY));
+	assert_int_equal(acted[n_acted - 1].number, OWN_BIT(OWN_HANDED));
+}
+
+static void test_a_copy_that_serves_goes_when_nobody_can_use_it(void **state)
+{
+	static const uint32_t rest[] = { 1, 3 };
+	struct own_entry e = { .rec = record(3, 2, 0), .act_known = true, .begun = 2, .activated = 2 };
+
+	serve_pages();
+	hear_report(2, false, true, &e);		/* its guest ended */
+	assert_true(did_act(OWN_DO_DESTROY));
+	teardown(state);
+	setup(state);
+	serve_pages();
+	own_view(o, VIEW, rest, 2);
+	assert_false(did_act(OWN_DO_DESTROY));		/* away is not fenced */
+	own_fenced(o, 2);
+	assert_true(did_act(OWN_DO_DESTROY));
+	teardown(state);
+	setup(state);
+	serve_pages();
+	hear(3, (struct own_msg){ .type = OWN_M_RUNNING, .epoch = 9, .serial = 5, .rec = record(9, 3, 0) });
+	for (uint32_t n = 1; n <= 3; n++)
+		hear(n, (struct own_msg){ .type = OWN_M_ACK, .what = OWN_M_RUNNING, .epoch = 9, .serial = 5, .whom = 3 });
+	own_tick(o);
+	assert_true(did_act(OWN_DO_DESTROY));		/* another owner */
+}
+
+/* Pacemaker's stop at the node that a guest has left: nothing of it runs there, and what it still needs stays. */
+static void test_stop_leaves_a_copy_that_serves(void **state)
+{
+	char text[OWN_TEXT_LEN];
+
+	serve_pages();
+	forget_outputs();
+	assert_int_equal(own_stop(o, U, text), 0);
+	assert_int_equal(ended, OWN_J_STOP);
+	assert_int_equal(ended_rc, 0);
+	assert_false(did_act(OWN_DO_DESTROY));
+}
+
+/* It runs here, and pages of it are on node 2, which has reported the copy they are in. */
+static void run_with_pages_on_2(void)
+{
+	struct own_local l = { .copy = OWN_RUN, .attempt = 2, .domid = 3, .source = 2 };
+	struct own_entry e = { .rec = record(3, 1, 0), .copy = OWN_HANDED, .holds = true, .act_known = true };
+
+	strcpy(l.uuid, U);
+	run_here();
+	hear_report(2, false, true, &e);
+	own_local(o, &l);
+	while (own_find(o, U)->busy)
+		own_action_done(o, U, own_find(o, U)->busy, 0, 0, true, "");
+	forget_outputs();
+}
+
+static void test_a_guest_ends_when_its_pages_are_lost(void **state)
+{
+	static const uint32_t rest[] = { 1, 3 }, all[] = { 1, 2, 3 };
+	struct own_entry none = { .rec = record(3, 1, 0), .act_known = true };
+
+	run_with_pages_on_2();
+	own_tick(o);
+	assert_false(did_act(OWN_DO_PAGES_LOST));
+	own_view(o, VIEW, rest, 2);
+	own_tick(o);
+	assert_false(did_act(OWN_DO_PAGES_LOST));	/* away: it may come back with them */
+	own_fenced(o, 2);
+	assert_true(did_act(OWN_DO_PAGES_LOST));
+	teardown(state);
+	setup(state);
+	run_with_pages_on_2();
+	own_view(o, VIEW, all, 3);
+	hear_report(1, true, true, NULL);
+	hear_report(3, true, true, NULL);
+	assert_false(did_act(OWN_DO_PAGES_LOST));	/* node 2 has not reported yet */
+	hear_report(2, true, false, NULL);
+	assert_false(did_act(OWN_DO_PAGES_LOST));	/* it cannot tell what it holds */
+	hear_report(2, true, true, &none);
+	assert_true(did_act(OWN_DO_PAGES_LOST));
+}
+
 /* Pacemaker fences nobody while migrate_to runs, so migrate_to must not wait for a fencing. */
 static void test_move_ends_when_the_target_is_lost(void **state)
 {
@@ -788,6 +890,7 @@ int main(void)
 		T(test_stream_only_for_a_begin_of_this_membership), T(test_no_promise_from_an_old_look),
 		T(test_event_is_younger_than_the_answer), T(test_handed_resumes_on_a_promise_alone),
 		T(test_handed_is_dropped_when_it_ran_there), T(test_handed_is_dropped_when_the_target_is_fenced),
+		T(test_a_copy_that_serves_stays), T(test_stop_leaves_a_copy_that_serves), T(test_a_copy_that_serves_goes_when_nobody_can_use_it), T(test_a_guest_ends_when_its_pages_are_lost),
 		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_move_whose_copy_died), T(test_contradicted_copy_goes_above),
 		T(test_contradicted_before_it_runs), T(test_contradicted_before_it_knows), T(test_overtaken_report_is_said_anew), T(test_late_running_is_taken_back),
 		T(test_overtaken_release_is_given_up),

@@ -73,7 +73,14 @@ static void broken(const char *what)
 
 /* --- the world -------------------------------------------------------------------------------------------------------- */
 
-struct copy { enum own_copy state; uint64_t attempt; int target; bool stale, attached; };
+struct copy {
+	enum own_copy state;
+	uint64_t attempt;
+	int target;
+	bool stale, attached;
+	bool serves;			/* handed, by post-copy: pages of it are still fetched */
+	int source; uint64_t pages_of;	/* it runs, and pages of it are on node source - 1, of that attempt; 0: none */
+};
 struct disk { struct own_record rec; uint64_t begun, activated; char *config; bool have; };
 struct hv_job { enum own_action action; int dom; uint64_t number; unsigned session; };
 struct hv_note { int dom; bool is_reply; enum own_action action; int rc; uint64_t number; struct own_local local; };
@@ -102,7 +109,7 @@ struct mig {
 	int dom, src, dst;
 	uint64_t attempt;
 	enum mig_phase phase;
-	bool link, src_worker, dst_worker;
+	bool link, src_worker, dst_worker, postcopy;
 	unsigned src_session, dst_session;	/* whose agent they answer to */
 };
 
@@ -110,7 +117,7 @@ static struct node nodes[N];
 static struct mig migs[64];
 static uint64_t next_view;
 static int faults_left, calm;
-static int migrations, failovers, promises;
+static int migrations, failovers, promises, by_post_copy, lost_pages;
 
 static int dom_of(const char *uuid)
 {
@@ -136,6 +143,16 @@ static void run_checks(int i, int d)
 		broken("a copy runs that is older than its disk");
 }
 
+static struct own_local local_of(int i, int d)
+{
+	const struct copy *c = &nodes[i].copy[d];
+
+	return (struct own_local){ .copy = c->state, .attempt = c->attempt, .domid = 7,
+				   .target = c->target >= 0 && c->state == OWN_HANDED ? ids[c->target] : 0,
+				   .serves = c->state == OWN_HANDED && c->serves,
+				   .source = c->source && (c->state == OWN_RUN || c->state == OWN_QPAUSE) ? ids[c->source - 1] : 0 };
+}
+
 static void note_copy(int i, int d)
 {
 	struct node *n = &nodes[i];
@@ -146,9 +163,7 @@ static void note_copy(int i, int d)
 	note = &n->notes[n->n_notes++];
 	memset(note, 0, sizeof(*note));
 	note->dom = d;
-	note->local = (struct own_local){ .copy = n->copy[d].state, .attempt = n->copy[d].attempt,
-					  .target = n->copy[d].target >= 0 && n->copy[d].state == OWN_HANDED ? ids[n->copy[d].target] : 0,
-					  .domid = 7 };
+	note->local = local_of(i, d);
 	strcpy(note->local.uuid, uuids[d]);
 }
 
@@ -266,6 +281,15 @@ static void sim_move(struct node *n, int d, uint64_t attempt, uint32_t to)
 	broken("workers without end");
 }
 
+/* Does a guest run that lacks pages of this copy, on a node that is a member here? */
+static bool pages_needed(const struct node *n, int d)
+{
+	for (int k = 0; k < N; k++)
+		if (own_member(n->o, ids[k]) && nodes[k].copy[d].source == n - nodes + 1 && nodes[k].copy[d].pages_of == n->copy[d].attempt)
+			return true;
+	return false;
+}
+
 static void sim_act(void *arg, struct own_dom *dom, enum own_action action, uint64_t number)
 {
 	struct node *n = arg;
@@ -275,6 +299,9 @@ static void sim_act(void *arg, struct own_dom *dom, enum own_action action, uint
 		sim_move(n, dom_of(dom->uuid), number, dom->rec.to);
 		return;
 	}
+	if (action == OWN_DO_DESTROY && n->copy[dom_of(dom->uuid)].state == OWN_HANDED && (!number || number & OWN_BIT(OWN_HANDED)) &&
+	    pages_needed(n, dom_of(dom->uuid)))
+		broken("a copy is destroyed whose pages a running guest lacks");
 	if (n->n_jobs == QUEUE)
 		broken("actions without end");
 	n->jobs[n->n_jobs++] = (struct hv_job){ action, dom_of(dom->uuid), number, n->session };
@@ -486,8 +513,7 @@ static void reply(int i, const struct hv_job *j, int rc, uint64_t number)
 	note->rc = rc;
 	note->number = number;
 	if (j->action == OWN_DO_REFRESH)
-		note->local = (struct own_local){ .copy = n->copy[j->dom].state, .attempt = n->copy[j->dom].attempt,
-						  .target = n->copy[j->dom].state == OWN_HANDED ? ids[n->copy[j->dom].target] : 0, .domid = 7 };
+		note->local = local_of(i, j->dom);
 	strcpy(note->local.uuid, uuids[j->dom]);
 }
 
@@ -518,11 +544,20 @@ static int hv_do(int i, const struct hv_job *j, uint64_t *number)
 			return -EBUSY;
 		set_copy(i, j->dom, OWN_NONE);
 		return 0;
+	case OWN_DO_PAGES_LOST:
+		if (!c->source)
+			return -ESTALE;		/* they have come meanwhile */
+		if (nodes[c->source - 1].copy[j->dom].state == OWN_HANDED && nodes[c->source - 1].copy[j->dom].attempt == c->pages_of)
+			broken("pages are taken for lost that are there");
+		lost_pages++;
+		set_copy(i, j->dom, OWN_NONE);
+		return 0;
 	case OWN_DO_RESUME_HANDED:
 		if (c->state != OWN_HANDED || c->attempt != j->number)
 			return -EBUSY;
 		promises++;
 		c->attempt = 0;
+		c->serves = false;
 		set_copy(i, j->dom, OWN_RUN);
 		return 0;
 	case OWN_DO_QPAUSE:
@@ -588,8 +623,7 @@ static void list_step(int i)
 	for (int d = 0; d < D; d++) {
 		if (n->copy[d].state == OWN_NONE)
 			continue;
-		l[k] = (struct own_local){ .copy = n->copy[d].state, .attempt = n->copy[d].attempt,
-					   .target = n->copy[d].state == OWN_HANDED ? ids[n->copy[d].target] : 0, .domid = 7 };
+		l[k] = local_of(i, d);
 		strcpy(l[k++].uuid, uuids[d]);
 	}
 	n->listing = false;
@@ -638,7 +672,7 @@ static void mig_connect(struct mig *m)
 	const struct own_dom *d;
 	char text[OWN_TEXT_LEN];
 
-	if (!reach(m->src, m->dst) || !t->agent || (c->state != OWN_RUN && c->state != OWN_QPAUSE) || c->attached) {
+	if (!reach(m->src, m->dst) || !t->agent || (c->state != OWN_RUN && c->state != OWN_QPAUSE) || c->attached || c->source) {
 		m->link = false;
 		return;
 	}
@@ -676,6 +710,7 @@ static void mig_mark(struct mig *m)
 		m->link = false;
 		return;
 	}
+	c->serves = m->postcopy = rnd(2);
 	set_copy(m->src, m->dom, OWN_HANDED);
 	m->phase = M_GO;
 }
@@ -688,6 +723,10 @@ static void mig_go(struct mig *m)
 	if (m->dst_worker && c->state == OWN_READY && c->attempt == m->attempt) {
 		t->disk[m->dom].activated = m->attempt;
 		c->attempt = 0;
+		if (m->postcopy) {
+			c->source = m->src + 1;
+			c->pages_of = m->attempt;
+		}
 		set_copy(m->dst, m->dom, OWN_RUN);
 	}
 	m->phase = M_OVER;
@@ -944,6 +983,24 @@ static void repair_step(int i)
 	}
 }
 
+/* A page service comes to its end: all has come, or (while faults happen) the guest there is no more. */
+static void pages_step(int i, int d)
+{
+	struct copy *s = &nodes[i].copy[d], *t = s->target >= 0 ? &nodes[s->target].copy[d] : NULL;
+
+	if (s->state != OWN_HANDED || !s->serves || !t || !reach(i, s->target))
+		return;
+	if (t->source == i + 1 && t->pages_of == s->attempt) {
+		by_post_copy++;
+		t->source = 0;
+		note_copy(s->target, d);
+	} else if (calm || nodes[s->target].disk[d].activated < s->attempt) {
+		return;
+	}
+	s->serves = false;
+	note_copy(i, d);
+}
+
 static void one_step(void)
 {
 	int i = (int)rnd(N), r = (int)rnd(100);
@@ -991,6 +1048,8 @@ static void one_step(void)
 	} else if (r < 97) {
 		if (calm || rnd(20) == 0)
 			repair_step(i);
+	} else if (rnd(3) == 0) {
+		pages_step(i, (int)rnd(D));
 	}
 }
 
@@ -1011,6 +1070,8 @@ static bool settled(const char **why)
 		for (int i = 0; i < N; i++) {
 			enum own_copy s = nodes[i].copy[d].state;
 
+			if (nodes[i].copy[d].source)
+				return *why = "pages are owed", false;
 			if (s == OWN_RUN && runs >= 0)
 				return *why = "two run", false;
 			if (s == OWN_RUN)
@@ -1076,7 +1137,7 @@ int main(int argc, char **argv)
 	trace = getenv("SIM_TRACE") != NULL;
 	for (seed = first; seed < first + count; seed++)
 		run_seed();
-	printf("seeds %llu to %llu: %d moves, %d starts, %d resumed on a promise\n", (unsigned long long)first,
-	       (unsigned long long)(first + count - 1), migrations, failovers, promises);
+	printf("seeds %llu to %llu: %d moves, %d starts, %d resumed on a promise, %d by post-copy, %d ended for their pages\n",
+	       (unsigned long long)first, (unsigned long long)(first + count - 1), migrations, failovers, promises, by_post_copy, lost_pages);
 	return 0;
 }

@@ -197,6 +197,52 @@ static void test_no_guest_is_slowed_down_that_converges(void **state)
 	assert_int_equal(0, precopy_throttle(&s.p));
 }
 
+static void test_a_guest_that_may_is_switched_when_a_round_did_not_help(void **state)
+{
+	struct sim s = { .link_bps = 20000000, .dirty_bps = 4000000000, .hot_pages = 25000 };
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	cfg.postcopy = true;
+	sim_run(&s, &cfg, 50000);
+	assert_int_equal(s.last, PRECOPY_SWITCH);
+	assert_int_equal(s.rounds, 2);
+	assert_true(s.now - 5 * S < cfg.deadline_ns);
+	assert_int_equal(0, precopy_throttle(&s.p));
+}
+
+static void test_the_deadline_switches_in_the_first_round(void **state)
+{
+	struct sim s = { .link_bps = 20000000, .dirty_bps = 400000, .hot_pages = 300000 };
+	struct precopy_config cfg;
+
+	precopy_config_default(&cfg);
+	cfg.postcopy = true;
+	cfg.deadline_ns = 3 * S;
+	sim_run(&s, &cfg, 262144);
+	assert_int_equal(s.last, PRECOPY_SWITCH);
+	assert_int_equal(s.rounds, 1);
+	assert_true(s.now - 5 * S < cfg.deadline_ns + S);
+}
+
+/* What fits the longest pause that is accepted goes in the pause: nothing is owed that need not be. */
+static void test_a_guest_that_converges_is_not_switched(void **state)
+{
+	static const struct { uint64_t link, dirty, hot; } c[] = {
+		{ 1000000000, 500000000, 200000 }, { 1000000000, 400000, 1000 }, { 100000000, 4000000000, 5000 },
+	};
+
+	for (size_t i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+		struct sim s = { .link_bps = c[i].link, .dirty_bps = c[i].dirty, .hot_pages = c[i].hot };
+		struct precopy_config cfg;
+
+		precopy_config_default(&cfg);
+		cfg.postcopy = true;
+		sim_run(&s, &cfg, 262144);
+		assert_int_equal(s.last, PRECOPY_STOP);
+	}
+}
+
 static void test_a_slow_link_is_measured(void **state)
 {
 	struct precopy_config cfg;
@@ -294,6 +340,9 @@ int main(void)
 		cmocka_unit_test(test_goal_never_above_the_limit),
 		cmocka_unit_test(test_a_throttled_guest_ends_within_the_deadline),
 		cmocka_unit_test(test_no_guest_is_slowed_down_that_converges),
+		cmocka_unit_test(test_a_guest_that_may_is_switched_when_a_round_did_not_help),
+		cmocka_unit_test(test_the_deadline_switches_in_the_first_round),
+		cmocka_unit_test(test_a_guest_that_converges_is_not_switched),
 		cmocka_unit_test(test_a_slow_link_is_measured),
 		cmocka_unit_test(test_pace_holds_the_cap),
 		cmocka_unit_test(test_what_was_waited_is_not_the_links),

@@ -205,6 +205,49 @@ static void test_lost_and_repeated_records_are_noticed(void **state)
 	free(to);
 }
 
+static void test_what_is_owed_and_asked_for(void **state)
+{
+	struct stream_run run[STREAM_ZEROS_MAX] = { { 3, 5 }, { 90, 10 } }, got[STREAM_ZEROS_MAX];
+	uint64_t frame[STREAM_REQUEST_MAX] = { 7, 0 }, asked[STREAM_REQUEST_MAX];
+	uint8_t body[8 + 16 * STREAM_ZEROS_MAX];
+	uint32_t count;
+	bool last;
+
+	stream_runs_encode(body, run, 2, STREAM_LAST);
+	assert_int_equal(stream_runs_decode(body, 8 + 32, 100, got, &count, &last), 0);
+	assert_true(count == 2 && last && got[1].first == 90 && got[1].count == 10);
+	assert_int_equal(stream_runs_decode(body, 8 + 32, 99, got, &count, &last), -ERANGE);
+	assert_int_equal(stream_runs_decode(body, 8 + 16, 100, got, &count, &last), -EBADMSG);
+	stream_runs_encode(body, run, 0, 0);
+	assert_int_equal(stream_runs_decode(body, 8, 100, got, &count, &last), 0);
+	assert_true(count == 0 && !last);
+	body[4] = 2;
+	assert_int_equal(stream_runs_decode(body, 8, 100, got, &count, &last), -EBADMSG);
+	run[0].count = UINT64_MAX;
+	stream_runs_encode(body, run, 1, 0);
+	assert_int_equal(stream_runs_decode(body, 8 + 16, 100, got, &count, &last), -ERANGE);
+	stream_request_encode(body, frame, 2);
+	assert_int_equal(stream_request_decode(body, 8 + 16, 8, asked, &count), 0);
+	assert_true(count == 2 && asked[0] == 7 && asked[1] == 0);
+	assert_int_equal(stream_request_decode(body, 8 + 16, 7, asked, &count), -ERANGE);
+	assert_int_equal(stream_request_decode(body, 8 + 8, 8, asked, &count), -EBADMSG);
+	stream_request_encode(body, frame, 0);
+	assert_int_equal(stream_request_decode(body, 8, 8, asked, &count), -EBADMSG);
+}
+
+static void test_accept_says_what_the_copy_can(void **state)
+{
+	struct stream_accept a = { .version = 2, .flags = STREAM_POSTCOPY, .connections = 1, .frames = 9 }, got;
+	struct buf b = BUF_INIT(64);
+
+	stream_accept_encode(&b, &a);
+	assert_int_equal(stream_accept_decode(b.data, b.len, &got), 0);
+	assert_int_equal(got.flags, STREAM_POSTCOPY);
+	b.data[2] = 2;                                 /* a promise that we do not know */
+	assert_int_equal(stream_accept_decode(b.data, b.len, &got), -EBADMSG);
+	buf_free(&b);
+}
+
 static void test_headers_are_bounded(void **state)
 {
 	static const struct { uint16_t type; uint32_t length; int rc; } want[] = {
@@ -212,7 +255,8 @@ static void test_headers_are_bounded(void **state)
 		{ STREAM_PAGES, 8 + STREAM_PAGES_MAX * (8 + STREAM_PAGE), 0 }, { STREAM_PAGES, 0, -EMSGSIZE },
 		{ STREAM_PAGES, 9 + STREAM_PAGES_MAX * (8 + STREAM_PAGE), -EMSGSIZE }, { STREAM_STATE, 0xffffffff, -EMSGSIZE },
 		{ STREAM_READY, 1, -EMSGSIZE }, { STREAM_GO, 7, -EMSGSIZE }, { STREAM_END, STREAM_DIGEST_BYTES - 1, -EMSGSIZE },
-		{ 0, 0, -EPROTONOSUPPORT }, { 18, 0, -EPROTONOSUPPORT }, { 0x7fff, 0, -EPROTONOSUPPORT },
+		{ 0, 0, -EPROTONOSUPPORT }, { 25, 0, -EPROTONOSUPPORT }, { STREAM_PUSH, 8 + 8 + STREAM_PAGE, -EMSGSIZE }, { STREAM_OWED, 8, 0 },
+		{ STREAM_REQUEST, 8 + 65 * 8, -EMSGSIZE }, { 0x7fff, 0, -EPROTONOSUPPORT },
 		{ 0x8fff, STREAM_UNKNOWN_MAX, 0 }, { 0x8fff, STREAM_UNKNOWN_MAX + 1, -EMSGSIZE },
 	};
 	struct stream_header hdr;
@@ -350,6 +394,7 @@ int main(void)
 		cmocka_unit_test(test_every_truncation_is_refused),
 		cmocka_unit_test(test_every_flipped_bit_is_refused),
 		cmocka_unit_test(test_lost_and_repeated_records_are_noticed),
+		cmocka_unit_test(test_what_is_owed_and_asked_for), cmocka_unit_test(test_accept_says_what_the_copy_can),
 		cmocka_unit_test(test_headers_are_bounded),
 		cmocka_unit_test(test_frames_stay_within_the_domain),
 		cmocka_unit_test(test_small_records_round_trip),
