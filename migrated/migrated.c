@@ -541,32 +541,36 @@ static void job_incoming(int tcp)
 
 /* --- requests ----------------------------------------------------------------------------------------------------------------- */
 
-static void op_preflight(struct msg_call *call, void *daemon)
+/* A job of this call's, which is answered when there can be none. */
+static struct job *call_job(struct msg_call *call)
 {
 	struct err err = { 0 };
 	struct job *j = job_new(false, &err);
 
 	if (!j) {
 		msg_reply_error_fields(call, err.code, err.text, json_pack("{s:s}", "state", "running-here"));
-		return;
+		return NULL;
 	}
 	j->call = call;
 	j->client = msg_call_client(call);
-	if (job_work(j, msg_call_request(call), -1, &err) < 0)
+	return j;
+}
+
+static void op_preflight(struct msg_call *call, void *daemon)
+{
+	struct err err = { 0 };
+	struct job *j = call_job(call);
+
+	if (j && job_work(j, msg_call_request(call), -1, &err) < 0)
 		job_refuse(j, err.code, err.text);
 }
 
 static void op_move(struct msg_call *call, void *daemon)
 {
-	struct err err = { 0 };
-	struct job *j = job_new(false, &err);
+	struct job *j = call_job(call);
 
-	if (!j) {
-		msg_reply_error_fields(call, err.code, err.text, json_pack("{s:s}", "state", "running-here"));
+	if (!j)
 		return;
-	}
-	j->call = call;
-	j->client = msg_call_client(call);
 	snprintf(j->uuid, sizeof(j->uuid), "%s", msg_call_str_opt(call, "uuid", ""));
 	snprintf(j->target, sizeof(j->target), "%s", msg_call_str_opt(call, "target", ""));
 	j->request = json_deep_copy(msg_call_request(call));

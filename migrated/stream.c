@@ -145,15 +145,16 @@ int stream_frames_decode(const uint8_t *table, uint32_t count, uint64_t frames, 
 	return reader_done(&r) ? 0 : -ERANGE;
 }
 
-int stream_zeros_decode(const uint8_t *body, uint32_t length, uint64_t frames, struct stream_run *ret, uint32_t *ret_count)
+/* u32 count, u32 flags, then the runs: ZEROS, and what a page service says of owed pages. */
+static int runs_decode(const uint8_t *body, uint32_t length, uint64_t frames, struct stream_run *ret, uint32_t *ret_count, uint32_t *ret_flags)
 {
 	struct reader r;
-	uint32_t count, zero;
+	uint32_t count;
 
 	reader_init(&r, body, length);
 	count = reader_u32(&r);
-	zero = reader_u32(&r);
-	if (!reader_ok(&r) || zero || count == 0 || count > STREAM_ZEROS_MAX || length != 8 + count * 16)
+	*ret_flags = reader_u32(&r);
+	if (!reader_ok(&r) || count > STREAM_ZEROS_MAX || length != 8 + count * 16)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < count; i++) {
 		ret[i].first = reader_u64(&r);
@@ -165,25 +166,30 @@ int stream_zeros_decode(const uint8_t *body, uint32_t length, uint64_t frames, s
 	return 0;
 }
 
+int stream_zeros_decode(const uint8_t *body, uint32_t length, uint64_t frames, struct stream_run *ret, uint32_t *ret_count)
+{
+	uint32_t count = 0, flags = 0;
+	int rc = runs_decode(body, length, frames, ret, &count, &flags);
+
+	if (flags || (rc == 0 && count == 0))
+		return -EBADMSG;
+	if (rc == 0)
+		*ret_count = count;
+	return rc;
+}
+
 int stream_runs_decode(const uint8_t *body, uint32_t length, uint64_t frames, struct stream_run *ret, uint32_t *ret_count, bool *ret_last)
 {
-	struct reader r;
-	uint32_t count, flags;
+	uint32_t count = 0, flags = 0;
+	int rc = runs_decode(body, length, frames, ret, &count, &flags);
 
-	reader_init(&r, body, length);
-	count = reader_u32(&r);
-	flags = reader_u32(&r);
-	if (!reader_ok(&r) || flags & ~STREAM_LAST || count > STREAM_ZEROS_MAX || length != 8 + count * 16)
+	if (flags & ~STREAM_LAST)
 		return -EBADMSG;
-	for (uint32_t i = 0; i < count; i++) {
-		ret[i].first = reader_u64(&r);
-		ret[i].count = reader_u64(&r);
-		if (ret[i].first >= frames || ret[i].count == 0 || ret[i].count > frames - ret[i].first)
-			return -ERANGE;
+	if (rc == 0) {
+		*ret_count = count;
+		*ret_last = flags & STREAM_LAST;
 	}
-	*ret_count = count;
-	*ret_last = flags & STREAM_LAST;
-	return 0;
+	return rc;
 }
 
 static void put_le(uint8_t *p, uint64_t v, int n)
