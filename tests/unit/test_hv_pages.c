@@ -287,6 +287,8 @@ static void test_what_is_there_is_not_written_over(void **state)
 	hear_owed();
 	bring(99, 0x11);                              /* not owed */
 	bring(100, 0x22);
+	for (int ms = 0; hv_pages_left(&w->h) != 1 && ms < WAIT_MS; ms++)
+		usleep(1000);                         /* touched before, it would be asked for */
 	bring(100, 0x33);                             /* again */
 	w->d.ram[100 * 4096] = 0x44;                  /* the guest's own */
 	bring(100, 0x55);

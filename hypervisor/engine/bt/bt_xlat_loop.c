@@ -121,7 +121,7 @@ static bool class_allowed(const struct bt_insn *in)
 /* The parts of the operand: which the fast form replaces.  false: it cannot. */
 static bool hoist_part(const struct bt_insn *in, unsigned written, struct hoist *h)
 {
-	bool base_fixed = in->base != BT_NO_REG && !(written & R(in->base));
+	bool base_fixed = in->base != BT_NO_REG && in->base != BT_RIP && !(written & R(in->base));
 	bool index_fixed = in->index != BT_NO_REG && !(written & R(in->index));
 
 	h->inv = BT_NO_REG;
