@@ -380,7 +380,6 @@ static int meet(struct source *s, struct err *err)
 {
 	struct worker *w = s->w;
 	struct stream_preamble pre = { .version = STREAM_VERSION };
-	uint8_t raw[STREAM_PREAMBLE_BYTES];
 	int rc = worker_open(w, err);
 
 	if (rc == 0 && !s->only_ask && strcmp(w->own, s->target) == 0)
@@ -389,9 +388,8 @@ static int meet(struct source *s, struct err *err)
 		rc = source_turn_begin(s, err);
 	if (rc == 0)
 		rc = source_connect(s, err);
-	stream_preamble_encode(raw, &pre);     /* early: the target's worker comes while this one asks at home */
-	if (rc == 0 && write(w->link.fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
-		rc = err_set(err, -EIO, "%s: cannot send", s->address);
+	if (rc == 0)                           /* early: the target's worker comes while this one asks at home */
+		rc = link_preamble(&w->link, &pre, s->address, err);
 	if (rc == 0)
 		rc = ask_hypervisord(s, err);
 	if (rc == 0)

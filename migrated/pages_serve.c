@@ -175,7 +175,6 @@ static int meet(struct serve *s, const json_t *q, struct err *err)
 {
 	struct worker *w = s->w;
 	struct stream_preamble pre = { .version = STREAM_VERSION };
-	uint8_t raw[STREAM_PREAMBLE_BYTES];
 	unsigned unsent = UNSENT_MAX;
 	int rc = worker_open(w, err);
 
@@ -183,9 +182,8 @@ static int meet(struct serve *s, const json_t *q, struct err *err)
 		rc = connect_target(s, q, err);
 	if (rc == 0 && setsockopt(w->link.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent)) < 0)
 		rc = err_set(err, -errno, "TCP_NOTSENT_LOWAT: %s", strerror(errno));
-	stream_preamble_encode(raw, &pre);
-	if (rc == 0 && write(w->link.fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
-		rc = err_set(err, -EIO, "%s: cannot send", s->target);
+	if (rc == 0)
+		rc = link_preamble(&w->link, &pre, s->target, err);
 	if (rc == 0)
 		rc = open_memory(s, err);
 	if (rc == 0)

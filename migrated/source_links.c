@@ -66,7 +66,6 @@ int source_connect(struct source *s, struct err *err)
 static int dial(struct source *s, struct tls_link *l, unsigned which, struct err *err)
 {
 	struct stream_preamble pre = { .version = STREAM_VERSION, .further = true };
-	uint8_t raw[STREAM_PREAMBLE_BYTES];
 	int fd = worker_dial(s->w, which), rc;
 
 	if (fd == -ECANCELED)
@@ -79,11 +78,8 @@ static int dial(struct source *s, struct tls_link *l, unsigned which, struct err
 		return err_set(err, rc, "%s: %s", s->target_at[which], strerror(-rc));
 	}
 	memcpy(pre.token, s->accept.token, sizeof(pre.token));
-	stream_preamble_encode(raw, &pre);
-	/* a fresh socket's buffer takes 32 octets at once */
-	if (write(l->fd, raw, sizeof(raw)) != (ssize_t)sizeof(raw))
-		return err_set(err, -EIO, "%s: cannot send", s->target_at[which]);
-	return link_handshake(l, s->w->tls, false, s->target, err);
+	rc = link_preamble(l, &pre, s->target_at[which], err);
+	return rc < 0 ? rc : link_handshake(l, s->w->tls, false, s->target, err);
 }
 
 static int write_link(void *arg, const void *p, size_t n)

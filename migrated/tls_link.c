@@ -209,6 +209,15 @@ static int explain_handshake(struct tls_link *l, int rc, const char *want, struc
 	return err_set(err, rc, "%s: TLS handshake failed: %s", who, link_explain(l, rc, buf, sizeof(buf)));
 }
 
+int link_preamble(struct tls_link *l, const struct stream_preamble *pre, const char *to, struct err *err)
+{
+	uint8_t raw[STREAM_PREAMBLE_BYTES];
+
+	stream_preamble_encode(raw, pre);
+	/* a fresh socket's buffer takes 32 octets at once */
+	return write(l->fd, raw, sizeof(raw)) == (ssize_t)sizeof(raw) ? 0 : err_set(err, -EIO, "%s: cannot send", to);
+}
+
 int link_handshake(struct tls_link *l, SSL_CTX *ctx, bool server, const char *want, struct err *err)
 {
 	uint64_t deadline = link_now_ns() + l->silence_ns;

@@ -41,6 +41,8 @@ int link_connect(struct tls_link *l, const char *address, int port, int timeout_
 int link_resolve(const char *address, char (*ret)[LINK_ADDRESS_MAX], int max, struct err *err);
 /* Options of every socket of a move: non-blocking, no delay, keepalive. */
 int link_adopt(struct tls_link *l, int fd);
+/* The 32 octets that route a fresh connection, before TLS; to: the target, for err.  0, or -EIO with err. */
+int link_preamble(struct tls_link *l, const struct stream_preamble *pre, const char *to, struct err *err);
 /*
  * TLS handshake.  want: the node name the peer's certificate must have (NULL: any of this CA).  As client, TLS 1.3 lets this
  * succeed before the server has judged our certificate: a refusal shows at the first read, see link_explain().
