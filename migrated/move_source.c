@@ -12,11 +12,9 @@
 #include "migrated/move_source.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/hold.h"
@@ -29,9 +27,6 @@
 #define STALE_NS (400 * NS_PER_MS)   /* since the pause: asked again before the mark */
 #define RELEASE_MS 60000
 #define DEFAULT_PORT 8002
-#define BIG_KIB (4ll << 20)          /* a guest from this size on gets several connections by default */
-#define BIG_LINKS 4
-#define PINGS 3                      /* to compare clocks; cookies from here on say that something arrived */
 
 static const char *const phase_name[PHASE_NR] = { "preflight", "prepare", "precopy", "reconnect", "last-pages", "state", "ready",
 						  "handover", "activate" };
@@ -103,47 +98,6 @@ static int parse_request(struct source *s, struct err *err)
 		rc = need_integer(s, "domid", &s->domid, err);
 	if (rc == 0)
 		rc = need_integer(s, "attempt", &s->attempt, err);
-	return rc;
-}
-
-/* haven.conf, the domain's own, this command's: who comes later wins. */
-static int decide_policy(struct source *s, struct err *err)
-{
-	struct move_policy *p = &s->w->policy;
-	int rc = move_policy_apply(p, json_object_get(s->config, "migration"), err);
-
-	if (rc == 0)
-		rc = move_policy_apply(p, json_object_get(s->request, "options"), err);
-	precopy_config_default(&s->cfg);
-	s->cfg.goal_downtime_ns = (uint64_t)p->target_downtime_ms * NS_PER_MS;
-	s->cfg.max_downtime_ns = (uint64_t)p->max_downtime_ms * NS_PER_MS;
-	s->cfg.deadline_ns = (uint64_t)p->deadline_s * NS_PER_S;
-	s->cfg.bandwidth_bps = (uint64_t)p->bandwidth_mbs * 1000000;
-	s->cfg.throttle = p->converge == MOVE_CONVERGE_THROTTLE;
-	return rc;
-}
-
-/* Configuration of the domain that runs here, and what its CPU has. */
-static int ask_hypervisord(struct source *s, struct err *err)
-{
-	struct worker *w = s->w;
-	json_t *info = NULL, *list = NULL, *d;
-	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, LOCAL_MS, err);
-
-	s->features = json_incref(json_object_get(info, json_object_get(info, "cpu_guest_features") ? "cpu_guest_features" : "cpu_features"));
-	json_decref(info);
-	if (rc < 0 || s->only_ask)
-		return rc;
-	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I}", "op", "list", "domid", s->domid), NULL, 0, &list, NULL, NULL,
-			 LOCAL_MS, err);
-	if (rc < 0)
-		return rc;
-	d = json_array_get(json_object_get(list, "domains"), 0);
-	s->config = json_incref(json_object_get(d, "config"));
-	if (!s->config || !json_is_string(json_object_get(d, "uuid")) ||
-	    strcasecmp(json_string_value(json_object_get(d, "uuid")), s->uuid) != 0)
-		rc = err_set(err, -ENOENT, "domain %lld with uuid %s is not on this node; see xl list", (long long)s->domid, s->uuid);
-	json_decref(list);
 	return rc;
 }
 
@@ -233,198 +187,6 @@ int source_open_memory(struct source *s, struct err *err)
 	return rc < 0 || s->words ? rc : measure_memory(s, err);
 }
 
-/* --- meeting the target ------------------------------------------------------------------------------------------------------ */
-
-static unsigned wanted_links(const struct source *s)
-{
-	long long kib = json_integer_value(json_object_get(s->config, "memory_kib"));
-
-	return s->w->policy.connections ? (unsigned)s->w->policy.connections : kib >= BIG_KIB ? BIG_LINKS : 1;
-}
-
-static int send_hello(struct source *s, struct err *err)
-{
-	struct worker *w = s->w;
-	json_t *hello = json_pack("{s:[i,i], s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O, s:i, s:I}", "versions", (int)STREAM_VERSION_OLDEST, (int)STREAM_VERSION, "haven", PACKAGE_VERSION,
-				  "mode", s->only_ask ? "preflight" : "move", "source", w->own, "target", s->target, "uuid", s->uuid,
-				  "domid", s->domid, "attempt", s->attempt, "config", s->config, "connections", (int)wanted_links(s),
-				  "reconnect_s", (json_int_t)(w->policy.reconnect_s < w->policy.deadline_s ? w->policy.reconnect_s : w->policy.deadline_s));
-	char *text;
-	int rc;
-
-	if (hello && !s->only_ask && w->policy.converge == MOVE_CONVERGE_POSTCOPY)
-		json_object_set_new(hello, "postcopy", json_true());
-	if (hello && s->features)
-		json_object_set(hello, "cpu_features", s->features);
-	if (hello && !s->only_ask)
-		json_object_set_new(hello, "frames", json_integer((json_int_t)s->frames));
-	text = hello ? json_dumps(hello, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
-	json_decref(hello);
-	if (!text)
-		return err_set(err, -ENOMEM, "out of memory");
-	rc = strlen(text) > STREAM_HELLO_MAX ? -EMSGSIZE : link_record(&w->link, STREAM_HELLO, text, (uint32_t)strlen(text));
-	free(text);
-	return rc < 0 ? worker_link_error(w, rc, err) : 0;
-}
-
-int source_expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err)
-{
-	int rc = worker_next_record(s->w, ret, err);
-
-	if (rc == 0 && ret->type != type)
-		rc = err_set(err, -EBADMSG, "%s: %s expected, %s came", s->target, stream_type_name(type), stream_type_name(ret->type));
-	return rc;
-}
-
-static int read_answer(struct source *s, struct err *err)
-{
-	struct stream_header hdr;
-	uint8_t *body = NULL;
-	char text[600];
-	json_error_t je;
-	json_t *answer;
-	json_int_t version;
-	int rc = source_expect(s, STREAM_ANSWER, &hdr, err);
-
-	if (rc == 0)
-		rc = worker_read_body(s->w, &hdr, &body, err);
-	if (rc < 0)
-		return rc;
-	answer = json_loadb((const char *)body, hdr.length, 0, &je);
-	free(body);
-	s->problems = json_incref(json_object_get(answer, "problems"));
-	version = json_integer_value(json_object_get(answer, "version"));
-	if (!json_is_array(s->problems) || version < STREAM_VERSION_OLDEST || version > STREAM_VERSION)
-		rc = err_set(err, -EBADMSG, "%s: its ANSWER is malformed", s->target);
-	json_decref(answer);
-	if (rc == 0 && !s->only_ask && json_text_list(s->problems, text, sizeof(text)) > 0)
-		rc = err_set(err, -EREMOTEIO, "%s", text);
-	return rc;
-}
-
-static int read_accept(struct source *s, struct err *err)
-{
-	struct stream_header hdr;
-	uint8_t *body = NULL;
-	int rc = source_expect(s, STREAM_ACCEPT, &hdr, err);
-
-	if (rc == 0)
-		rc = worker_read_body(s->w, &hdr, &body, err);
-	if (rc < 0)
-		return rc;
-	if (stream_accept_decode(body, hdr.length, &s->accept) < 0 || s->accept.frames != s->frames || s->accept.connections < 1 ||
-	    s->accept.connections > wanted_links(s) || s->accept.version < STREAM_VERSION_OLDEST || s->accept.version > STREAM_VERSION)
-		rc = err_set(err, -EBADMSG, "%s: its ACCEPT does not fit the guest", s->target);
-	if (rc == 0 && s->w->policy.converge == MOVE_CONVERGE_POSTCOPY) {
-		s->cfg.postcopy = s->accept.version >= STREAM_VERSION_RESUME && s->accept.flags & STREAM_POSTCOPY;
-		s->cfg.throttle = !s->cfg.postcopy;
-		if (!s->cfg.postcopy)
-			log_warn("%s: %s takes no post-copy; the guest is slowed down instead if need be", s->uuid, s->target);
-	}
-	s->resumable = rc == 0 && s->accept.version >= STREAM_VERSION_RESUME && s->w->policy.reconnect_s > 0;
-	free(body);
-	return rc;
-}
-
-static uint64_t realtime_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
-/* One round trip; the target's clock at its turning point. */
-static int ping(struct source *s, uint64_t cookie, uint64_t *ret_theirs, struct err *err)
-{
-	struct stream_header hdr;
-	struct reader r;
-	uint8_t *body = NULL;
-	int rc = link_record(&s->w->link, STREAM_PING, &cookie, 8);
-
-	if (rc < 0)
-		return worker_link_error(s->w, rc, err);
-	rc = source_expect(s, STREAM_PONG, &hdr, err);
-	if (rc == 0)
-		rc = worker_read_body(s->w, &hdr, &body, err);
-	if (rc < 0)
-		return rc;
-	reader_init(&r, body, hdr.length);
-	if (reader_u64(&r) != cookie)
-		rc = err_set(err, -EBADMSG, "%s: PONG to no PING", s->target);
-	*ret_theirs = reader_u64(&r);
-	free(body);
-	return rc;
-}
-
-/* The quickest of a few round trips tells best how far the clocks are apart. */
-static int compare_clocks(struct source *s, struct err *err)
-{
-	uint64_t best = UINT64_MAX;
-	int rc = 0;
-
-	for (uint64_t i = 0; i < PINGS && rc == 0; i++) {
-		uint64_t before = realtime_ns(), after, theirs;
-
-		rc = ping(s, i, &theirs, err);
-		after = realtime_ns();
-		if (rc == 0 && after - before < best) {
-			best = after - before;
-			s->clock_offset_ns = (int64_t)(theirs - (before + (after - before) / 2));
-		}
-	}
-	return rc;
-}
-
-static int meet(struct source *s, struct err *err)
-{
-	struct worker *w = s->w;
-	struct stream_preamble pre = { .version = STREAM_VERSION };
-	int rc = worker_open(w, err);
-
-	if (rc == 0 && !s->only_ask && strcmp(w->own, s->target) == 0)
-		rc = err_set(err, -EEXIST, "the domain is on %s already", s->target);
-	if (rc == 0 && s->turns)
-		rc = source_turn_begin(s, err);
-	if (rc == 0)
-		rc = source_connect(s, err);
-	if (rc == 0)                           /* early: the target's worker comes while this one asks at home */
-		rc = link_preamble(&w->link, &pre, s->address, err);
-	if (rc == 0)
-		rc = ask_hypervisord(s, err);
-	if (rc == 0)
-		rc = decide_policy(s, err);
-	if (rc == 0)
-		rc = worker_drop_root(w, err);
-	if (rc == 0)
-		rc = link_handshake(&w->link, w->tls, false, s->target, err);
-	if (rc == 0 && !s->only_ask)
-		rc = source_open_memory(s, err);
-	if (rc == 0)
-		rc = send_hello(s, err);
-	if (rc == 0)
-		rc = read_answer(s, err);
-	return rc;
-}
-
-static int prepare(struct source *s, struct err *err)
-{
-	int rc;
-
-	source_enter_phase(s, PHASE_PREPARE);
-	rc = read_accept(s, err);
-	s->w->alive = rc == 0;
-	if (rc == 0)
-		rc = source_join_main(s, err);
-	if (rc == 0)
-		rc = worker_close_doors(s->w, err);
-	if (rc == 0)
-		rc = source_turn_send(s, err);
-	if (rc == 0)
-		rc = source_join_links(s, err);
-	return rc == 0 ? compare_clocks(s, err) : rc;
-}
-
 /* Read, not mapped: the file is another process's and may shrink.  Bits beyond the last frame are dropped. */
 static int read_bitmap(struct source *s, int fd, uint64_t *map, struct err *err)
 {
@@ -475,7 +237,7 @@ static int switch_in_mid_round(struct source *s, struct err *err)
 	int rc = source_cut_round(s, err);
 
 	if (rc == 0 && !s->resumable)
-		rc = ping(s, PINGS, &ignored, err);
+		rc = source_ping(s, PINGS, &ignored, err);
 	if (rc == 0)
 		rc = source_read_log(s, &dirty, err);
 	for (size_t i = 0; rc == 0 && i < s->words; i++)
@@ -508,7 +270,7 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 		rc = source_send_round(s, err);
 		/* what lies in buffers between here and there would be waited for in the pause; acknowledgements tell the same */
 		if (rc == 0 && !s->resumable)
-			rc = ping(s, PINGS, &ignored, err);
+			rc = source_ping(s, PINGS, &ignored, err);
 		while (rc < 0 && source_may_resume(s, rc)) {
 			rc = source_resume(s, err);
 			if (rc == 0)
@@ -530,7 +292,7 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 			rc = source_turn_pause(s, &action, err);
 		/* two clocks drift apart while the rounds last; the one that is right counts at the pause */
 		if (rc == 0 && action == PRECOPY_STOP)
-			rc = compare_clocks(s, err);
+			rc = source_compare_clocks(s, err);
 		while (rc < 0 && source_may_resume(s, rc)) {
 			rc = source_resume(s, err);
 			action = PRECOPY_ROUND;
@@ -617,7 +379,7 @@ static int wait_ready(struct source *s, struct err *err)
 	rc = source_expect(s, STREAM_READY, &hdr, err);
 	/* a READY that may have lain here for long says little; once the copy is handed, a dead target costs the guest its memory */
 	if (rc == 0 && link_now_ns() - s->pause_ns > STALE_NS)
-		rc = ping(s, PINGS, &ignored, err);
+		rc = source_ping(s, PINGS, &ignored, err);
 	if (rc == 0 && link_now_ns() - begin > READY_NS)
 		rc = err_set(err, -ETIMEDOUT, "%s: took too long to build the guest", s->target);
 	return rc;
@@ -695,7 +457,7 @@ static int prepare_switch(struct source *s, struct err *err)
 		rc = owe_todo(s, err);
 	hold_at("owed");
 	if (rc == 0)
-		rc = ping(s, PINGS, &ignored, err);
+		rc = source_ping(s, PINGS, &ignored, err);
 	return rc == 0 ? source_turn_pause(s, &stays, err) : rc;
 }
 
@@ -768,25 +530,12 @@ static int send_go(struct source *s, struct err *err)
 static int wait_done(struct source *s, struct err *err)
 {
 	struct stream_header hdr;
-	struct stream_done d;
-	uint8_t *body = NULL;
 	int rc;
 
 	source_enter_phase(s, PHASE_ACTIVATE);
 	rc = source_expect(s, STREAM_DONE, &hdr, err);
 	s->done_ns = link_now_ns();
-	if (rc == 0)
-		rc = worker_read_body(s->w, &hdr, &body, err);
-	if (rc < 0)
-		return rc;
-	rc = stream_done_decode(body, hdr.length, &d);
-	free(body);
-	if (rc < 0)
-		return err_set(err, rc, "%s: its DONE is malformed", s->target);
-	if (d.status)
-		return err_set(err, d.status < 4096 ? -(int)d.status : -EIO, "%s: could not let the guest run: %.600s", s->target, d.text);
-	s->run_ns = d.run_ns;
-	return 0;
+	return rc < 0 ? rc : source_read_done(s, &hdr, err);
 }
 
 static int hand_over(struct source *s, struct err *err)
@@ -886,7 +635,7 @@ static void source_end(struct source *s)
 static int move(struct source *s, struct err *err)
 {
 	bool switches = false;
-	int rc = prepare(s, err);
+	int rc = source_prepare(s, err);
 
 	if (rc == 0)
 		rc = precopy_rounds(s, &switches, err);
@@ -907,7 +656,7 @@ void move_source_run(struct worker *w, const json_t *request)
 	s.phase_begin_ns = s.begin_ns;
 	rc = parse_request(&s, &err);
 	if (rc == 0)
-		rc = meet(&s, &err);
+		rc = source_meet(&s, &err);
 	if (rc == 0 && !s.only_ask)
 		rc = move(&s, &err);
 	w->progress = NULL;

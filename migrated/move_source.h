@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* move_source.h - the sending side of a move, as its files share it: move_source.c, source_round.c, source_links.c, source_turn.c. */
+/* move_source.h - the sending side of a move, as its files share it: move_source.c, source_meet.c, source_words.c, source_round.c,
+ * source_links.c, source_turn.c. */
 #ifndef MIGRATED_MOVE_SOURCE_H
 #define MIGRATED_MOVE_SOURCE_H
 
@@ -14,6 +15,7 @@
 #define NS_PER_S 1000000000ull
 #define NS_PER_MS 1000000ull
 #define SOURCE_TARGETS_MAX 8
+#define PINGS 3                      /* to compare clocks; cookies from here on say that something arrived */
 
 struct source;
 
@@ -46,7 +48,7 @@ struct source {
 	size_t words;
 	struct stream_accept accept;
 	struct sender sender[WORKER_LINKS_MAX];
-	unsigned links;
+	unsigned links, want_links;      /* connections there are; that the policy asks for */
 	char target_at[SOURCE_TARGETS_MAX][LINK_ADDRESS_MAX];    /* numeric: where the target listens */
 	unsigned targets;
 	bool resumable;                  /* both speak of CHECK and RESUME, and the policy lets a broken connection be made again */
@@ -79,15 +81,35 @@ struct source {
 
 /* --- move_source.c --- */
 void source_enter_phase(struct source *s, enum phase p);
-/* The next record of the main link, which has to be of that type. */
-int source_expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err);
-
 /* The domain's migration channel, its memory and bitmaps; nothing when it is open already. */
 int source_open_memory(struct source *s, struct err *err);
 /* A request on the migration channel: *ret_fd (may be NULL) is the caller's. */
 int source_channel_call(struct source *s, const char *op, int *ret_fd, struct err *err);
 /* What was written since the last look goes into snap. */
 int source_read_log(struct source *s, uint64_t *ret_pages, struct err *err);
+
+/* --- source_meet.c --- */
+/* Up to the target's ANSWER.  0, or -errno: also when it names problems. */
+int source_meet(struct source *s, struct err *err);
+/* From ACCEPT on, up to the first page. */
+int source_prepare(struct source *s, struct err *err);
+/* clock_offset_ns, anew. */
+int source_compare_clocks(struct source *s, struct err *err);
+
+/* --- source_words.c --- */
+/* The next record of the main link, which has to be of that type. */
+int source_expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err);
+/* ANSWER, into problems: of a move, one is enough to end it. */
+int source_read_answer(struct source *s, struct err *err);
+/* ACCEPT, into accept; it settles whether connections resume and whether pages may be owed. */
+int source_read_accept(struct source *s, struct err *err);
+/* One round trip; the target's clock at its turning point. */
+int source_ping(struct source *s, uint64_t cookie, uint64_t *ret_theirs, struct err *err);
+int source_read_resumed(struct source *s, struct err *err);
+/* DONE's body, into run_ns; -errno: the guest does not run there, and why. */
+int source_read_done(struct source *s, const struct stream_header *hdr, struct err *err);
+/* What the target says in the middle of a round: that it lives, what it has, that it gives up.  wait: until it has said something. */
+int source_hear(struct sender *n, bool wait, struct err *err);
 
 /* --- source_turn.c --- */
 /* Before the target is met: a move that has to wait tells how large its guest is and how fast it writes, and waits. */
@@ -107,8 +129,6 @@ int source_connect(struct source *s, struct err *err);
 int source_join_main(struct source *s, struct err *err);
 /* The main link as it is, and as many further ones as were agreed. */
 int source_join_links(struct source *s, struct err *err);
-/* What the target says in the middle of a round: that it lives, what it has, that it gives up.  wait: until it has said something. */
-int source_hear(struct sender *n, bool wait, struct err *err);
 /* Is rc, of a round, a connection's failure that another connection may mend? */
 bool source_may_resume(const struct source *s, int rc);
 /* err: why it broke.  0: connected again, and todo names what is to be sent; else it ends here. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * source_links.c - the source's connections: made at first, heard in mid-round, and made again when they break before the pause.
+ * source_links.c - the source's connections: made at first, and made again when they break before the pause.
  *
  * All connections of a move are one session.  When one of them fails all are closed, the main one is made anew with RESUME, the others
  * join it, and the round goes on with what its bitmap still names: what was acknowledged is out of it.  Whoever owns the guest is not
@@ -18,7 +18,6 @@
 #define CONNECT_MS 2000
 #define AGAIN_MS 200                 /* between two tries */
 #define LAST_WORD_NS (200 * NS_PER_MS)
-#define HEAR_MAX 64u
 #define FRUITLESS_MAX 3u              /* connections in a row over which nothing was acknowledged */
 #define STRIKES 5u                   /* tries in a row that reached the node and met nobody who knows this move */
 
@@ -170,76 +169,6 @@ int source_join_links(struct source *s, struct err *err)
 	return join_at(s, 0, err);
 }
 
-/* --- heard in mid-round ---------------------------------------------------------------------------------------------------- */
-
-static void settled(void *arg, const struct ledger_entry *e)
-{
-	struct source *s = arg;
-
-	if (e->from < e->to)
-		memset(s->todo + e->from, 0, (e->to - e->from) * 8);
-	else
-		s->zeros_known = true;
-}
-
-static int take_ack(struct sender *n)
-{
-	uint8_t body[8];
-	uint32_t serial;
-	int rc = link_read(n->link, body, sizeof(body));
-
-	if (rc == 0)
-		rc = stream_u32_decode(body, &serial);
-	if (rc == 0)
-		rc = ledger_ack(&n->ledger, serial, settled, n->s);
-	if (rc == 0)
-		atomic_store(&n->s->fruitless, 0);
-	return rc;
-}
-
-static int take_abort(struct sender *n, uint32_t length, struct err *err)
-{
-	uint8_t text[STREAM_TEXT_MAX];
-	char safe[STREAM_TEXT_MAX + 1];
-	int rc = link_read(n->link, text, length);
-
-	stream_text_decode(text, rc == 0 ? length : 0, safe, sizeof(safe));
-	return err_set(err, -ECONNABORTED, "%s: %.600s", n->s->target, safe);
-}
-
-static int hear_one(struct sender *n, struct err *err)
-{
-	uint8_t h[STREAM_HEADER_BYTES], body[8];
-	struct stream_header hdr = { 0 };
-	int rc = link_read(n->link, h, sizeof(h));
-
-	if (rc == 0)
-		rc = stream_header_decode(h, &hdr);
-	if (rc == 0 && hdr.type == STREAM_ABORT)
-		return take_abort(n, hdr.length, err);
-	if (rc == 0 && hdr.type == STREAM_ALIVE)
-		rc = link_read(n->link, body, sizeof(body));
-	else if (rc == 0 && hdr.type == STREAM_ACK && n->s->resumable)
-		rc = take_ack(n);
-	else if (rc == 0)
-		rc = -EBADMSG;
-	if (rc == -EBADMSG)
-		return err_set(err, rc, "%s: sent %s in the middle of a round that does not belong there", n->s->target, stream_type_name(hdr.type));
-	return rc < 0 ? worker_link_error(n->s->w, rc, err) : 0;
-}
-
-int source_hear(struct sender *n, bool wait, struct err *err)
-{
-	int rc = 0;
-
-	/* a target that talks without end is heard a little at a time */
-	for (unsigned i = 0; rc == 0 && i < HEAR_MAX && (wait || link_readable(n->link)); i++) {
-		rc = hear_one(n, err);
-		wait = false;
-	}
-	return rc;
-}
-
 /* --- made again ------------------------------------------------------------------------------------------------------------- */
 
 bool source_may_resume(const struct source *s, int rc)
@@ -254,27 +183,14 @@ bool source_may_resume(const struct source *s, int rc)
 static int send_resume(struct source *s, struct err *err)
 {
 	struct stream_resume r = { .attempt = (uint64_t)s->attempt, .session = s->session, .round = s->precopy.round - 1 };
-	struct stream_header hdr;
 	struct buf b = BUF_INIT(64);
-	uint8_t body[8];
-	uint32_t session = 0;
 	int rc;
 
 	memcpy(r.token, s->accept.token, sizeof(r.token));
 	stream_resume_encode(&b, &r);
 	rc = buf_ok(&b) ? link_record(&s->w->link, STREAM_RESUME, b.data, (uint32_t)b.len) : -ENOMEM;
 	buf_free(&b);
-	if (rc < 0)
-		return worker_link_error(s->w, rc, err);
-	rc = source_expect(s, STREAM_RESUMED, &hdr, err);
-	if (rc < 0)
-		return rc;
-	rc = link_read(&s->w->link, body, sizeof(body));
-	if (rc < 0)
-		return worker_link_error(s->w, rc, err);
-	if (stream_u32_decode(body, &session) < 0 || session != s->session)
-		return err_set(err, -EBADMSG, "%s: RESUMED for another session", s->target);
-	return 0;
+	return rc < 0 ? worker_link_error(s->w, rc, err) : source_read_resumed(s, err);
 }
 
 static void close_links(struct source *s)
