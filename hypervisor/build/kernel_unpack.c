@@ -281,11 +281,13 @@ static int unpack_with(const char *name, const struct packing *pk, const uint8_t
 	return err_set(err, rc, "%s: damaged: its %s data does not unpack; copy the file again", name, pk->name);
 }
 
-/* What is in the file: an ELF image as it is, or packed by *ret_pk; *p and *n become the payload's. */
-static int payload_find(const char *name, const uint8_t **p, size_t *n, const struct packing **ret_pk, struct err *err)
+/* What is in the file: *p and *n become the payload's.  1 and *ret_pk: packed; 0 and *ret: an ELF image as it is; or -errno. */
+static int payload_find(const char *name, const uint8_t **p, size_t *n, const struct packing **ret_pk, struct kernel_image *ret,
+			struct err *err)
 {
 	int rc;
 
+	*ret = (struct kernel_image) { 0 };
 	if (!*n)
 		return err_set(err, -ENOEXEC, "%s: not a kernel: the file is empty", name);
 	if (!is_elf(*p, *n) && !(*n >= 2 && (*p)[0] == 0x1f && (*p)[1] == 0x8b)) {
@@ -293,9 +295,10 @@ static int payload_find(const char *name, const uint8_t **p, size_t *n, const st
 		if (rc)
 			return rc;
 	}
-	*ret_pk = NULL;
-	if (is_elf(*p, *n))
+	if (is_elf(*p, *n)) {
+		*ret = (struct kernel_image) { .elf = *p, .elf_len = *n };
 		return 0;
+	}
 	*ret_pk = packing_find(*p, *n);
 	if (!*ret_pk)
 		return err_set(err, -ENOTSUP, "%s: its payload is compressed in a way Haven does not know; use a kernel compressed "
@@ -303,22 +306,17 @@ static int payload_find(const char *name, const uint8_t **p, size_t *n, const st
 	if (!(*ret_pk)->unpack)
 		return err_set(err, -ENOTSUP, "%s: compressed with %s, which Haven does not unpack; use a kernel compressed with "
 			       "gzip, XZ, LZ4 or ZSTD", name, (*ret_pk)->name);
-	return 0;
+	return 1;
 }
 
 int kernel_unpack(const char *name, const uint8_t *p, size_t n, size_t max_out, struct kernel_image *ret, struct err *err)
 {
 	struct out out = { .max = max_out };
 	const struct packing *pk;
-	int rc = payload_find(name, &p, &n, &pk, err);
+	int rc = payload_find(name, &p, &n, &pk, ret, err);
 
-	*ret = (struct kernel_image) { 0 };
-	if (rc)
+	if (rc <= 0)
 		return rc;
-	if (!pk) {
-		*ret = (struct kernel_image) { .elf = p, .elf_len = n };
-		return 0;
-	}
 	out.p = huge_alloc(max_out);
 	if (!out.p)
 		return err_set(err, -ENOMEM, "%s: no memory to unpack the kernel", name);
@@ -335,15 +333,10 @@ int kernel_unpack_into(const char *name, const uint8_t *p, size_t n, const struc
 {
 	struct out out = { .p = room->p, .max = room->max, .room = room };
 	const struct packing *pk;
-	int rc = payload_find(name, &p, &n, &pk, err);
+	int rc = payload_find(name, &p, &n, &pk, ret, err);
 
-	*ret = (struct kernel_image) { 0 };
-	if (rc)
+	if (rc <= 0)
 		return rc;
-	if (!pk) {
-		*ret = (struct kernel_image) { .elf = p, .elf_len = n };
-		return 0;
-	}
 	rc = unpack_with(name, pk, p, n, &out, ret, err);
 	if (rc || out.len + COPY_OVERSHOOT > out.max)
 		out.touched = out.max;

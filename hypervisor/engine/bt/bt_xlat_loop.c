@@ -570,53 +570,44 @@ static void emit_way_in(struct xl *x, unsigned scratch)
 	}
 }
 
-/* The loop itself.  `setup` is where it goes when a page ends: registers are as `at` there. */
-static void emit_loop(struct xl *x, uint32_t setup, struct regstate at)
+/* One more round within the pages looked up?  If not: to `setup`, where registers are as `at`. */
+static void emit_loop_limit(struct xl *x, uint32_t setup, struct regstate at)
 {
 	struct emit *e = &x->e;
-	struct fast *f = &x->fast;
-	const struct bt_insn *end = &x->in[x->loop_end];
-	struct regstate top, now;
-	uint32_t head, jcc;
+	struct regstate now = { x->spilled, x->clean };
 	struct emit hot;
-	bool same;
+	uint32_t jcc;
 
-	xl_need(x, f->used);
-	x->clean = (x->clean & ~f->written) | x->spilled;
-	top = (struct regstate){ x->spilled, x->clean };
-	head = e->p;
-	f->now = true;
-	f->pinned = f->take;
-	for (x->i = 0; (int)x->i < x->loop_end; x->i++) {
-		xl_record_start(x);
-		if (!x->i && f->iv != BT_NO_REG) {
-			e_gs(e, 1, 0x3b, f->iv, GS_OFF(loop_limit));
-			jcc = e_jcc_fwd(e, CC_E);
-			hot = cold_begin(x);
-			e_patch(e, jcc, e->p);
-			xl_state_fix(x, top, at);
-			e_jmp_to(e, setup);
-			cold_end(x, hot);
-			state_set(x, top);
-		}
-		xl_insn(x);
-		xl_group_after(x);
-	}
-	f->now = false;
-	f->pinned = 0;
-	x->grp.valid = false;
+	e_gs(e, 1, 0x3b, x->fast.iv, GS_OFF(loop_limit));
+	jcc = e_jcc_fwd(e, CC_E);
+	hot = cold_begin(x);
+	e_patch(e, jcc, e->p);
+	xl_state_fix(x, now, at);
+	e_jmp_to(e, setup);
+	cold_end(x, hot);
+	state_set(x, now);
+}
+
+/* The block's last branch: back to `head`, where registers are as `top`, or on. */
+static void emit_loop_end(struct xl *x, uint32_t head, struct regstate top)
+{
+	struct emit *e = &x->e;
+	const struct bt_insn *end = &x->in[x->loop_end];
+	struct regstate now;
+	struct emit hot;
+	uint32_t jcc;
+
 	xl_record_start(x);
 	if (end->cls == BC_JCC)
 		xl_flags_restore(x);
 	now = (struct regstate){ x->spilled, x->clean };
-	same = now.spilled == top.spilled && !(top.clean & ~now.clean);
 	if (end->cls == BC_JMP) {
 		xl_state_fix(x, now, top);
 		e_jmp_to(e, head);
 		return;
 	}
 	jcc = e_jcc_fwd(e, end->cc);
-	if (same) {
+	if (now.spilled == top.spilled && !(top.clean & ~now.clean)) {
 		e_patch(e, jcc, head);
 	} else {
 		hot = cold_begin(x);
@@ -628,6 +619,32 @@ static void emit_loop(struct xl *x, uint32_t setup, struct regstate at)
 	state_set(x, now);
 	xl_border(x);
 	xl_emit_link(x, end->va + end->len, false);
+}
+
+/* The loop itself.  `setup` is where it goes when a page ends: registers are as `at` there. */
+static void emit_loop(struct xl *x, uint32_t setup, struct regstate at)
+{
+	struct fast *f = &x->fast;
+	struct regstate top;
+	uint32_t head;
+
+	xl_need(x, f->used);
+	x->clean = (x->clean & ~f->written) | x->spilled;
+	top = (struct regstate){ x->spilled, x->clean };
+	head = x->e.p;
+	f->now = true;
+	f->pinned = f->take;
+	for (x->i = 0; (int)x->i < x->loop_end; x->i++) {
+		xl_record_start(x);
+		if (!x->i && f->iv != BT_NO_REG)
+			emit_loop_limit(x, setup, at);
+		xl_insn(x);
+		xl_group_after(x);
+	}
+	f->now = false;
+	f->pinned = 0;
+	x->grp.valid = false;
+	emit_loop_end(x, head, top);
 }
 
 /* Behind the block's body, whose second form of the loop leads here. */
