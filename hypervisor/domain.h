@@ -91,8 +91,13 @@ struct domain {
 	int64_t system_offset_ns;
 	int64_t wallclock_offset_ns; /* CLOCK_REALTIME at system time 0 */
 	int64_t saved_clock_behind_ns; /* what this node's CLOCK_REALTIME is ahead of the clock that an image being loaded was written by */
-	uint64_t tsc_khz;            /* rate the guest was told; travels */
-	int64_t tsc_offset;          /* guest TSC = host TSC + offset; 0 where RDTSC runs untranslated */
+	/*
+	 * The guest's TSC: rate, which it was told at its start, and how it comes about from the host's (domain_guest_tsc).  Set before the
+	 * first vCPU runs, and then for good: translated code has scale and offset in it.
+	 */
+	uint64_t tsc_khz;
+	uint64_t tsc_scale;          /* guest ticks a host tick, a fixed-point number with TSC_SCALE_BITS; 0: one */
+	int64_t tsc_offset;
 
 	uint64_t vm_assist;
 	uint64_t store_mfn, console_mfn;
@@ -124,6 +129,16 @@ struct domain {
 	/* The guest gave frames [mfn, mfn+n) up: free the host memory behind them so that they read as zeros.  NULL: cleared. */
 	void (*ram_release)(struct domain *d, uint64_t mfn, uint64_t n);
 };
+
+#define TSC_SCALE_BITS 48
+
+/* The guest's TSC when the host's is host_tsc.  The translator emits the same arithmetic (bt_xlat.c). */
+static inline uint64_t domain_guest_tsc(const struct domain *d, uint64_t host_tsc)
+{
+	if (d->tsc_scale)
+		host_tsc = (uint64_t)((unsigned __int128)host_tsc * d->tsc_scale >> TSC_SCALE_BITS);
+	return host_tsc + (uint64_t)d->tsc_offset;
+}
 
 static inline uint64_t domain_nr_frames(const struct domain *d) { return d->max_pages + d->nr_special; }
 

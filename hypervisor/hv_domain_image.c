@@ -228,6 +228,8 @@ int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd)
 	uint8_t policy[CPUID_POLICY_BYTES];
 
 	buf_write(w, IMAGE_DOMAIN, &b, abi_domain_save(h->d, &b));
+	b = (struct buf) BUF_INIT(STATE_MAX);
+	buf_write(w, (uint32_t)IMAGE_TSC, &b, abi_tsc_save(h->d, &b));
 	cpuid_policy_pack(cpuid_policy_used(), policy);
 	image_write(w, (uint32_t)IMAGE_CPUID, NULL, 0, policy, sizeof policy);
 	b = (struct buf) BUF_INIT(STATE_MAX);
@@ -499,6 +501,8 @@ int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_
 		return watchdogs_read(h->d, body, n, err);
 	if (type == (uint32_t)IMAGE_IOBITMAP)
 		return iobitmaps_read(h->d, body, n, err);
+	if (type == (uint32_t)IMAGE_TSC)
+		return abi_tsc_load(h->d, body, n) ? err_set(err, -EINVAL, "the image is damaged: TSC") : 0;
 	if (type == (uint32_t)IMAGE_OPERATOR)
 		return operator_read(h, body, n, err);
 	switch (type) {

@@ -2,11 +2,13 @@
 /*
  * hvrun - boots one PV kernel in one process, with its console on stdin and stdout: the developer's tool.
  *
- *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-C MIB] [-M MS] [-L MS]
+ *	hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-C MIB] [-M MS] [-R PPM] [-L MS]
  *
  * -C: the most that translations take (64).
  * -L: the dirty log is on, and taken every MS milliseconds, as a move's rounds do; SIGUSR2 switches it off, and on again.
  * -M: every MS milliseconds the guest moves into a domain made anew, through the records that save and migration use.
+ * -R: each second host that it moves to takes its TSC to be PPM parts in a million faster than it is: that host's TSC has another
+ *     rate, and has counted to elsewhere.
  *
  * No daemon, no disk, no network, no sandbox.  The guest finds an empty xenstore: every read says ENOENT.  Ends with the guest
  * (exit status 0 after power-off, 2 after a crash, 3 when -t ran out); Ctrl-] ends it from the keyboard.
@@ -30,6 +32,7 @@
 #include "hypervisor/abi/abi.h"
 #include "hypervisor/build/pv_start.h"
 #include "hypervisor/domain_new.h"
+#include "hypervisor/host_clock.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/buf.h"
 
@@ -42,7 +45,7 @@ struct hvrun {
 	uint8_t reply[4096]; size_t reply_len, reply_done;
 };
 
-struct options { const char *kernel, *ramdisk, *cmdline; unsigned mib, vcpus, seconds, cache_mib, move_ms, log_ms; };
+struct options { const char *kernel, *ramdisk, *cmdline; unsigned mib, vcpus, seconds, cache_mib, move_ms, log_ms; int ppm; };
 
 static void wake(struct hvrun *h)
 {
@@ -264,6 +267,17 @@ static int build(struct hvrun *h, const struct options *o, struct err *err)
 	return 0;
 }
 
+/* Another host's TSC, or this one's again. */
+static void host_change(int ppm)
+{
+	static uint64_t khz, moves;
+	bool stable;
+
+	if (!khz)
+		khz = abi_tsc_khz(&stable);
+	host_clock_told((uint64_t)((int64_t)khz + (int64_t)khz / 1000000 * (++moves % 2 ? ppm : 0)));
+}
+
 /* State of `from`, which is paused, into `to`, which never ran: memory, the domain's record, each vCPU's. */
 static int transfer(struct domain *from, struct domain *to)
 {
@@ -275,6 +289,12 @@ static int transfer(struct domain *from, struct domain *to)
 	rc = abi_domain_save(from, &b);
 	if (!rc)
 		rc = abi_domain_load(to, b.data, b.len);
+	buf_free(&b);
+	buf_init(&b, 1 << 20);
+	if (!rc)
+		rc = abi_tsc_save(from, &b);
+	if (!rc)
+		rc = abi_tsc_load(to, b.data, b.len);
 	buf_free(&b);
 	for (unsigned i = 0; !rc && i < from->nr_vcpus; i++) {
 		buf_init(&b, 1 << 20);
@@ -290,8 +310,10 @@ static int move(struct hvrun *h, const struct options *o)
 {
 	struct domain *old = h->d, *fresh = NULL;
 	struct err err = { 0 };
-	int rc = domain_make(h, o, &fresh, &err);
+	int rc;
 
+	host_change(o->ppm);
+	rc = domain_make(h, o, &fresh, &err);
 	if (!rc) {
 		vcpu_threads_pause(old);
 		rc = transfer(old, fresh);
@@ -416,7 +438,7 @@ static void tty_restore(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-C MIB] [-M MS] [-L MS]\n");
+	fprintf(stderr, "usage: hvrun -k KERNEL [-r RAMDISK] [-m MiB] [-c VCPUS] [-a CMDLINE] [-t SECONDS] [-C MIB] [-M MS] [-R PPM] [-L MS]\n");
 	return 64;
 }
 
@@ -429,7 +451,7 @@ int main(int argc, char **argv)
 	sigset_t held;
 	int c, status;
 
-	while ((c = getopt(argc, argv, "k:r:m:c:a:t:C:M:L:")) != -1) {
+	while ((c = getopt(argc, argv, "k:r:m:c:a:t:C:M:R:L:")) != -1) {
 		switch (c) {
 		case 'k': o.kernel = optarg; break;
 		case 'r': o.ramdisk = optarg; break;
@@ -439,6 +461,7 @@ int main(int argc, char **argv)
 		case 't': o.seconds = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'C': o.cache_mib = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'M': o.move_ms = (unsigned)strtoul(optarg, NULL, 0); break;
+		case 'R': o.ppm = (int)strtol(optarg, NULL, 0); break;
 		case 'L': o.log_ms = (unsigned)strtoul(optarg, NULL, 0); break;
 		default: return usage();
 		}

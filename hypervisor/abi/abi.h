@@ -91,6 +91,8 @@ const char *hypercall_name(uint64_t nr);
 struct buf;
 int abi_domain_save(struct domain *d, struct buf *out);
 int abi_domain_load(struct domain *d, const void *p, size_t n);
+int abi_tsc_save(struct domain *d, struct buf *out);
+int abi_tsc_load(struct domain *d, const void *p, size_t n);   /* after the domain; without it the guest's TSC is the host's */
 int abi_vcpu_save(struct vcpu *v, struct buf *out);
 int abi_vcpu_load(struct vcpu *v, const void *p, size_t n);
 /*

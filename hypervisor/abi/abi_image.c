@@ -285,7 +285,7 @@ int abi_domain_save(struct domain *d, struct buf *out)
 	buf_u64(out, system_time_ns(d));
 	buf_u64(out, abi_realtime_ns());
 	buf_u64(out, d->tsc_khz);
-	buf_u64(out, (uint64_t)d->tsc_offset);
+	buf_u64(out, 0);
 	buf_u64(out, d->vm_assist);
 	buf_u32(out, (uint32_t)atomic_load(&d->shutdown_reason));
 	buf_u32(out, (uint32_t)d->shutdown_code);
@@ -306,7 +306,7 @@ struct domain_scratch {
 	uint8_t *pt_type;
 	struct evtchn_state *evtchn;
 	struct grant_map *grant_map;
-	uint64_t system_ns, realtime_ns, tsc_khz, tsc_offset, vm_assist, store_mfn, console_mfn;
+	uint64_t system_ns, realtime_ns, tsc_khz, vm_assist, store_mfn, console_mfn;
 	int32_t shutdown_reason, shutdown_code;
 	uint32_t store_port, console_port, grant_frames;
 };
@@ -330,7 +330,7 @@ static bool domain_parse(const struct domain *d, struct domain_scratch *s, struc
 	s->system_ns = reader_u64(r);
 	s->realtime_ns = reader_u64(r);
 	s->tsc_khz = reader_u64(r);
-	s->tsc_offset = reader_u64(r);
+	reader_u64(r);
 	s->vm_assist = reader_u64(r);
 	s->shutdown_reason = (int32_t)reader_u32(r);
 	s->shutdown_code = (int32_t)reader_u32(r);
@@ -362,8 +362,6 @@ static void domain_apply(struct domain *d, struct domain_scratch *s)
 		held += (uint64_t)__builtin_popcountll(s->populated[i]);
 	atomic_store(&d->tot_pages, held);
 	memcpy(d->evtchn, s->evtchn, sizeof(*d->evtchn));
-	d->tsc_khz = s->tsc_khz;
-	d->tsc_offset = (int64_t)s->tsc_offset;
 	d->vm_assist = s->vm_assist;
 	atomic_store(&d->shutdown_reason, s->shutdown_reason);
 	d->shutdown_code = s->shutdown_code;
@@ -398,6 +396,30 @@ int abi_domain_load(struct domain *d, const void *p, size_t n)
 out:
 	scratch_free(&s);
 	return rc;
+}
+
+/* ---- the TSC ---- */
+
+int abi_tsc_save(struct domain *d, struct buf *out)
+{
+	struct tsc_pair p = tsc_pair_get(d);
+
+	buf_u64(out, p.tsc);
+	buf_u64(out, p.ns);
+	buf_u64(out, p.khz);
+	return buf_ok(out) ? 0 : -ENOMEM;
+}
+
+int abi_tsc_load(struct domain *d, const void *b, size_t n)
+{
+	struct tsc_pair p;
+	struct reader r;
+
+	reader_init(&r, b, n);
+	p.tsc = reader_u64(&r);
+	p.ns = reader_u64(&r);
+	p.khz = reader_u64(&r);
+	return reader_done(&r) ? tsc_go_on(d, &p) : -EINVAL;
 }
 
 void abi_domain_settle(struct domain *d)

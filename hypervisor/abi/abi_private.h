@@ -203,6 +203,14 @@ void grant_domain_destroy(struct domain *d);
 
 void time_domain_init(struct domain *d);
 void time_set(struct domain *d, uint64_t system_ns);          /* system time is system_ns now; vCPUs are told as they enter */
+/*
+ * One instant by the guest's TSC, which counts at tsc_khz, and by its system time: what ties the two.  With a stable TSC it stays the same
+ * for as long as the guest lives.  go_on: the TSC follows system time from there, never back behind it; before the first vCPU
+ * runs.  0, or -EINVAL.
+ */
+struct tsc_pair { uint64_t tsc, ns, khz; };
+struct tsc_pair tsc_pair_get(const struct domain *d);
+int tsc_go_on(struct domain *d, const struct tsc_pair *p);
 int time_register_area(struct vcpu *self, struct vcpu *v, uint64_t va);
 void time_write_area(struct vcpu *v);
 void runstate_register(struct vcpu *self, struct vcpu *v, uint64_t va);

@@ -3,9 +3,13 @@
  * guest_time.c - the guest's clocks: vcpu_time_info, wall clock, one-shot and periodic timers, runstate.
  *
  * System time is nanoseconds since the domain was built, pauses and moves included.  With an invariant TSC one pair
- * (TSC, nanoseconds) serves all vCPUs for as long as the domain stays on this host, so guest time cannot step and is
+ * (TSC, nanoseconds) serves all vCPUs for as long as the domain lives, so guest time cannot step and is
  * the same on every vCPU (XEN_PVCLOCK_TSC_STABLE_BIT); timers use the same clock.  Without one, each entry to the guest
  * refreshes the pair from CLOCK_MONOTONIC and the guest keeps it monotonic itself (no stable bit).
+ *
+ * A domain built here reads the host's TSC.  One that comes from elsewhere, or from a file, reads its own: it goes on at the rate and from
+ * the count that it had, by as much as system time did, so the pair that the guest knows holds on.  domain.tsc_scale and .tsc_offset
+ * make that of the host's.
  */
 #include "hypervisor/abi/abi_private.h"
 
@@ -40,7 +44,15 @@ static uint64_t scale_ticks(uint64_t ticks, uint32_t mul, int shift)
 	return (uint64_t)(t * mul >> 32);
 }
 
-static uint64_t guest_tsc(const struct domain *d) { return abi_read_tsc() + (uint64_t)d->tsc_offset; }
+/* The least number of ticks that is ns or more by scale_ticks(). */
+static uint64_t ticks_for(uint64_t ns, uint32_t mul, int shift)
+{
+	unsigned __int128 t = (((unsigned __int128)ns << 32) + mul - 1) / mul;
+
+	return (uint64_t)(shift < 0 ? t << -shift : (t + (1ULL << shift) - 1) >> shift);
+}
+
+static uint64_t guest_tsc(const struct domain *d) { return domain_guest_tsc(d, abi_read_tsc()); }
 
 uint64_t system_time_ns(const struct domain *d)
 {
@@ -59,6 +71,40 @@ void time_set(struct domain *d, uint64_t system_ns)
 	d->clock.ns = system_ns;
 	d->system_offset_ns = (int64_t)(system_ns - abi_now_ns());
 	d->clock.generation++;
+}
+
+struct tsc_pair tsc_pair_get(const struct domain *d)
+{
+	if (d->clock.stable)
+		return (struct tsc_pair) { d->clock.tsc, d->clock.ns, d->tsc_khz };
+	return (struct tsc_pair) { guest_tsc(d), system_time_ns(d), d->tsc_khz };
+}
+
+/* 1 MHz to 100 GHz: what is outside is damage, and scales that it leads to might not fit. */
+#define TSC_KHZ_MIN 1000U
+#define TSC_KHZ_MAX 100000000U
+
+int tsc_go_on(struct domain *d, const struct tsc_pair *p)
+{
+	uint64_t now = system_time_ns(d), host_khz;
+	unsigned __int128 scale;
+	bool stable;
+
+	host_khz = abi_tsc_khz(&stable);
+	if (p->khz < TSC_KHZ_MIN || p->khz > TSC_KHZ_MAX || p->ns >= 1UL << 62)
+		return -EINVAL;
+	scale = ((unsigned __int128)p->khz << TSC_SCALE_BITS) / host_khz;
+	if (scale > UINT64_MAX)
+		return -EINVAL;
+	d->tsc_khz = p->khz;
+	d->tsc_scale = p->khz == host_khz ? 0 : (uint64_t)scale;
+	scale_from_khz(p->khz, &d->clock.mul, &d->clock.shift);
+	d->tsc_offset = 0;
+	d->tsc_offset = (int64_t)(p->tsc + (now > p->ns ? ticks_for(now - p->ns, d->clock.mul, d->clock.shift) : 0) - guest_tsc(d));
+	d->clock.tsc = p->tsc;
+	d->clock.ns = p->ns;
+	d->clock.generation++;
+	return 0;
 }
 
 void time_domain_init(struct domain *d)

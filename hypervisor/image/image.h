@@ -34,6 +34,7 @@ enum image_type {
 	IMAGE_SAVED = (int)0x8000000a, /* struct image_saved; may be missing */
 	IMAGE_WATCHDOG = (int)0x8000000b, /* u32 time-out in s of each SCHEDOP_watchdog, 0: off; may be missing */
 	IMAGE_IOBITMAP = (int)0x8000000c, /* each vCPU's PHYSDEVOP_set_iobitmap; may be missing */
+	IMAGE_TSC = (int)0x8000000e,   /* abi_tsc_save; missing: the TSC goes on from the reader's own count */
 	IMAGE_OPERATOR = (int)0x8000000d, /* u32, bit 0: the operator has paused it; missing: he has not */
 };
 

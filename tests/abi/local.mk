@@ -3,7 +3,7 @@
 # warnings nor its hardening apply to them: they run on no libc and behind no loader.
 MICRO_GUESTS = hello traps events timer mmu usermode smp smc balloon clock fpu multicall grants segments store split watchdog \
 	grant_map grant_versions fifo evtchn_ops iopl vm_assist ldt debugreg nmi failsafe ts \
-	exchange runstate vcpu_time vcpu_info poll memory_queries version_and_names cpuid_hidden msr \
+	exchange runstate vcpu_time tsc vcpu_info poll memory_queries version_and_names cpuid_hidden msr \
 	user32 multicall_partial mmuext_errors user_faults flags strings page_crossing \
 	hostile_hypercalls hostile_ptes hostile_insns hostile_user hostile_rings hostile_race crash_stack crash_iret \
 	hostile_self_map hostile_frames hostile_pins hostile_tables hostile_descriptors hostile_iret hostile_stacks \

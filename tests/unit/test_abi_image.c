@@ -182,6 +182,105 @@ static void a_node_with_other_clocks_changes_nothing(void **state)
 	}
 }
 
+static struct buf save_tsc(void)
+{
+	struct buf b = BUF_INIT(64);
+
+	assert_int_equal(abi_tsc_save(d, &b), 0);
+	assert_int_equal(b.len, 24);                    /* docs/specs/image.md names the size */
+	return b;
+}
+
+static uint64_t guest_tsc_now(void) { return domain_guest_tsc(d, abi_read_tsc()); }
+
+/* As a guest computes it (xen.h, vcpu_time_info). */
+static uint64_t guest_clock(const struct vcpu_time_info *t)
+{
+	uint64_t delta = guest_tsc_now() - t->tsc_timestamp;
+
+	delta = t->tsc_shift < 0 ? delta >> -t->tsc_shift : delta << t->tsc_shift;
+	return t->system_time + (uint64_t)((unsigned __int128)delta * t->tsc_to_system_mul >> 32);
+}
+
+/*
+ * From node to node, there and back, whose TSCs count at other rates, from other points, and one of which is no clock at all: RDTSC goes on
+ * by the pause at the rate that the guest was told, and its own formula makes the hypervisor's system time.  It used to go on from
+ * the other host's count.
+ */
+static void rdtsc_goes_on(void **state)
+{
+	static const struct { uint64_t khz, ahead; bool unstable; } node[] = {
+		{ 3700000, 0, false }, { 1200000, 1UL << 62, false }, { 2100000, 12345, false }, { 2900001, 1, true }, { 2099999, 3, false },
+		{ 2100000, 0, false }, { 999999, 7, true }, { 3000000, 0xfffffffffffUL, false },
+	};
+	const uint64_t pause = 40000000UL;
+	struct vcpu_time_info first;
+
+	time_update_vcpu(v);
+	first = v->info->time;
+	for (size_t i = 0; i < sizeof(node) / sizeof(node[0]); i++) {
+		struct buf dom = save_domain(), tsc = save_tsc();
+		uint64_t then = guest_tsc_now(), real = fake_real, t0, s0, expected = pause * FAKE_TSC_KHZ / 1000000;
+
+		fake_tsc_khz = node[i].khz;
+		fake_tsc_ahead = node[i].ahead;
+		move_to_blank();
+		d->clock.stable = fake_tsc_stable = !node[i].unstable;
+		fake_now = 7000000000UL + i * 86400000000000UL;
+		fake_real = real + pause;
+		assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
+		assert_int_equal(abi_tsc_load(d, tsc.data, tsc.len), 0);
+		assert_int_equal(d->tsc_khz, FAKE_TSC_KHZ);
+		assert_true(guest_tsc_now() - then - expected < 50 || then + expected - guest_tsc_now() < 50);
+		t0 = guest_tsc_now();
+		s0 = system_time_ns(d);
+		for (unsigned k = 0; k < 1000; k++) {
+			uint64_t before = guest_tsc_now();
+
+			fake_now += 999983;
+			fake_real += 999983;
+			time_update_vcpu(v);
+			assert_true(guest_tsc_now() > before);
+			assert_true(llabs((long long)(guest_clock(&v->info->time) - system_time_ns(d))) < 5);
+		}
+		/* a second is a second by both, to a part in a million */
+		assert_true(llabs((long long)(system_time_ns(d) - s0 - 999983000)) < 1100);
+		assert_true(llabs((long long)((guest_tsc_now() - t0) * 1000000 / FAKE_TSC_KHZ - 999983000)) < 1100);
+		if (i < 3) {
+			assert_int_equal(v->info->time.tsc_timestamp, first.tsc_timestamp);
+			assert_int_equal(v->info->time.system_time, first.system_time);
+			assert_int_equal(v->info->time.tsc_to_system_mul, first.tsc_to_system_mul);
+		}
+		assert_int_equal(v->info->time.flags, node[i].unstable ? 0 : XEN_PVCLOCK_TSC_STABLE_BIT);
+		buf_free(&dom);
+		buf_free(&tsc);
+	}
+	fake_tsc_khz = FAKE_TSC_KHZ;
+	fake_tsc_ahead = 0;
+	fake_tsc_stable = true;
+}
+
+static void a_tsc_record_is_checked(void **state)
+{
+	static const struct tsc_pair bad[] = { { 1, 1, 0 }, { 1, 1, 999 }, { 1, 1, 100000001 }, { 1, 1, UINT64_MAX }, { 1, 1UL << 62, 2100000 },
+					       { 1, UINT64_MAX, 2100000 } };
+	static const struct tsc_pair odd[] = { { UINT64_MAX, 0, 2100000 }, { 0, (1UL << 62) - 1, 1000 }, { 1UL << 63, 0, 100000000 } };
+	struct buf b = save_tsc();
+
+	for (size_t n = 0; n < b.len; n++)
+		assert_int_equal(abi_tsc_load(d, b.data, n), -EINVAL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(abi_tsc_load(d, &bad[i], sizeof(bad[i])), -EINVAL);
+	assert_int_equal(d->tsc_scale | (uint64_t)d->tsc_offset, 0);
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {     /* the guest's own clock is odd then, and nothing else */
+		assert_int_equal(abi_tsc_load(d, &odd[i], sizeof(odd[i])), 0);
+		time_update_vcpu(v);
+		time_poll_timers(v);
+		time_next_deadline_ns(v);
+	}
+	buf_free(&b);
+}
+
 /* From a file there is no other clock than what the file says: days are days. */
 static void a_guest_restored_after_days(void **state)
 {
@@ -282,7 +381,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(what_was_saved_comes_back), T(system_time_goes_on_by_the_true_pause),
-		T(a_node_with_other_clocks_changes_nothing), T(a_guest_restored_after_days), T(every_truncation_is_refused),
+		T(a_node_with_other_clocks_changes_nothing), T(rdtsc_goes_on), T(a_tsc_record_is_checked), T(a_guest_restored_after_days), T(every_truncation_is_refused),
 		T(damage_never_harms_us), T(another_shape_is_refused),
 	};
 

@@ -32,6 +32,29 @@ static void xl_lea_rip(struct xl *x)
 	xl_wrote(x, in->wr);
 }
 
+/* domain_guest_tsc() of the host's TSC in rdx:rax, which it writes anyway; scale and offset stay what they are. */
+static void xl_rdtsc(struct xl *x)
+{
+	const struct domain *d = x->bt->d;
+	struct emit *e = &x->e;
+
+	xl_flags_guard(x, true);
+	xl_record_op(x);
+	e8(e, 0x0f); e8(e, 0x31);
+	e8(e, 0x48); e8(e, 0xc1); e8(e, 0xe2); e8(e, 32);                 /* shl $32, rdx */
+	e_rr(e, 1, 0x09, REG_RDX, REG_RAX);                               /* or rdx, rax */
+	if (d->tsc_scale) {
+		e_mov_imm(e, REG_RDX, d->tsc_scale);
+		e8(e, 0x48); e8(e, 0xf7); e8(e, 0xe2);                    /* mul rdx */
+		e8(e, 0x48); e8(e, 0x0f); e8(e, 0xac); e8(e, 0xd0); e8(e, TSC_SCALE_BITS);   /* shrd $bits, rdx, rax */
+	}
+	e_mov_imm(e, REG_RDX, (uint64_t)d->tsc_offset);
+	e_rr(e, 1, 0x01, REG_RAX, REG_RDX);                               /* add rax, rdx */
+	e_rr(e, 0, OP_STORE, REG_RDX, REG_RAX);                           /* mov edx, eax */
+	e8(e, 0x48); e8(e, 0xc1); e8(e, 0xea); e8(e, 32);                 /* shr $32, rdx */
+	xl_wrote(x, x->in[x->i].wr_full);
+}
+
 /* One instruction.  true: it ends the block. */
 bool xl_insn(struct xl *x)
 {
@@ -41,9 +64,9 @@ bool xl_insn(struct xl *x)
 	case BC_SKIP:
 		return false;
 	case BC_RDTSC:
-		if (x->bt->d->tsc_offset) {
-			xl_leave_to_c(x, BX_EMULATE, in->va);
-			return true;
+		if (x->bt->d->tsc_scale || x->bt->d->tsc_offset) {
+			xl_rdtsc(x);
+			return false;
 		}
 		/* fall through */
 	case BC_VERBATIM:

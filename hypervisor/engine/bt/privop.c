@@ -186,7 +186,7 @@ uint64_t priv_guest_tsc(struct vcpu *v)
 	uint32_t lo, hi;
 
 	__asm__ volatile("lfence; rdtsc" : "=a"(lo), "=d"(hi));
-	return ((uint64_t)hi << 32 | lo) + (uint64_t)v->d->tsc_offset;
+	return domain_guest_tsc(v->d, (uint64_t)hi << 32 | lo);
 }
 
 static int do_rdtsc(struct emu *e)
