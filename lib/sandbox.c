@@ -193,3 +193,20 @@ out:
 	sb->ctx = NULL;
 	return rc;
 }
+
+int sandbox_enter_daemon(const char *name, uid_t uid, const struct sandbox_rule *rules, size_t n, struct err *err)
+{
+	struct sandbox_limits limits = { .uid = uid, .gid = (gid_t)uid, .no_dump = true };
+	struct sandbox sb;
+	int rc = sandbox_begin(&sb, name);
+
+	if (rc == 0)
+		rc = sandbox_allow_basics(&sb);
+	if (rc == 0)
+		rc = sandbox_allow_list(&sb, rules, n);
+	if (rc == 0)
+		rc = sandbox_allow_arg(&sb, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0, "libqb reads RLIMIT_NOFILE; setting none");
+	if (rc < 0)
+		return err_set(err, rc, "%s: the list of system calls could not be made: %s", name, strerror(-rc));
+	return sandbox_enter(&sb, &limits, err);
+}

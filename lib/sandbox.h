@@ -39,5 +39,7 @@ int sandbox_deny(struct sandbox *sb, int syscall_nr, int err, const char *why);
 int sandbox_allow_basics(struct sandbox *sb);
 /* Applies limits, root, uid, no_new_privs, then the filter to all threads (TSYNC).  Frees sb.  0 or -errno with err. */
 int sandbox_enter(struct sandbox *sb, const struct sandbox_limits *lim, struct err *err);
+/* A daemon of dom0, from now on `uid`: the basics, libqb's look at its limits, and what `rules` lists.  0 or -errno with err. */
+int sandbox_enter_daemon(const char *name, uid_t uid, const struct sandbox_rule *rules, size_t n, struct err *err);
 
 #endif

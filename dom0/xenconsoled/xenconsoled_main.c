@@ -178,19 +178,8 @@ static int sandbox_apply(struct err *err)
 		{ SCMP_SYS(getuid), "grantpt()" },
 		{ SCMP_SYS(geteuid), "the same" },
 	};
-	struct sandbox_limits limits = { .uid = CONSOLED_UID, .gid = CONSOLED_UID, .no_dump = true };
-	struct sandbox sb;
-	int rc = sandbox_begin(&sb, "xenconsoled");
 
-	if (rc == 0)
-		rc = sandbox_allow_basics(&sb);
-	if (rc == 0)
-		rc = sandbox_allow_list(&sb, rules, sizeof(rules) / sizeof(rules[0]));
-	if (rc == 0)
-		rc = sandbox_allow_arg(&sb, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0, "libqb reads RLIMIT_NOFILE; setting none");
-	if (rc < 0)
-		return err_set(err, rc, "the list of system calls could not be made: %s", strerror(-rc));
-	return sandbox_enter(&sb, &limits, err);
+	return sandbox_enter_daemon("xenconsoled", CONSOLED_UID, rules, sizeof(rules) / sizeof(rules[0]), err);
 }
 
 static int start(qb_loop_t *loop, void *arg, struct err *err)

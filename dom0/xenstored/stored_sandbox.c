@@ -3,8 +3,6 @@
 #include "config.h"
 #include "dom0/xenstored/stored.h"
 
-#include <string.h>
-
 #include "lib/sandbox.h"
 
 int stored_sandbox_enter(struct err *err)
@@ -26,17 +24,6 @@ int stored_sandbox_enter(struct err *err)
 		{ SCMP_SYS(ftruncate), "the black box of a crash" },
 		{ SCMP_SYS(kill), "raise() after the black box" },
 	};
-	struct sandbox_limits limits = { .uid = STORED_UID, .gid = STORED_UID, .no_dump = true };
-	struct sandbox sb;
-	int rc = sandbox_begin(&sb, "xenstored");
 
-	if (rc == 0)
-		rc = sandbox_allow_basics(&sb);
-	if (rc == 0)
-		rc = sandbox_allow_list(&sb, rules, sizeof(rules) / sizeof(rules[0]));
-	if (rc == 0)
-		rc = sandbox_allow_arg(&sb, SCMP_SYS(prlimit64), 2, UINT64_MAX, 0, "libqb reads RLIMIT_NOFILE; setting none");
-	if (rc < 0)
-		return err_set(err, rc, "the list of system calls could not be made: %s", strerror(-rc));
-	return sandbox_enter(&sb, &limits, err);
+	return sandbox_enter_daemon("xenstored", STORED_UID, rules, sizeof(rules) / sizeof(rules[0]), err);
 }
