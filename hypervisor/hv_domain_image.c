@@ -221,15 +221,19 @@ static void store_write_record(struct image_writer *w, int fd)
 	free(p);
 }
 
-int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd)
+bool hv_image_previous(struct msg_call *c) { return msg_call_int_opt(c, "version", 2) < 2; }
+
+int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd, bool previous)
 {
 	struct buf b = BUF_INIT(STATE_MAX);
 	struct devices_io x = { .out = &b };
 	uint8_t policy[CPUID_POLICY_BYTES];
 
 	buf_write(w, IMAGE_DOMAIN, &b, abi_domain_save(h->d, &b));
-	b = (struct buf) BUF_INIT(STATE_MAX);
-	buf_write(w, (uint32_t)IMAGE_TSC, &b, abi_tsc_save(h->d, &b));
+	if (!previous) {
+		b = (struct buf) BUF_INIT(STATE_MAX);
+		buf_write(w, (uint32_t)IMAGE_TSC, &b, abi_tsc_save(h->d, &b));
+	}
 	cpuid_policy_pack(cpuid_policy_used(), policy);
 	image_write(w, (uint32_t)IMAGE_CPUID, NULL, 0, policy, sizeof policy);
 	b = (struct buf) BUF_INIT(STATE_MAX);
@@ -340,7 +344,7 @@ static void save_store(struct hv *h, int store_fd, const struct err *err, void *
 		image_saved_pack(&s->saved, saved);
 		image_write(&w, (uint32_t)IMAGE_SAVED, NULL, 0, saved, sizeof saved);
 		pages_write(h, &w, s->call);
-		hv_image_write_state(h, &w, store_fd);
+		hv_image_write_state(h, &w, store_fd, hv_image_previous(s->call));
 		rc = image_writer_close(&w, true);
 	}
 	free(config);

@@ -304,8 +304,9 @@ static void save_store(struct hv *h, int store_fd, const struct err *err, void *
 	fd = memfd_create("haven-state", MFD_CLOEXEC);
 	rc = fd < 0 ? -errno : image_writer_open(&w, fd, &hdr);
 	if (!rc) {
-		image_write(&w, (uint32_t)IMAGE_OPERATOR, NULL, 0, (uint8_t [4]) { h->copy.user_paused }, 4);
-		hv_image_write_state(h, &w, store_fd);
+		if (!hv_image_previous(c))
+			image_write(&w, (uint32_t)IMAGE_OPERATOR, NULL, 0, (uint8_t [4]) { h->copy.user_paused }, 4);
+		hv_image_write_state(h, &w, store_fd, hv_image_previous(c));
 		rc = image_writer_close(&w, false);
 	}
 	close(store_fd);

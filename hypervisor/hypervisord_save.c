@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/paths.h"
 #include "lib/spawn.h"
@@ -26,13 +27,18 @@ static int save_progress(const json_t *progress, void *arg)
 /* What the image says of when it was made: the cluster's epoch as the caller knows it, or this host's number of the last start. */
 static json_t *save_request(struct job *j, bool keep)
 {
+	struct conf *conf = NULL;
+	long long version = 2;
 	struct dom *d = j->dom;
 	uint64_t epoch = (uint64_t)config_int(j->req, "epoch", 0);
 
 	if (!d->claim && started_read(d->uuid, &epoch))
 		epoch = 0;
-	return json_pack("{s:s, s:O, s:b, s:I, s:b}", "op", "save-state", "config", d->config, "resume", keep, "epoch", (json_int_t)epoch,
-			 "cluster", d->claim != 0);
+	if (!conf_load("haven.conf", &conf, NULL))
+		version = conf_get_int(conf, "migration_version", version);
+	conf_free(conf);
+	return json_pack("{s:s, s:O, s:b, s:I, s:b, s:I}", "op", "save-state", "config", d->config, "resume", keep, "epoch", (json_int_t)epoch,
+			 "cluster", d->claim != 0, "version", (json_int_t)version);
 }
 
 static void save_work(struct job *j)

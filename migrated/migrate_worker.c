@@ -27,6 +27,7 @@
 #include <openssl/rand.h>
 
 #include "lib/conf.h"
+#include "lib/paths.h"
 #include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
@@ -69,21 +70,35 @@ static int open_daemons(struct worker *w, const struct conf *conf, struct err *e
 int worker_open(struct worker *w, struct err *err)
 {
 	struct conf *conf = NULL;
-	long long silence_s;
+	long long silence_s, version;
 	int rc = conf_load("haven.conf", &conf, err);
 
 	if (rc < 0)
 		return rc;
+	version = conf_get_int(conf, "migration_version", STREAM_VERSION);
 	silence_s = conf_get_int(conf, "migration_silence_s", 10);
 	w->link.silence_ns = (uint64_t)(silence_s >= 1 && silence_s <= 600 ? silence_s : 10) * 1000000000ull;
 	move_policy_default(&w->policy);
 	rc = move_policy_conf(&w->policy, conf, err);
+	w->version = (unsigned)version;
+	if (rc == 0 && (version < STREAM_VERSION_OLDEST || version > STREAM_VERSION))
+		rc = err_set(err, -EINVAL, "%s/haven.conf: migration_version %lld: this Haven speaks versions %u to %u", path_conf(), version,
+			     STREAM_VERSION_OLDEST, STREAM_VERSION);
 	if (rc == 0)
 		rc = open_daemons(w, conf, err);
 	conf_free(conf);
 	if (rc < 0)
 		return rc;
 	return worker_prepare(w, err);
+}
+
+json_t *worker_versions(const struct worker *w)
+{
+	json_t *list = json_array();
+
+	for (unsigned v = STREAM_VERSION_OLDEST; list && v <= w->version; v++)
+		json_array_append_new(list, json_integer(v));
+	return list;
 }
 
 int worker_prepare(struct worker *w, struct err *err)

@@ -32,6 +32,7 @@
 struct worker {
 	int control, hypervisord, ha_agentd, channel;     /* sockets; -1: none */
 	struct move_policy policy;        /* of this node: haven.conf over the defaults */
+	unsigned version;                 /* of the stream: the newest that this node speaks; haven.conf may hold it back */
 	bool standalone;                  /* no cluster here: haven.conf says standalone = yes */
 	bool cancelled;                   /* the client or migrated went away, or SIGTERM came */
 	bool cancellable;                 /* until GO */
@@ -58,6 +59,8 @@ struct worker {
 
 /* Sockets to the local daemons, TLS context, limits: what needs root.  ha-agentd is not asked where standalone = yes. */
 int worker_open(struct worker *w, struct err *err);
+/* HELLO's list of the stream's versions that this node speaks; the caller's. */
+json_t *worker_versions(const struct worker *w);
 /* Of that what knows of no move: the TLS context.  Idempotent. */
 int worker_prepare(struct worker *w, struct err *err);
 /* First sandbox: no root, no exec, no new files for writing. */

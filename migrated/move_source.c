@@ -467,7 +467,7 @@ static int stop_and_copy(struct source *s, struct err *err)
 
 	/* hv-domain gathers the state while the last pages go out */
 	if (rc == 0)
-		rc = worker_ask(s->w->channel, json_pack("{s:s}", "op", "state-save"), NULL, 0, err);
+		rc = worker_ask(s->w->channel, json_pack("{s:s, s:i}", "op", "state-save", "version", (int)s->accept.version), NULL, 0, err);
 	if (rc == 0 && s->owed)
 		rc = owe_todo(s, err);
 	if (rc == 0)
@@ -600,11 +600,12 @@ static json_t *figures(struct source *s)
 		zero += s->sender[i].pages.zero_pages;
 		sent += s->sender[i].pages.sent_pages;
 	}
-	return json_pack("{s:b, s:s, s:b, s:f, s:f, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:o}", "ok", 1, "state", "running-there",
+	return json_pack("{s:b, s:s, s:b, s:f, s:f, s:f, s:i, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:i, s:s, s:o}", "ok", 1, "state", "running-there",
 			 "postcopy", s->owed != NULL, "owed_mib", (double)s->owed_pages / 256, "total_ms",
 			 (double)(link_now_ns() - s->begin_ns) / 1e6, "waited_ms", (double)s->waited_ns / 1e6, "rounds", (int)s->precopy.round, "bytes_sent",
 			 (json_int_t)bytes, "pages_sent", (json_int_t)sent, "zero_pages", (json_int_t)zero, "downtime_vcpu_ms",
-			 downtime_ms(s), "throttle_percent", s->throttle / 10.0, "resumed", (int)s->resumed, "connections", (int)s->links, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
+			 downtime_ms(s), "throttle_percent", s->throttle / 10.0, "resumed", (int)s->resumed, "connections", (int)s->links, "stream_version",
+			 (int)s->accept.version, "tls", SSL_get_version(s->w->link.ssl), "phases", phases_json(s));
 }
 
 static json_t *failure(const struct source *s, const struct err *err)

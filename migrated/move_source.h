@@ -65,6 +65,7 @@ struct source {
 	uint64_t told_pages, told_bytes;
 	atomic_int failed;               /* -errno of a further connection */
 	bool paused;
+	bool user_paused;                /* by its operator */
 	bool turns;                      /* migrated gives turns to the moves that leave this node */
 	bool holding;                    /* the pause is ours */
 	atomic_uint loud;                /* further connections that have not held still yet */

@@ -42,7 +42,7 @@ static const char *hello_str(const struct target *t, const char *key)
 }
 
 /* The newest that both speak; 0: none. */
-static unsigned common_version(const json_t *versions)
+static unsigned common_version(const struct worker *w, const json_t *versions)
 {
 	json_int_t best = 0;
 	json_t *v;
@@ -50,7 +50,7 @@ static unsigned common_version(const json_t *versions)
 
 	json_array_foreach(versions, i, v)
 		if (json_is_integer(v) && json_integer_value(v) > best && json_integer_value(v) >= STREAM_VERSION_OLDEST &&
-		    json_integer_value(v) <= STREAM_VERSION)
+		    json_integer_value(v) <= w->version)
 			best = json_integer_value(v);
 	return (unsigned)best;
 }
@@ -69,7 +69,7 @@ static int hello_valid(struct target *t, struct err *err)
 {
 	struct worker *w = t->w;
 
-	t->version = common_version(json_object_get(t->hello, "versions"));
+	t->version = common_version(w, json_object_get(t->hello, "versions"));
 	t->reconnect_ns = reconnect_ns(t);
 	if (!t->version)
 		return err_set(err, -EPROTONOSUPPORT, "%s speaks no version of the migration stream that %s (Haven %s) speaks; "

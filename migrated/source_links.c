@@ -64,7 +64,7 @@ int source_connect(struct source *s, struct err *err)
 /* A TCP connection that migrated made, up to TLS. */
 static int dial(struct source *s, struct tls_link *l, unsigned which, struct err *err)
 {
-	struct stream_preamble pre = { .version = STREAM_VERSION, .further = true };
+	struct stream_preamble pre = { .version = (uint16_t)s->w->version, .further = true };
 	int fd = worker_dial(s->w, which), rc;
 
 	if (fd == -ECANCELED)

@@ -53,6 +53,7 @@ static int ask_hypervisord(struct source *s, struct err *err)
 		return rc;
 	d = json_array_get(json_object_get(list, "domains"), 0);
 	s->config = json_incref(json_object_get(d, "config"));
+	s->user_paused = json_is_true(json_object_get(d, "user_paused"));
 	if (!s->config || !json_is_string(json_object_get(d, "uuid")) ||
 	    strcasecmp(json_string_value(json_object_get(d, "uuid")), s->uuid) != 0)
 		rc = err_set(err, -ENOENT, "domain %lld with uuid %s is not on this node; see xl list", (long long)s->domid, s->uuid);
@@ -66,14 +67,14 @@ static int ask_hypervisord(struct source *s, struct err *err)
 static int send_hello(struct source *s, struct err *err)
 {
 	struct worker *w = s->w;
-	json_t *hello = json_pack("{s:[i,i], s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O, s:i, s:I}", "versions", (int)STREAM_VERSION_OLDEST, (int)STREAM_VERSION, "haven", PACKAGE_VERSION,
+	json_t *hello = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O, s:i, s:I}", "versions", worker_versions(w), "haven", PACKAGE_VERSION,
 				  "mode", s->only_ask ? "preflight" : "move", "source", w->own, "target", s->target, "uuid", s->uuid,
 				  "domid", s->domid, "attempt", s->attempt, "config", s->config, "connections", (int)s->want_links,
 				  "reconnect_s", (json_int_t)(w->policy.reconnect_s < w->policy.deadline_s ? w->policy.reconnect_s : w->policy.deadline_s));
 	char *text;
 	int rc;
 
-	if (hello && !s->only_ask && w->policy.converge == MOVE_CONVERGE_POSTCOPY)
+	if (hello && !s->only_ask && w->version >= STREAM_VERSION_RESUME && w->policy.converge == MOVE_CONVERGE_POSTCOPY)
 		json_object_set_new(hello, "postcopy", json_true());
 	if (hello && s->features)
 		json_object_set(hello, "cpu_features", s->features);
@@ -118,7 +119,7 @@ int source_compare_clocks(struct source *s, struct err *err)
 int source_meet(struct source *s, struct err *err)
 {
 	struct worker *w = s->w;
-	struct stream_preamble pre = { .version = STREAM_VERSION };
+	struct stream_preamble pre = { 0 };
 	int rc = worker_open(w, err);
 
 	if (rc == 0 && !s->only_ask && strcmp(w->own, s->target) == 0)
@@ -127,6 +128,7 @@ int source_meet(struct source *s, struct err *err)
 		rc = source_turn_begin(s, err);
 	if (rc == 0)
 		rc = source_connect(s, err);
+	pre.version = (uint16_t)w->version;
 	if (rc == 0)                           /* early: the target's worker comes while this one asks at home */
 		rc = link_preamble(&w->link, &pre, s->address, err);
 	if (rc == 0)

@@ -45,7 +45,7 @@ int source_read_answer(struct source *s, struct err *err)
 	free(body);
 	s->problems = json_incref(json_object_get(answer, "problems"));
 	version = json_integer_value(json_object_get(answer, "version"));
-	if (!json_is_array(s->problems) || version < STREAM_VERSION_OLDEST || version > STREAM_VERSION)
+	if (!json_is_array(s->problems) || version < STREAM_VERSION_OLDEST || version > s->w->version)
 		rc = err_set(err, -EBADMSG, "%s: its ANSWER is malformed", s->target);
 	json_decref(answer);
 	if (rc == 0 && !s->only_ask && json_text_list(s->problems, text, sizeof(text)) > 0)
@@ -64,8 +64,11 @@ int source_read_accept(struct source *s, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (stream_accept_decode(body, hdr.length, &s->accept) < 0 || s->accept.frames != s->frames || s->accept.connections < 1 ||
-	    s->accept.connections > s->want_links || s->accept.version < STREAM_VERSION_OLDEST || s->accept.version > STREAM_VERSION)
+	    s->accept.connections > s->want_links || s->accept.version < STREAM_VERSION_OLDEST || s->accept.version > s->w->version)
 		rc = err_set(err, -EBADMSG, "%s: its ACCEPT does not fit the guest", s->target);
+	if (rc == 0 && s->user_paused && s->accept.version < STREAM_VERSION_RESUME)
+		rc = err_set(err, -EOPNOTSUPP, "%s speaks version %u of the migration stream and would let the paused guest run; unpause it first, or "
+			     "upgrade %s", s->target, s->accept.version, s->target);
 	if (rc == 0 && s->w->policy.converge == MOVE_CONVERGE_POSTCOPY) {
 		s->cfg.postcopy = s->accept.version >= STREAM_VERSION_RESUME && s->accept.flags & STREAM_POSTCOPY;
 		s->cfg.throttle = !s->cfg.postcopy;

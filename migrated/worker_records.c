@@ -52,7 +52,7 @@ int worker_one_record(struct worker *w, struct stream_header *ret, struct err *e
 	rc = stream_header_decode(h, ret);
 	if (rc < 0)
 		return err_set(err, rc, "%s: sends what is no migration stream of version %u to %u; are both nodes' Haven versions alike?",
-			       w->link.peer, STREAM_VERSION_OLDEST, STREAM_VERSION);
+			       w->link.peer, STREAM_VERSION_OLDEST, w->version);
 	if (ret->type == STREAM_ABORT)
 		return take_abort(w, ret->length, err);
 	if (ret->type != STREAM_ALIVE && ret->type != STREAM_ACK && stream_type_known(ret->type))

@@ -52,6 +52,8 @@ class Domain:
         self.attempt, self.counter, self.hot, self.pages_per_ms = 0, 0, range(min(64, self.frames)), 2
         self.channel = None
         self.throttle, self.throttles = 0, []
+        self.user_paused = False           # by its operator
+        self.version = None                # that its state was asked for in
         self.features = None               # of the CPU, as the guest sees it; None: hv-domain does not tell
         self.loaded = None
         self.seen = []                     # ops the channel got, in order
@@ -181,6 +183,7 @@ class Domain:
         return {"pause_ns": time.monotonic_ns(), "pause_realtime_ns": time.time_ns(), "pages": len(dirty)}, [self.bitmap(dirty)]
 
     def ch_state_save(self, req, fds):
+        self.version = req.get("version")
         state = {"counter": self.counter, "digest": self.digest(), "pad": "x" * 200000}
         return {}, [memfd(json.dumps(state).encode(), "state")]
 
@@ -379,7 +382,7 @@ class Hypervisord(Daemon):
     def op_list(self, req):
         d = self.node.domain
         return {"domains": [] if d is None else [{"domid": d.domid, "uuid": d.config["uuid"], "name": d.config["name"], "copy": d.copy,
-                                                  "attempt": d.attempt, "serves": d.serves, "config": d.config}]}, []
+                                                  "attempt": d.attempt, "serves": d.serves, "user_paused": d.user_paused, "config": d.config}]}, []
 
     def op_migrate_open(self, req):
         d = self.node.domain
