@@ -255,6 +255,7 @@ struct dom *dom_admit(struct hvd *h, const json_t *config, int64_t domid, int64_
 		      struct err *err);
 void dom_end_work(struct job *j);              /* blocking part: everything of it is gone */
 void dom_forget(struct job *j);                /* the entry of j's domain goes; j->dom is NULL then */
+bool dom_destroy_waits(const struct job *j);   /* a request to destroy j's domain, whatever its state, waits behind j */
 void dom_event(struct dom *d, const char *event);
 void dom_store_wanted(struct dom *d);          /* hv-domain asks for the store's export */
 void dom_release_wanted(struct dom *d);        /* hv-domain gives its disks up */

@@ -78,7 +78,17 @@ void dom_end_work(struct job *j)
 
 static void restart_begin(struct hvd *h, json_t *config, int64_t domid, int64_t claim, struct dom *same);
 
-/* The entry of j's domain goes; what still waited for it finds it gone. */
+static void destroy_work(struct job *j);
+
+bool dom_destroy_waits(const struct job *j)
+{
+	for (const struct job *w = j->next; w; w = w->next)
+		if (w->work == destroy_work && !json_is_array(json_object_get(w->req, "expect")))
+			return true;
+	return false;
+}
+
+/* The entry of j's domain goes; what still waited for it finds it gone, which is what a destroy asked for. */
 void dom_forget(struct job *j)
 {
 	struct dom *d = j->dom;
@@ -90,7 +100,8 @@ void dom_forget(struct job *j)
 
 		w->dom = NULL;
 		w->done = NULL;
-		job_fail(w, -ENOENT, "domain %s (%u) is gone", d->name, d->domid);
+		if (w->work != destroy_work)
+			job_fail(w, -ENOENT, "domain %s (%u) is gone", d->name, d->domid);
 		job_finish_now(w);
 		w = next;
 	}
@@ -101,7 +112,7 @@ static void dom_end_done(struct job *j)
 {
 	struct dom *d = j->dom;
 	struct hvd *h = j->h;
-	bool restart = j->flag;
+	bool restart = j->flag && !dom_destroy_waits(j);       /* asked to be destroyed while it ended: it does not come back */
 	json_t *config;
 
 	if (j->rc) {

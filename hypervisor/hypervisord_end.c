@@ -109,7 +109,8 @@ static void keep_done(struct job *j)
 		d->reason[0] = 0;
 		dom_config_set(d, json_incref(j->data));
 		hvd_log("domain %s (%u): kept under this name; xl destroy ends it", d->name, d->domid);
-		dom_restart(h, config);
+		if (!dom_destroy_waits(j))
+			dom_restart(h, config);
 	}
 	json_decref(config);
 }
