@@ -111,7 +111,8 @@ static int tables_alloc(struct layout *l)
 {
 	uint64_t extra = 1 + MAPPING_SLACK_PAGES;
 	uint64_t pages = extra, tables;
-	uint64_t limit = (l->k->virt_base >> 63 ? -l->k->virt_base : 1UL << 47) - 2 * MAPPING_ALIGN;
+	uint64_t space = l->k->virt_base >> 63 ? -l->k->virt_base : 1UL << 47;
+	uint64_t limit = space > 2 * MAPPING_ALIGN ? space - 2 * MAPPING_ALIGN : 0;
 
 	for (;;) {
 		if ((l->next_pfn + pages) * PAGE_SIZE_HV > limit)

@@ -8,7 +8,7 @@ MICRO_GUESTS = hello traps events timer mmu usermode smp smc balloon clock fpu m
 	hostile_hypercalls hostile_ptes hostile_insns hostile_user hostile_rings hostile_race crash_stack crash_iret \
 	hostile_self_map hostile_frames hostile_pins hostile_tables hostile_descriptors hostile_iret hostile_stacks \
 	hostile_grants hostile_events hostile_fifo hostile_smc_smp hostile_last_page hostile_exceptions hostile_vex \
-	hostile_lists hostile_areas hostile_vcpus hostile_balloon deaf
+	hostile_lists hostile_areas hostile_vcpus hostile_balloon hostile_console hostile_store neighbour deaf
 MICRO_GUEST_LIB = tests/abi/micro_guest.c tests/abi/micro_guest.h tests/abi/micro_guest_start.S tests/abi/micro_guest.ld
 MICRO_GUEST_FLAGS = -D__XEN_INTERFACE_VERSION__=0x00040e00 -std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter \
 	-ffreestanding -fno-pic -no-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
