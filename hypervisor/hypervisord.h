@@ -45,6 +45,7 @@ struct dom {
 	pid_t pid; int pidfd; uint64_t pid_start;          /* J: hv-domain; pid 0, pidfd -1: none */
 	pid_t disk_pid; int disk_pidfd; uint64_t disk_start; /* J: hv-disk */
 	struct helper *helpers;                /* J: begun, or of an incoming copy, that wait for its activation */
+	int64_t helpers_until_ms;              /* J: for all that are asked from here on; 0: each has its own time */
 	bool helpers_begun;                    /* J: devices_begin was called, vifs_open was not yet */
 	bool has_iscsi;
 	int disk_watched;                      /* descriptor of disk_pidfd the loop watches; -1: none */
@@ -182,6 +183,8 @@ int helper_begin(struct dom *d, const char *key, const char *name, json_t *req, 
 int helper_answer(struct dom *d, const char *key, bool keep, json_t **ret_reply, int *ret_fd, struct err *err);
 /* Asks the kept one; a fresh one where there is none or it fails. */
 int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err);
+/* Kept helpers that are asked from here on have so much time together; 0: each its own again. */
+void helpers_within(struct dom *d, int ms);
 void helpers_end(struct dom *d);
 
 /* --- store and console (hypervisord_store.c); blocking, jobs only ------------------------------------------------------ */

@@ -14,6 +14,7 @@
 #include "hypervisor/abi/abi.h"
 #include "lib/conf.h"
 #include "lib/log.h"
+#include "lib/deadlines.h"
 #include "lib/paths.h"
 #include "lib/spawn.h"
 
@@ -134,7 +135,7 @@ int child_begin(struct dom *d, struct err *err)
 
 int child_answers(struct dom *d, struct err *err)
 {
-	return child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, NULL, NULL, NULL, 30000, err);
+	return child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, NULL, NULL, NULL, deadline(DL_CHILD_START), err);
 }
 
 int child_start(struct dom *d, struct err *err)

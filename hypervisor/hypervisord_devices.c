@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "lib/deadlines.h"
 #include "lib/log.h"
 #include "lib/paths.h"
 #include "lib/proto/hv_disk.h"
@@ -24,7 +25,6 @@
 
 #define REMOVE_POLL_MS 50
 #define REMOVE_TRIES 200
-#define ISCSI_TIMEOUT_MS 30000
 
 static bool disk_is_iscsi(const json_t *disk)
 {
@@ -41,7 +41,7 @@ static int disk_add(struct dom *d, const json_t *disk, const json_t *size, int f
 				"sector_size", (json_int_t)config_int(size, "sector_size", 512), "iscsi_index", (int)iscsi_index,
 				"params", config_str(disk, disk_is_iscsi(disk) ? "iqn" : "target", ""));
 
-	return child_call(d, req, &fd, fd >= 0 ? 1 : 0, NULL, NULL, NULL, 10000, err);
+	return child_call(d, req, &fd, fd >= 0 ? 1 : 0, NULL, NULL, NULL, deadline(DL_DAEMON), err);
 }
 
 static json_t *storage_request(const struct dom *d, json_t *disk, enum disk_use use)
@@ -68,7 +68,7 @@ static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool 
 		rc = disk_add(d, disk, size, fd, 0, err);
 	else if (!rc && use == DISK_USE) {
 		snprintf(kind, sizeof kind, "disk:%s", vdev);
-		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kind), &fd, 1, NULL, NULL, NULL, 10000, err);
+		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kind), &fd, 1, NULL, NULL, NULL, deadline(DL_DAEMON), err);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -158,7 +158,7 @@ static int disk_start(struct dom *d, unsigned nr, struct err *err)
 	d->disk_start = spawn_start_time(d->disk_pid);
 	dom_record_write(d);
 	rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "iscsi"), (int[]) { sv[1], bounce }, 2, NULL, NULL, NULL,
-			10000, err);
+			deadline(DL_DAEMON), err);
 out:
 	if (listener >= 0)
 		close(listener);
@@ -176,9 +176,9 @@ static int disk_configure(struct dom *d, json_t *disks, json_t **ret_sizes, stru
 				d->hvd->hostname, "attempt", (json_int_t)(d->attempt ? d->attempt : (uint64_t)d->claim),
 				"uid", (json_int_t)(HVD_FIRST_UID + d->domid),
 				"io_timeout_s", (json_int_t)config_int(d->config, "io_timeout_s", 0), "disk", disks);
-	int rc = disk_call(d, req, NULL, 10000, err);
+	int rc = disk_call(d, req, NULL, deadline(DL_DAEMON), err);
 
-	return rc ? rc : disk_call(d, json_pack("{s:s}", "op", "register"), ret_sizes, ISCSI_TIMEOUT_MS, err);
+	return rc ? rc : disk_call(d, json_pack("{s:s}", "op", "register"), ret_sizes, deadline(DL_ISCSI), err);
 }
 
 static int iscsi_open(struct dom *d, enum disk_use use, bool preempt, struct err *err)
@@ -202,7 +202,7 @@ static int iscsi_open(struct dom *d, enum disk_use use, bool preempt, struct err
 		if (!rc && i < nr)
 			rc = disk_add(d, json_array_get(disks, i), v, -1, (unsigned)i, err);
 	if (!rc && use == DISK_USE)
-		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", preempt), NULL, ISCSI_TIMEOUT_MS, err);
+		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", preempt), NULL, deadline(DL_ISCSI), err);
 out:
 	json_decref(reply);
 	json_decref(disks);
@@ -228,11 +228,13 @@ int disks_activate(struct dom *d, bool preempt, struct err *err)
 	size_t i;
 	int rc = 0;
 
+	helpers_within(d, deadline(DL_HELPERS));
 	json_array_foreach(json_object_get(d->config, "disk"), i, v)
 		if (!rc && !disk_is_iscsi(v))
 			rc = disk_open_local(d, v, DISK_USE, false, err);
+	helpers_within(d, 0);
 	if (!rc && d->has_iscsi)
-		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", preempt), NULL, ISCSI_TIMEOUT_MS, err);
+		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", preempt), NULL, deadline(DL_ISCSI), err);
 	return rc;
 }
 
@@ -259,7 +261,7 @@ static int disk_begin_again(struct dom *d, json_t *disks, json_t **ret_sizes, st
 	if (!rc)
 		rc = disk_configure(d, disks, ret_sizes, err);
 	if (!rc && !d->incoming)
-		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", false), NULL, ISCSI_TIMEOUT_MS, err);
+		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", false), NULL, deadline(DL_ISCSI), err);
 	return rc;
 }
 
@@ -274,7 +276,7 @@ int disk_supervise(struct dom *d, struct err *err)
 
 int disks_release(struct dom *d, struct err *err)
 {
-	return disk_call(d, json_pack("{s:s, s:b}", "op", "release", "drain", 1), NULL, ISCSI_TIMEOUT_MS, err);
+	return disk_call(d, json_pack("{s:s, s:b}", "op", "release", "drain", 1), NULL, deadline(DL_ISCSI), err);
 }
 
 int disks_reopen(struct dom *d, struct err *err)
@@ -283,9 +285,11 @@ int disks_reopen(struct dom *d, struct err *err)
 	size_t i;
 	int rc = 0;
 
+	helpers_within(d, deadline(DL_HELPERS));
 	json_array_foreach(json_object_get(d->config, "disk"), i, v)
 		if (!rc && !disk_is_iscsi(v))
 			rc = disk_open_local(d, v, DISK_USE, false, err);
+	helpers_within(d, 0);
 	if (!rc && d->has_iscsi)
 		rc = disk_supervise(d, err);
 	return rc;
@@ -367,7 +371,7 @@ static int vif_open(struct dom *d, json_t *vif, unsigned devid, struct err *err)
 	if (!rc) {
 		req = json_pack("{s:s, s:i, s:s, s:I, s:s}", "op", "add-vif", "devid", (int)devid, "mac", config_str(vif, "mac", ""),
 				"mtu", (json_int_t)config_int(vif, "mtu", 1500), "bridge", config_str(vif, "bridge", ""));
-		rc = child_call(d, req, &fd, fd >= 0 ? 1 : 0, NULL, NULL, NULL, 10000, err);
+		rc = child_call(d, req, &fd, fd >= 0 ? 1 : 0, NULL, NULL, NULL, deadline(DL_DAEMON), err);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -496,7 +500,7 @@ static int child_remove(struct dom *d, json_t *req, struct err *err)
 	for (int i = 0; rc == -EAGAIN && i < REMOVE_TRIES; i++) {
 		if (i)
 			usleep(REMOVE_POLL_MS * 1000);
-		rc = child_call(d, json_incref(req), NULL, 0, NULL, NULL, NULL, 10000, err);
+		rc = child_call(d, json_incref(req), NULL, 0, NULL, NULL, NULL, deadline(DL_DAEMON), err);
 	}
 	json_decref(req);
 	return rc;
@@ -548,7 +552,7 @@ void devices_close(struct dom *d)
 	struct pollfd gone = { .fd = d->disk_pidfd, .events = POLLIN };
 
 	helpers_end(d);
-	if (d->has_iscsi && d->disk_pidfd >= 0 && poll(&gone, 1, 0) == 0 && disk_call(d, json_pack("{s:s}", "op", "shutdown"), NULL, 10000, &err) &&
+	if (d->has_iscsi && d->disk_pidfd >= 0 && poll(&gone, 1, 0) == 0 && disk_call(d, json_pack("{s:s}", "op", "shutdown"), NULL, deadline(DL_DAEMON), &err) &&
 	    poll(&gone, 1, 1000) == 0)
 		log_warn("domain %s (%u): hv-disk: %s", d->name, d->domid, err.text);
 }

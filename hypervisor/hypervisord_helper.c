@@ -11,13 +11,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+#include "lib/deadlines.h"
 #include "lib/paths.h"
 #include "lib/spawn.h"
 
-#define HELPER_TIMEOUT_MS 15000
+struct helper {
+	struct helper *next;
+	char key[32];
+	const char *name;
+	int sock, pidfd;
+	int64_t until_ms;                      /* to answer what it was asked */
+};
 
-struct helper { struct helper *next; char key[32]; const char *name; int sock, pidfd; };
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int time_left(const struct helper *h)
+{
+	int64_t left = h->until_ms - now_ms();
+
+	return left > 1 ? (int)left : 1;
+}
 
 static int helper_start(struct helper *h, const char *name, struct err *err)
 {
@@ -25,7 +46,7 @@ static int helper_start(struct helper *h, const char *name, struct err *err)
 	char *argv[] = { prog, NULL };
 	int sv[2] = { -1, -1 }, rc = path_join(prog, sizeof prog, path_libexec(), "%s", name);
 
-	*h = (struct helper) { .name = name, .sock = -1, .pidfd = -1 };
+	*h = (struct helper) { .name = name, .sock = -1, .pidfd = -1, .until_ms = now_ms() + deadline(DL_HELPERS) };
 	if (!rc && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		rc = -errno;
 	if (rc)
@@ -55,14 +76,14 @@ static int helper_answered(const struct helper *h, int rc, const int *fds, int n
 	for (int i = ret_fd && !rc ? 1 : 0; i < nfds; i++)
 		close(fds[i]);
 	if (rc == -ETIMEDOUT)
-		err_set(err, rc, "%s: no answer within %d s", h->name, HELPER_TIMEOUT_MS / 1000);
+		err_set(err, rc, "%s: no answer within %d s", h->name, deadline(DL_HELPERS) / 1000);
 	return rc;
 }
 
 static int helper_ask(struct helper *h, const json_t *req, json_t **ret_reply, int *ret_fd, struct err *err)
 {
 	int fds[MSG_MAX_FDS], nfds = 0;
-	int rc = msg_call(h->sock, req, NULL, 0, ret_reply, fds, &nfds, HELPER_TIMEOUT_MS, NULL, NULL, err);
+	int rc = msg_call(h->sock, req, NULL, 0, ret_reply, fds, &nfds, time_left(h), NULL, NULL, err);
 
 	return helper_answered(h, rc, fds, nfds, ret_fd, err);
 }
@@ -83,7 +104,7 @@ int helper_call(const char *name, json_t *req, json_t **ret_reply, int *ret_fd, 
 static int helper_reply(struct helper *h, json_t **ret_reply, int *ret_fd, struct err *err)
 {
 	int fds[MSG_MAX_FDS], nfds = 0;
-	int rc = msg_await(h->sock, h->name, ret_reply, fds, &nfds, HELPER_TIMEOUT_MS, NULL, NULL, err);
+	int rc = msg_await(h->sock, h->name, ret_reply, fds, &nfds, time_left(h), NULL, NULL, err);
 
 	return helper_answered(h, rc, fds, nfds, ret_fd, err);
 }
@@ -133,12 +154,19 @@ int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *r
 
 	while (h && strcmp(h->key, key))
 		h = h->next;
+	if (h)
+		h->until_ms = d->helpers_until_ms ? d->helpers_until_ms : now_ms() + deadline(DL_HELPERS);
 	/* one that a restarted hypervisord lost, or that was killed, is replaced: the fresh one's answer counts */
 	if (h && helper_ask(h, req, ret_reply, ret_fd, err) == 0) {
 		json_decref(req);
 		return 0;
 	}
 	return helper_call(name, req, ret_reply, ret_fd, err);
+}
+
+void helpers_within(struct dom *d, int ms)
+{
+	d->helpers_until_ms = ms ? now_ms() + ms : 0;
 }
 
 void helpers_end(struct dom *d)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "lib/deadlines.h"
 #include "lib/conf.h"
 #include "lib/log.h"
 
@@ -30,7 +31,7 @@ static void migrate_open_work(struct job *j)
 	/* one that has ended and is here all the same is preserved: its end leads to nothing any more, so it may move as it is */
 	j->rc = child_call(j->dom, json_pack("{s:s, s:I, s:s, s:b}", "op", "migrate-open", "attempt", (json_int_t)j->number, "target",
 					     config_str(j->req, "target", ""), "preserved", j->dom->shutdown_reason >= 0), NULL, 0, &j->reply,
-			   j->fds, &j->nfds, 10000, &j->err);
+			   j->fds, &j->nfds, deadline(DL_DAEMON), &j->err);
 	if (j->rc) {
 		json_decref(j->reply);
 		j->reply = NULL;
@@ -93,7 +94,7 @@ static void store_wanted_work(struct job *j)
 	if (!rc && nfds < 1)
 		rc = err_set(&err, -EPROTO, "xenstored: its export came without a descriptor");
 	j->rc = child_call(d, rc ? json_pack("{s:s, s:s, s:s}", "op", "store-state", "code", err_name(rc), "error", err.text)
-				   : json_pack("{s:s}", "op", "store-state"), fds, rc ? 0 : 1, NULL, NULL, NULL, 10000, &j->err);
+				   : json_pack("{s:s}", "op", "store-state"), fds, rc ? 0 : 1, NULL, NULL, NULL, deadline(DL_DAEMON), &j->err);
 	for (int i = 0; i < nfds; i++)
 		close(fds[i]);
 }
@@ -116,7 +117,7 @@ static int release_disks(struct dom *d, struct err *err)
 	if (rc && !err->text[0])
 		err_set(err, rc, "domain %s: its disks are not let go of: %s", d->name, strerror(-rc));
 	child_call(d, rc ? json_pack("{s:s, s:s, s:s}", "op", "release-done", "code", err_name(rc), "error", err->text)
-			 : json_pack("{s:s}", "op", "release-done"), NULL, 0, NULL, NULL, NULL, 10000, NULL);
+			 : json_pack("{s:s}", "op", "release-done"), NULL, 0, NULL, NULL, NULL, deadline(DL_DAEMON), NULL);
 	return rc;
 }
 
@@ -151,7 +152,7 @@ static void mark_handed_work(struct job *j)
 
 	if (json_object_get(j->req, "serves"))
 		json_object_set(mark, "serves", json_object_get(j->req, "serves"));
-	j->rc = child_call(d, mark, NULL, 0, &j->reply, NULL, NULL, 10000, &j->err);
+	j->rc = child_call(d, mark, NULL, 0, &j->reply, NULL, NULL, deadline(DL_DAEMON), &j->err);
 	if (j->rc) {
 		json_decref(j->reply);
 		j->reply = NULL;
@@ -200,7 +201,7 @@ void op_mark_handed(struct msg_call *c, void *h)
 static void serve_open_work(struct job *j)
 {
 	j->rc = child_call(j->shadow, json_pack("{s:s, s:I}", "op", "serve-open", "attempt", (json_int_t)j->number), NULL, 0, &j->reply, j->fds,
-			   &j->nfds, 10000, &j->err);
+			   &j->nfds, deadline(DL_DAEMON), &j->err);
 	if (j->rc) {
 		json_decref(j->reply);
 		j->reply = NULL;
@@ -210,13 +211,13 @@ static void serve_open_work(struct job *j)
 static void pages_served_work(struct job *j)
 {
 	j->rc = child_call(j->shadow, json_pack("{s:s, s:I}", "op", "pages-served", "attempt", (json_int_t)j->number), NULL, 0, NULL, NULL, NULL,
-			   10000, &j->err);
+			   deadline(DL_DAEMON), &j->err);
 }
 
 static void pages_lost_work(struct job *j)
 {
 	j->rc = child_call(j->shadow, json_pack("{s:s, s:s}", "op", "pages-lost", "from", config_str(j->req, "from", "")), NULL, 0, NULL, NULL,
-			   NULL, 10000, &j->err);
+			   NULL, deadline(DL_DAEMON), &j->err);
 }
 
 /* The worker gets a connection of its own to hv-domain, which judges by itself whose it is. */
@@ -269,7 +270,7 @@ static void resume_handed_work(struct job *j)
 {
 	struct dom *d = j->dom;
 	json_t *status = NULL;
-	int rc = child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, &j->err);
+	int rc = child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, deadline(DL_DAEMON), &j->err);
 
 	if (!rc && strcmp(config_str(status, "copy", ""), "handed"))
 		rc = job_fail(j, -EPERM, "resume-handed: domain %s (%u) is %s, not handed", d->name, d->domid, config_str(status, "copy", "?"));
@@ -280,7 +281,7 @@ static void resume_handed_work(struct job *j)
 		rc = disks_reopen(d, &j->err);
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:I}", "op", "resume-handed", "attempt", (json_int_t)j->number), NULL, 0, NULL, NULL,
-				NULL, 10000, &j->err);
+				NULL, deadline(DL_DAEMON), &j->err);
 	j->rc = rc;
 	json_decref(status);
 }
@@ -336,7 +337,7 @@ static int incoming_steps(struct job *j)
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:I, s:s}", "op", "incoming-open", "attempt", (json_int_t)d->attempt, "from",
 				  config_str(j->req, "from", "")), NULL, 0, &j->reply,
-				j->fds, &j->nfds, 10000, &j->err);
+				j->fds, &j->nfds, deadline(DL_DAEMON), &j->err);
 	return rc;
 }
 
@@ -417,7 +418,7 @@ static int store_arrived_steps(struct job *j)
 	int fds[MSG_MAX_FDS], nfds = 0, rc;
 	struct err *err = &j->err;
 
-	rc = child_call(d, json_pack("{s:s}", "op", "store-take"), NULL, 0, NULL, fds, &nfds, 10000, err);
+	rc = child_call(d, json_pack("{s:s}", "op", "store-take"), NULL, 0, NULL, fds, &nfds, deadline(DL_DAEMON), err);
 	if (rc)
 		return rc;
 	rc = nfds < 1 ? err_set(err, -EPROTO, "domain %s: the image holds no store", d->name)
@@ -443,7 +444,7 @@ static void store_arrived_work(struct job *j)
 			  : json_pack("{s:s}", "op", "store-done");
 
 	j->rc = rc;
-	child_call(arrived_dom(j), done, NULL, 0, NULL, NULL, NULL, 10000, NULL);
+	child_call(arrived_dom(j), done, NULL, 0, NULL, NULL, NULL, deadline(DL_DAEMON), NULL);
 }
 
 static void store_take_back_work(struct job *j)
@@ -490,7 +491,7 @@ static bool activated_before(struct dom *d, uint64_t attempt)
 {
 	json_t *status = NULL;
 	uint64_t done = 0;
-	bool runs = !child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, 10000, NULL) &&
+	bool runs = !child_call(d, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, deadline(DL_DAEMON), NULL) &&
 		    !strcmp(config_str(status, "copy", ""), "running");
 
 	json_decref(status);
@@ -537,7 +538,7 @@ static void activate_work(struct job *j)
 	uint64_t begin = now_ns(), checked, recorded, opened, runs;
 
 	j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate-begin", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL,
-			   NULL, 10000, &j->err);
+			   NULL, deadline(DL_DAEMON), &j->err);
 	if (j->rc == -EPERM && activated_before(d, attempt)) {
 		j->rc = 0;
 		j->reply = json_object();

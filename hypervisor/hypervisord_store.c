@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "lib/deadlines.h"
 #include "lib/log.h"
 
-#define STORE_TIMEOUT_MS 10000
 
 /* Who may do what: "own" is written by the guest, the others by Domain-0. */
 enum perms { PERMS_NONE, PERMS_GUEST_READS, PERMS_GUEST_OWNS, PERMS_GUEST_OWNS_BACK_READS };
@@ -276,7 +276,7 @@ static int daemon_call(const char *name, json_t *req, const int *fds, int nfds, 
 		err = &dummy;
 	rc = sock = msg_connect(name, err);
 	if (rc >= 0) {
-		rc = msg_call(sock, req, fds, nfds, ret_reply, ret_fds, ret_nfds, STORE_TIMEOUT_MS, NULL, NULL, err);
+		rc = msg_call(sock, req, fds, nfds, ret_reply, ret_fds, ret_nfds, deadline(DL_STORE), NULL, NULL, err);
 		close(sock);
 	}
 	json_decref(req);
@@ -321,10 +321,10 @@ int store_channels(struct dom *d, struct err *err)
 	if (rc)
 		goto out;
 	d->on_store = true;
-	rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "store"), &guest[1], 1, NULL, NULL, NULL, 10000, err);
+	rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "store"), &guest[1], 1, NULL, NULL, NULL, deadline(DL_DAEMON), err);
 	if (!rc)
 		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "store-be"), &back[1], 1, NULL, NULL, NULL,
-				10000, err);
+				deadline(DL_DAEMON), err);
 out:
 	pair_close(guest);
 	pair_close(back);
@@ -348,7 +348,7 @@ int store_expect(struct dom *d, struct err *err)
 		rc = store_call(json_pack("{s:s, s:i}", "op", "expect", "domid", d->domid), (int[]) { pair[0][0], pair[1][0], pair[2][0] }, 3,
 				NULL, NULL, NULL, err);
 	for (int i = 0; i < 3 && !rc; i++)
-		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kinds[i]), &pair[i][1], 1, NULL, NULL, NULL, 10000,
+		rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", kinds[i]), &pair[i][1], 1, NULL, NULL, NULL, deadline(DL_DAEMON),
 				err);
 	for (int i = 0; i < 3; i++)
 		pair_close(pair[i]);
@@ -550,7 +550,7 @@ int console_open(struct dom *d, int *ret_fd, struct err *err)
 
 int console_connect(struct dom *d, int fd, struct err *err)
 {
-	int rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "console"), &fd, 1, NULL, NULL, NULL, 10000, err);
+	int rc = child_call(d, json_pack("{s:s, s:s}", "op", "channel-set", "kind", "console"), &fd, 1, NULL, NULL, NULL, deadline(DL_DAEMON), err);
 
 	close(fd);
 	return rc;

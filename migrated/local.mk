@@ -44,6 +44,13 @@ tests_fuzz_fuzz_stream_SOURCES = tests/fuzz/fuzz_stream.c tests/fuzz/fuzz_main.c
 	migrated/page_sink.c migrated/page_sink.h migrated/stream_digest.c migrated/stream_digest.h
 tests_fuzz_fuzz_stream_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS)
 
+check_PROGRAMS += tests/fuzz/fuzz_source
+tests_fuzz_fuzz_source_SOURCES = tests/fuzz/fuzz_source.c tests/fuzz/octet_link.c tests/fuzz/octet_link.h tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h \
+	migrated/move_source.c migrated/move_source.h migrated/source_links.c migrated/source_round.c migrated/source_turn.c migrated/source_meet.c \
+	migrated/source_words.c migrated/worker_records.c migrated/migrate_worker.h migrated/ledger.c migrated/ledger.h migrated/pages_serve.c \
+	migrated/precopy.c migrated/precopy.h migrated/page_source.c migrated/page_source.h migrated/stream_digest.c migrated/stream_digest.h \
+	migrated/stream.c migrated/stream.h
+tests_fuzz_fuzz_source_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS)
 
 # makes certificates for tests/migrated/test-move
 noinst_PROGRAMS += tests/migrated/make_pki

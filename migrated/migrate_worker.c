@@ -27,10 +27,11 @@
 #include <openssl/rand.h>
 
 #include "lib/conf.h"
-#include "lib/paths.h"
+#include "lib/deadlines.h"
 #include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
+#include "lib/paths.h"
 #include "migrated/migrate_ids.h"
 #include "migrated/stream_digest.h"
 #include "migrated/tls_context.h"
@@ -39,8 +40,6 @@
 #define TICK_MS 200
 #define ALIVE_NS 1000000000ull
 #define PROGRESS_NS 200000000ull
-#define SERVE_NS 10000000000ull
-#define DIAL_NS 5000000000ull        /* migrated has its own, shorter one */
 
 static volatile sig_atomic_t terminated;
 
@@ -90,15 +89,6 @@ int worker_open(struct worker *w, struct err *err)
 	if (rc < 0)
 		return rc;
 	return worker_prepare(w, err);
-}
-
-json_t *worker_versions(const struct worker *w)
-{
-	json_t *list = json_array();
-
-	for (unsigned v = STREAM_VERSION_OLDEST; list && v <= w->version; v++)
-		json_array_append_new(list, json_integer(v));
-	return list;
 }
 
 int worker_prepare(struct worker *w, struct err *err)
@@ -190,6 +180,8 @@ int worker_tick(struct worker *w, bool writing)
 		w->cancelled = true;
 	if (w->cancelled && w->cancellable)
 		return -ECANCELED;
+	if (worker_overdue(w))
+		return -ETIMEDOUT;
 	if (w->connections) {
 		int rc = w->connections(w, w->connections_arg);
 
@@ -215,7 +207,7 @@ static int tick_of_link(void *arg, bool writing)
 
 int worker_dial(struct worker *w, unsigned which)
 {
-	uint64_t end = link_now_ns() + DIAL_NS;
+	uint64_t end = link_now_ns() + (uint64_t)deadline(DL_CONNECT + DL_WAY) * 1000000ull;
 	int rc = 0;
 
 	w->dialing = true;
@@ -240,7 +232,7 @@ int worker_dial(struct worker *w, unsigned which)
 
 int worker_serve(struct worker *w, json_t *request, struct err *err)
 {
-	uint64_t end = link_now_ns() + SERVE_NS;
+	uint64_t end = link_now_ns() + (uint64_t)deadline(DL_SERVE) * 1000000ull;
 	int rc = 0;
 
 	w->serving = 0;
@@ -291,8 +283,8 @@ static int wait_reply(struct worker *w, int sock, uint64_t deadline_ns)
 			return 0;
 		rc = worker_tick(w, false);
 		/* a dead link is found by whoever reads it next; here the local answer matters */
-		if (rc == -ECANCELED)
-			return rc;
+		if (rc == -ECANCELED || worker_overdue(w))
+			return rc < 0 ? rc : -ETIMEDOUT;
 		if (rc < 0)
 			w->alive = false;
 		if (link_now_ns() >= deadline_ns)
@@ -313,14 +305,16 @@ int worker_ask(int sock, json_t *request, const int *fds, int nfds, struct err *
 int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms,
 		  struct err *err)
 {
-	uint64_t deadline = link_now_ns() + (uint64_t)timeout_ms * 1000000ull;
+	uint64_t end = link_now_ns() + (uint64_t)deadline(timeout_ms) * 1000000ull;
 
 	for (;;) {
 		json_t *obj = NULL;
-		int rc = wait_reply(w, sock, deadline);
+		int rc = wait_reply(w, sock, end);
 
+		if (rc == -ETIMEDOUT && worker_overdue(w))
+			return err_set(err, rc, "%s: no answer, and %s took longer than %.1f s", op, w->deadline.what, w->deadline.ms / 1e3);
 		if (rc < 0)
-			return err_set(err, rc, rc == -ECANCELED ? "cancelled" : "%s: no answer within %d ms", op, timeout_ms);
+			return err_set(err, rc, rc == -ECANCELED ? "cancelled" : "%s: no answer within %d ms", op, deadline(timeout_ms));
 		rc = msg_recv(sock, &obj, ret_fds, ret_nfds);
 		if (rc <= 0)
 			return err_set(err, rc ? rc : -ECONNRESET, "%s: the process that was asked went away", op);

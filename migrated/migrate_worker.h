@@ -29,6 +29,9 @@
 #define WORKER_LINKS_MAX 8
 #define WORKER_FRAMES_MAX (1ull << 32)       /* 16 TiB: more is no domain but a mistake */
 
+/* Until when what is waited for has to be there.  ns 0: nothing but silence bounds it. */
+struct worker_deadline { uint64_t ns; int ms; const char *what; };
+
 struct worker {
 	int control, hypervisord, ha_agentd, channel;     /* sockets; -1: none */
 	struct move_policy policy;        /* of this node: haven.conf over the defaults */
@@ -53,6 +56,7 @@ struct worker {
 	void (*progress)(struct worker *w, void *arg);    /* at most five a second while waiting; may be NULL */
 	void *progress_arg;
 	uint64_t progress_ns;
+	struct worker_deadline deadline; /* of what is under way: worker_deadline() */
 	bool admitted, may_send, may_pause;  /* source: what migrated has said of its turn */
 	atomic_bool yield;               /* and that it has to hold still; further connections' threads look at it too */
 };
@@ -68,8 +72,14 @@ int worker_drop_root(struct worker *w, struct err *err);
 /* Second: no files, no new sockets; what is left is descriptors, memory and threads. */
 int worker_close_doors(struct worker *w, struct err *err);
 
-/* Cancel, heartbeat, progress: to be called every now and then.  0 or -ECANCELED. */
+/* Cancel, heartbeat, progress, deadline: to be called every now and then.  0, -ECANCELED or -ETIMEDOUT. */
 int worker_tick(struct worker *w, bool writing);
+/*
+ * From now on `what` (for the error; borrowed) has ms of the tree (lib/deadlines.h), and never more than what it is part of.  Returns the
+ * former one, which the caller puts back into w->deadline.
+ */
+struct worker_deadline worker_deadline(struct worker *w, int ms, const char *what);
+bool worker_overdue(const struct worker *w);
 /* Has migrated connect to the target's address of that number; bounded.  A descriptor (the caller's), or -errno: -ECANCELED, connect()'s. */
 int worker_dial(struct worker *w, unsigned which);
 /* Has migrated start the page service of this move, and waits until it has met the target.  0 or -errno with err. */
@@ -93,7 +103,7 @@ int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int
 int worker_next_record(struct worker *w, struct stream_header *ret, struct err *err);
 /* The same of one record, for who has more to do than to wait: type 0 for one of those, read and forgotten. */
 int worker_one_record(struct worker *w, struct stream_header *ret, struct err *err);
-/* Reads a body of at most max octets into malloc'd memory, NUL-terminated beyond n.  Caller frees. */
+/* Reads a body, as long as its type may be, into malloc'd memory, NUL-terminated beyond n.  Caller frees. */
 int worker_read_body(struct worker *w, const struct stream_header *hdr, uint8_t **ret, struct err *err);
 /* Tells the peer why it ends (best effort). */
 void worker_send_abort(struct worker *w, const char *text);

@@ -17,15 +17,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/deadlines.h"
 #include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
 
-#define LOCAL_MS 10000
-#define PAUSE_MS 10000               /* disks drain and flush; a storage that hangs must not hang the guest */
-#define READY_NS (15 * NS_PER_S)     /* the guest stands still meanwhile */
 #define STALE_NS (400 * NS_PER_MS)   /* since the pause: asked again before the mark */
-#define RELEASE_MS 60000
 #define DEFAULT_PORT 8002
 
 static const char *const phase_name[PHASE_NR] = { "preflight", "prepare", "precopy", "reconnect", "last-pages", "state", "ready",
@@ -106,7 +103,7 @@ static int open_domain(struct source *s, struct err *err)
 	struct worker *w = s->w;
 	int fds[MSG_MAX_FDS], nfds = 0;
 	int rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I, s:s}", "op", "migrate-open", "domid", s->domid, "attempt",
-			     s->attempt, "target", s->target), NULL, 0, NULL, fds, &nfds, LOCAL_MS, err);
+			     s->attempt, "target", s->target), NULL, 0, NULL, fds, &nfds, DL_DAEMON, err);
 
 	if (rc < 0)
 		return rc;
@@ -148,7 +145,7 @@ static int channel_call(struct source *s, const char *op, json_t **ret_reply, in
 
 int source_channel_call(struct source *s, const char *op, int *ret_fd, struct err *err)
 {
-	return channel_call(s, op, NULL, ret_fd, LOCAL_MS, err);
+	return channel_call(s, op, NULL, ret_fd, DL_DAEMON, err);
 }
 
 static int measure_memory(struct source *s, struct err *err)
@@ -158,7 +155,7 @@ static int measure_memory(struct source *s, struct err *err)
 	json_int_t ram, special;
 	int seals = fcntl(s->ram_fd, F_GET_SEALS);
 	off_t size = lseek(s->ram_fd, 0, SEEK_END);
-	int rc = channel_call(s, "info", &info, NULL, LOCAL_MS, err);
+	int rc = channel_call(s, "info", &info, NULL, DL_DAEMON, err);
 
 	if (rc < 0)
 		return rc;
@@ -205,7 +202,7 @@ static int read_bitmap(struct source *s, int fd, uint64_t *map, struct err *err)
 
 int source_read_log(struct source *s, uint64_t *ret_pages, struct err *err)
 {
-	int fd = -1, rc = channel_call(s, "dirty-round", NULL, &fd, LOCAL_MS, err);
+	int fd = -1, rc = channel_call(s, "dirty-round", NULL, &fd, DL_DAEMON, err);
 
 	if (rc == 0)
 		rc = read_bitmap(s, fd, s->snap, err);
@@ -222,7 +219,7 @@ static int tell_throttle(struct source *s, struct err *err)
 	if (want == s->throttle)
 		return 0;
 	rc = worker_call(s->w, s->w->channel, json_pack("{s:s, s:i}", "op", "throttle", "thousandths", (int)want), NULL, 0, NULL, NULL, NULL,
-			 LOCAL_MS, err);
+			 DL_DAEMON, err);
 	if (rc == 0) {
 		log_info("%s: writes faster than the link carries, slowed down by %.1f %%", s->uuid, want / 10.0);
 		s->throttle = want;
@@ -258,7 +255,7 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 	precopy_init(&s->precopy, &s->cfg, s->frames, link_now_ns());
 	s->w->progress_arg = s;
 	s->w->progress = send_progress;
-	rc = channel_call(s, "dirty-start", NULL, NULL, LOCAL_MS, err);
+	rc = channel_call(s, "dirty-start", NULL, NULL, DL_DAEMON, err);
 	if (rc == 0)
 		rc = source_read_log(s, &dirty, err);
 	if (rc == 0)
@@ -315,7 +312,7 @@ static int pause_guest(struct source *s, struct err *err)
 	int fd = -1, rc;
 
 	source_enter_phase(s, PHASE_LAST_PAGES);
-	rc = channel_call(s, "pause", &reply, &fd, PAUSE_MS, err);
+	rc = channel_call(s, "pause", &reply, &fd, DL_PAUSE, err);
 	if (rc < 0)
 		return rc;
 	s->paused = true;
@@ -343,7 +340,7 @@ static int send_state(struct source *s, struct err *err)
 	off_t size;
 
 	source_enter_phase(s, PHASE_STATE);
-	rc = channel_answer(s, "state-save", NULL, &fd, LOCAL_MS, err);
+	rc = channel_answer(s, "state-save", NULL, &fd, DL_STATE, err);
 	if (rc < 0)
 		return rc;
 	size = lseek(fd, 0, SEEK_END);
@@ -371,17 +368,14 @@ static int send_state(struct source *s, struct err *err)
 
 static int wait_ready(struct source *s, struct err *err)
 {
-	struct stream_header hdr;
-	uint64_t begin = link_now_ns(), ignored;
+	uint64_t ignored;
 	int rc;
 
 	source_enter_phase(s, PHASE_READY);
-	rc = source_expect(s, STREAM_READY, &hdr, err);
+	rc = source_expect(s, STREAM_READY, NULL, NULL, err);
 	/* a READY that may have lain here for long says little; once the copy is handed, a dead target costs the guest its memory */
 	if (rc == 0 && link_now_ns() - s->pause_ns > STALE_NS)
 		rc = source_ping(s, PINGS, &ignored, err);
-	if (rc == 0 && link_now_ns() - begin > READY_NS)
-		rc = err_set(err, -ETIMEDOUT, "%s: took too long to build the guest", s->target);
 	return rc;
 }
 
@@ -461,10 +455,14 @@ static int prepare_switch(struct source *s, struct err *err)
 	return rc == 0 ? source_turn_pause(s, &stays, err) : rc;
 }
 
+/* The guest stands still: however little at a time the target takes or says, that has an end. */
 static int stop_and_copy(struct source *s, struct err *err)
 {
+	int patience = (int)s->w->policy.max_downtime_ms;
+	struct worker_deadline none = worker_deadline(s->w, DL_STOPPED + patience, "the pause"), pause;
 	int rc = pause_guest(s, err);
 
+	pause = worker_deadline(s->w, DL_LAST_PAGES + DL_STATE + patience, "sending what was left");
 	/* hv-domain gathers the state while the last pages go out */
 	if (rc == 0)
 		rc = worker_ask(s->w->channel, json_pack("{s:s, s:i}", "op", "state-save", "version", (int)s->accept.version), NULL, 0, err);
@@ -474,7 +472,11 @@ static int stop_and_copy(struct source *s, struct err *err)
 		rc = send_last_pages(s, err);
 	if (rc == 0)
 		rc = send_state(s, err);
-	return rc == 0 ? wait_ready(s, err) : rc;
+	s->w->deadline = pause;
+	if (rc == 0)
+		rc = wait_ready(s, err);
+	s->w->deadline = none;
+	return rc;
 }
 
 /* --- the switch -------------------------------------------------------------------------------------------------------------------- */
@@ -500,7 +502,7 @@ static int mark_handed(struct source *s, bool *ret_released, struct err *err)
 			 "release", 1);
 	if (s->owed)
 		json_object_set_new(mark, "serves", serves_json(s));
-	rc = worker_call(w, w->hypervisord, mark, NULL, 0, &reply, NULL, NULL, RELEASE_MS, err);
+	rc = worker_call(w, w->hypervisord, mark, NULL, 0, &reply, NULL, NULL, DL_MARK_HANDED, err);
 	if (rc == -EPERM || rc == -EINVAL || rc == -ENOENT || rc == -EBUSY) {
 		s->handed = false;
 		worker_send_control(w, json_pack("{s:b}", "handed", 0));
@@ -529,13 +531,12 @@ static int send_go(struct source *s, struct err *err)
 
 static int wait_done(struct source *s, struct err *err)
 {
-	struct stream_header hdr;
 	int rc;
 
 	source_enter_phase(s, PHASE_ACTIVATE);
-	rc = source_expect(s, STREAM_DONE, &hdr, err);
+	rc = source_read_done(s, err);
 	s->done_ns = link_now_ns();
-	return rc < 0 ? rc : source_read_done(s, &hdr, err);
+	return rc;
 }
 
 static int hand_over(struct source *s, struct err *err)
@@ -547,7 +548,7 @@ static int hand_over(struct source *s, struct err *err)
 	rc = mark_handed(s, &released, err);
 	hold_at("handed");
 	if (rc == 0 && !released)
-		rc = channel_call(s, "released", NULL, NULL, RELEASE_MS, err);
+		rc = channel_call(s, "released", NULL, NULL, DL_RELEASED, err);
 	hold_at("released");
 	if (rc == 0)
 		rc = send_go(s, err);
@@ -566,7 +567,7 @@ static void end_standalone(struct source *s)
 
 	if (s->w->ha_agentd < 0 && !s->owed &&      /* while it serves pages the page service says when it is over */
 	    worker_call(s->w, s->w->hypervisord, json_pack("{s:s, s:I, s:s}", "op", "destroy", "domid", s->domid, "reason", "migrated"), NULL, 0,
-			NULL, NULL, NULL, LOCAL_MS, &err) < 0)
+			NULL, NULL, NULL, DL_DAEMON, &err) < 0)
 		log_warn("%s: runs on %s, but its old copy here is not removed: %s", s->uuid, s->target, err.text);
 }
 
@@ -661,6 +662,7 @@ void move_source_run(struct worker *w, const json_t *request)
 	if (rc == 0 && !s.only_ask)
 		rc = move(&s, &err);
 	w->progress = NULL;
+	w->deadline = (struct worker_deadline){ 0 };
 	if (rc < 0) {
 		/* the channel first: a paused copy runs again before the failure is told */
 		if (w->channel >= 0)

@@ -54,6 +54,7 @@ struct source {
 	bool resumable;                  /* both speak of CHECK and RESUME, and the policy lets a broken connection be made again */
 	uint32_t session;                /* of connections: counts the attempts to make them again */
 	unsigned resumed;
+	atomic_uint acks;                /* that came */
 	atomic_uint fruitless;           /* sessions since something was acknowledged */
 	bool zeros_sent, zeros_known;    /* holes: said, and acknowledged */
 	struct precopy_config cfg;
@@ -98,8 +99,11 @@ int source_prepare(struct source *s, struct err *err);
 int source_compare_clocks(struct source *s, struct err *err);
 
 /* --- source_words.c --- */
-/* The next record of the main link, which has to be of that type. */
-int source_expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err);
+/*
+ * The next record of the main link, which has to be of that type, within that type's time (lib/deadlines.h).  ret_body: malloc'd, the
+ * caller's, ret_n octets; both may be NULL of a type without one.
+ */
+int source_expect(struct source *s, uint16_t type, uint8_t **ret_body, uint32_t *ret_n, struct err *err);
 /* ANSWER, into problems: of a move, one is enough to end it. */
 int source_read_answer(struct source *s, struct err *err);
 /* ACCEPT, into accept; it settles whether connections resume and whether pages may be owed. */
@@ -107,8 +111,8 @@ int source_read_accept(struct source *s, struct err *err);
 /* One round trip; the target's clock at its turning point. */
 int source_ping(struct source *s, uint64_t cookie, uint64_t *ret_theirs, struct err *err);
 int source_read_resumed(struct source *s, struct err *err);
-/* DONE's body, into run_ns; -errno: the guest does not run there, and why. */
-int source_read_done(struct source *s, const struct stream_header *hdr, struct err *err);
+/* DONE, into run_ns; -errno: the guest does not run there, and why. */
+int source_read_done(struct source *s, struct err *err);
 /* What the target says in the middle of a round: that it lives, what it has, that it gives up.  wait: until it has said something. */
 int source_hear(struct sender *n, bool wait, struct err *err);
 

@@ -21,14 +21,12 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
+#include "lib/deadlines.h"
 #include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "migrated/move_check.h"
 
-#define LOCAL_MS 10000               /* a local daemon's ordinary answer */
-#define INCOMING_MS 30000            /* exec of hv-domain, iSCSI log-in */
-#define ACTIVATE_MS 120000           /* reservation pre-empted on slow storage */
 #define STATE_CHUNK (64u << 10)
 #define RECONNECT_MAX_S 600
 
@@ -94,12 +92,14 @@ static int read_hello(struct target *t, struct err *err)
 	struct stream_header hdr;
 	uint8_t *body = NULL;
 	json_error_t je;
+	struct worker_deadline former = worker_deadline(t->w, DL_HELLO, "its HELLO");
 	int rc = worker_next_record(t->w, &hdr, err);
 
 	if (rc == 0 && hdr.type != STREAM_HELLO)
 		rc = err_set(err, -EBADMSG, "%s: HELLO expected, %s came", t->w->link.peer, stream_type_name(hdr.type));
 	if (rc == 0)
 		rc = worker_read_body(t->w, &hdr, &body, err);
+	t->w->deadline = former;
 	if (rc < 0)
 		return rc;
 	t->hello = json_loadb((const char *)body, hdr.length, JSON_REJECT_DUPLICATES, &je);
@@ -131,7 +131,7 @@ static int check_taken(struct target *t, json_t *problems, struct err *err)
 
 	if (!w->standalone || !t->attempt || strcmp(hello_str(t, "mode"), "move") == 0)
 		return 0;
-	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:s}", "op", "activated", "uuid", t->uuid), NULL, 0, &reply, NULL, NULL, LOCAL_MS, err);
+	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:s}", "op", "activated", "uuid", t->uuid), NULL, 0, &reply, NULL, NULL, DL_DAEMON, err);
 	if (rc == 0 && (uint64_t)json_integer_value(json_object_get(reply, "started")) >= t->attempt) {
 		snprintf(text, sizeof(text), "%.63s: has taken this move and run the domain", w->own);
 		json_array_append_new(problems, json_string(text));
@@ -146,10 +146,10 @@ static int answer_hello(struct target *t, struct err *err)
 	struct worker *w = t->w;
 	json_t *problems = json_array(), *info = NULL, *list = NULL;
 	bool only_asks = strcmp(hello_str(t, "mode"), "move") != 0;
-	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, LOCAL_MS, err);
+	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, DL_DAEMON, err);
 
 	if (rc == 0)
-		rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "list"), NULL, 0, &list, NULL, NULL, LOCAL_MS, err);
+		rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "list"), NULL, 0, &list, NULL, NULL, DL_DAEMON, err);
 	if (rc == 0)
 		rc = check_taken(t, problems, err);
 	if (rc == 0) {
@@ -176,7 +176,7 @@ static int ask_leave(struct target *t, json_t **ret_grant, struct err *err)
 		return *ret_grant ? 0 : -ENOMEM;
 	}
 	return worker_call(w, w->ha_agentd, json_pack("{s:s, s:s, s:I, s:s}", "op", "incoming-accept", "uuid", t->uuid, "attempt",
-			   (json_int_t)t->attempt, "from", w->link.peer), NULL, 0, ret_grant, NULL, NULL, LOCAL_MS, err);
+			   (json_int_t)t->attempt, "from", w->link.peer), NULL, 0, ret_grant, NULL, NULL, DL_DAEMON, err);
 }
 
 static const char *config_str(const json_t *config, const char *key)
@@ -211,7 +211,7 @@ static int make_copy(struct target *t, const json_t *grant, struct err *err)
 			(json_int_t)t->attempt, "from", w->link.peer);
 	if (claim)
 		json_object_set(req, "claim", claim);
-	rc = worker_call(w, w->hypervisord, req, NULL, 0, NULL, fds, &nfds, INCOMING_MS, err);
+	rc = worker_call(w, w->hypervisord, req, NULL, 0, NULL, fds, &nfds, DL_INCOMING, err);
 	if (rc < 0)
 		return rc;
 	if (nfds != 2) {
@@ -231,7 +231,7 @@ static int map_memory(struct target *t, struct err *err)
 	json_int_t ram, special;
 	int fds[MSG_MAX_FDS], nfds = 0, seals = fcntl(t->ram_fd, F_GET_SEALS);
 	off_t size = lseek(t->ram_fd, 0, SEEK_END);
-	int rc = worker_call(t->w, t->w->channel, json_pack("{s:s}", "op", "info"), NULL, 0, &info, fds, &nfds, LOCAL_MS, err);
+	int rc = worker_call(t->w, t->w->channel, json_pack("{s:s}", "op", "info"), NULL, 0, &info, fds, &nfds, DL_DAEMON, err);
 
 	for (int i = 0; i < nfds; i++)
 		close(fds[i]);
@@ -318,7 +318,7 @@ static int tell_owed(struct target *t, bool begin, struct err *err)
 			close(fd);
 		return err_set(err, -ENOMEM, "no memory for what is owed");
 	}
-	rc = worker_call(t->w, t->w->channel, json_pack("{s:s, s:b}", "op", "pages-owed", "begin", begin), &fd, 1, NULL, NULL, NULL, LOCAL_MS, err);
+	rc = worker_call(t->w, t->w->channel, json_pack("{s:s, s:b}", "op", "pages-owed", "begin", begin), &fd, 1, NULL, NULL, NULL, DL_OWED, err);
 	close(fd);
 	return rc;
 }
@@ -473,7 +473,7 @@ static int load_state(struct target *t, struct err *err)
 			(json_int_t)(t->pause_realtime_ns <= INT64_MAX ? t->pause_realtime_ns : 0));
 	if (t->clock_told)
 		json_object_set_new(req, "clock_offset_ns", json_integer(t->clock_offset_ns));
-	return worker_call(t->w, t->w->channel, req, &t->state_fd, 1, NULL, NULL, NULL, LOCAL_MS, err);
+	return worker_call(t->w, t->w->channel, req, &t->state_fd, 1, NULL, NULL, NULL, DL_LOAD, err);
 }
 
 static int wait_go(struct target *t, struct err *err)
@@ -484,6 +484,7 @@ static int wait_go(struct target *t, struct err *err)
 	int rc;
 
 	hold_at("loaded");
+	worker_deadline(t->w, DL_GO, "the hand-over (GO)");      /* to the end: GO ends it, a failure the move */
 	rc = link_record(&t->w->link, STREAM_READY, NULL, 0);
 	if (rc < 0)
 		return worker_link_error(t->w, rc, err);
@@ -527,9 +528,10 @@ static int activate(struct target *t, uint64_t go_ns, struct err *err)
 	int rc;
 
 	w->cancellable = false;
+	w->deadline = (struct worker_deadline){ 0 };
 	hold_at("go");
 	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:I}", "op", "activate", "domid", (json_int_t)t->domid, "attempt",
-			 (json_int_t)t->attempt), NULL, 0, &reply, NULL, NULL, ACTIVATE_MS, err);
+			 (json_int_t)t->attempt), NULL, 0, &reply, NULL, NULL, DL_ACTIVATE, err);
 	run_ns = link_now_ns() - go_ns;
 	told = json_integer_value(json_object_get(reply, "run_ns"));
 	if (told > 0 && (uint64_t)told >= go_ns && (uint64_t)told - go_ns < run_ns)
@@ -546,7 +548,7 @@ static void tell_ha(struct target *t, const char *op)
 
 	if (t->w->ha_agentd >= 0 && *t->uuid)
 		worker_call(t->w, t->w->ha_agentd, json_pack("{s:s, s:s, s:I}", "op", op, "uuid", t->uuid, "attempt", (json_int_t)t->attempt),
-			    NULL, 0, NULL, NULL, NULL, LOCAL_MS, &ignored);
+			    NULL, 0, NULL, NULL, NULL, DL_DAEMON, &ignored);
 }
 
 /* --- the whole --------------------------------------------------------------------------------------------------------------------- */
@@ -670,6 +672,7 @@ void move_target_run(struct worker *w)
 			rc = target_take(&t, &times, &go, &err);
 		if (rc < 0 && !go)
 			worker_send_abort(w, err.text);
+		w->deadline = (struct worker_deadline){ 0 };
 		/* the copy goes with its channel; only then is there something to report */
 		if (rc < 0 && w->channel >= 0) {
 			close(w->channel);

@@ -17,11 +17,11 @@
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
+#include "lib/deadlines.h"
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "lib/proto/pages.h"
 
-#define LOCAL_MS 10000
 #define WAIT_MS 200
 #define CLOSE_NS (2 * NS_PER_S)
 
@@ -49,7 +49,7 @@ static int take_greeting(struct fetch *f, struct err *err)
 	const char *why, *code;
 	int rc;
 
-	if (poll(&p, 1, LOCAL_MS) <= 0 || msg_recv(f->domain, &o, NULL, NULL) <= 0)
+	if (poll(&p, 1, deadline(DL_DAEMON)) <= 0 || msg_recv(f->domain, &o, NULL, NULL) <= 0)
 		return err_set(err, -EPROTO, "hv-domain: takes no pages");
 	why = json_string_value(json_object_get(o, "error"));
 	code = json_string_value(json_object_get(o, "code"));
@@ -63,7 +63,7 @@ static int open_domain(struct fetch *f, struct err *err)
 {
 	int fds[MSG_MAX_FDS], nfds = 0;
 	int rc = worker_call(f->w, f->w->hypervisord, json_pack("{s:s, s:s, s:I, s:s}", "op", "pages-open", "uuid", f->t->uuid, "attempt",
-			     (json_int_t)f->t->attempt, "from", f->w->link.peer), NULL, 0, NULL, fds, &nfds, LOCAL_MS, err);
+			     (json_int_t)f->t->attempt, "from", f->w->link.peer), NULL, 0, NULL, fds, &nfds, DL_DAEMON, err);
 
 	for (int i = 1; i < nfds; i++)
 		close(fds[i]);
@@ -82,7 +82,7 @@ static bool ran_here(struct fetch *f)
 	struct err ignored;
 	json_int_t last;
 	int rc = worker_call(f->w, f->w->hypervisord, json_pack("{s:s, s:s}", "op", "activated", "uuid", f->t->uuid), NULL, 0, &reply, NULL, NULL,
-			     LOCAL_MS, &ignored);
+			     DL_DAEMON, &ignored);
 
 	last = json_integer_value(json_object_get(reply, f->w->standalone ? "started" : "attempt"));
 	json_decref(reply);

@@ -21,13 +21,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/deadlines.h"
 #include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "migrated/stream_digest.h"
 
-#define LOCAL_MS 10000
-#define CONNECT_MS 2000
 #define DEFAULT_PORT 8002
 #define TARGETS_MAX 8
 #define NS_PER_S 1000000000ull
@@ -36,6 +35,7 @@
 #define LOOK_MAX 512u                /* frames looked at for a batch */
 #define URGENT_MAX 256u
 #define IDLE_MS 100
+#define SERVE_HEAR_MAX 256u
 
 struct serve {
 	struct worker *w;
@@ -86,7 +86,7 @@ static int connect_target(struct serve *s, const json_t *q, struct err *err)
 			n += more > 0 ? more : 0;
 		}
 	for (int k = 0; k < n && rc < 0; k++)
-		rc = link_connect(&s->w->link, at[k], port > 0 ? port : DEFAULT_PORT, CONNECT_MS, err);
+		rc = link_connect(&s->w->link, at[k], port > 0 ? port : DEFAULT_PORT, deadline(DL_CONNECT), err);
 	return n < 0 ? n : rc;
 }
 
@@ -97,7 +97,7 @@ static int open_memory(struct serve *s, struct err *err)
 	json_int_t ram;
 	off_t size;
 	int rc = worker_call(s->w, s->w->hypervisord, json_pack("{s:s, s:s, s:I}", "op", "serve-open", "uuid", s->uuid, "attempt", s->attempt),
-			     NULL, 0, &reply, fds, &nfds, LOCAL_MS, err);
+			     NULL, 0, &reply, fds, &nfds, DL_DAEMON, err);
 
 	ram = json_integer_value(json_object_get(reply, "ram_pages"));
 	json_decref(reply);
@@ -150,12 +150,14 @@ static int read_answer(struct serve *s, struct err *err)
 	json_error_t je;
 	json_t *answer;
 	const char *pages;
+	struct worker_deadline none = worker_deadline(s->w, DL_PAGES_ANSWER, "its ANSWER");
 	int rc = worker_next_record(s->w, &hdr, err);
 
 	if (rc == 0 && hdr.type != STREAM_ANSWER)
 		rc = err_set(err, -EBADMSG, "%s: ANSWER expected, %s came", s->target, stream_type_name(hdr.type));
 	if (rc == 0)
 		rc = worker_read_body(s->w, &hdr, &body, err);
+	s->w->deadline = none;
 	if (rc < 0)
 		return rc;
 	answer = json_loadb((const char *)body, hdr.length, 0, &je);
@@ -205,7 +207,7 @@ static int stands_still(struct serve *s, struct err *err)
 	json_t *reply = NULL, *d;
 	const char *copy;
 	int rc = worker_call(s->w, s->w->hypervisord, json_pack("{s:s, s:s}", "op", "list", "uuid", s->uuid), NULL, 0, &reply, NULL, NULL,
-			     LOCAL_MS, err);
+			     DL_DAEMON, err);
 
 	if (rc < 0)
 		return rc;
@@ -263,10 +265,12 @@ static int take_record(struct serve *s, struct err *err)
 	uint8_t *body = NULL;
 	int rc = worker_one_record(s->w, &hdr, err);
 
-	if (rc == 0 && hdr.type == 0)
-		return 0;
-	if (rc == 0)
-		rc = worker_read_body(s->w, &hdr, &body, err);
+	if (rc < 0 || hdr.type == 0)
+		return rc;
+	/* before its body: other types may be long */
+	if (hdr.type != STREAM_WANT && hdr.type != STREAM_REQUEST && hdr.type != STREAM_PRESENT)
+		return err_set(err, -EBADMSG, "%s: %s does not belong there", s->target, stream_type_name(hdr.type));
+	rc = worker_read_body(s->w, &hdr, &body, err);
 	if (rc < 0)
 		return rc;
 	switch (hdr.type) {
@@ -276,12 +280,9 @@ static int take_record(struct serve *s, struct err *err)
 	case STREAM_REQUEST:
 		rc = take_request(s, body, hdr.length);
 		break;
-	case STREAM_PRESENT:
+	default:
 		rc = stream_u32_decode(body, &s->why);
 		s->over = rc == 0;
-		break;
-	default:
-		rc = -EBADMSG;
 	}
 	free(body);
 	if (rc < 0 && !err->code)
@@ -471,7 +472,8 @@ static int hear(struct serve *s, struct err *err)
 	uint64_t now = link_now_ns();
 	int rc = 0;
 
-	while (rc == 0 && !s->over && link_readable(&s->w->link))
+	/* a target that talks without end is heard a little at a time */
+	for (unsigned i = 0; rc == 0 && i < SERVE_HEAR_MAX && !s->over && link_readable(&s->w->link); i++)
 		rc = take_record(s, err);
 	if (s->w->link.bytes_in != s->heard_bytes)
 		s->heard_ns = now;
@@ -526,11 +528,11 @@ static void served(struct serve *s)
 	struct err err = { 0 };
 
 	if (worker_call(w, w->hypervisord, json_pack("{s:s, s:s, s:I}", "op", "pages-served", "uuid", s->uuid, "attempt", s->attempt), NULL, 0,
-			NULL, NULL, NULL, LOCAL_MS, &err) < 0)
+			NULL, NULL, NULL, DL_DAEMON, &err) < 0)
 		log_warn("%s: its copy here is not told that its pages are on %s: %s", s->uuid, s->target, err.text);
 	/* two plain hosts have nobody else to end it */
 	else if (w->ha_agentd < 0 && worker_call(w, w->hypervisord, json_pack("{s:s, s:I, s:s, s:[s]}", "op", "destroy", "domid", s->domid,
-			"reason", "migrated", "expect", "handed"), NULL, 0, NULL, NULL, NULL, LOCAL_MS, &err) < 0)
+			"reason", "migrated", "expect", "handed"), NULL, 0, NULL, NULL, NULL, DL_DAEMON, &err) < 0)
 		log_warn("%s: runs on %s, but its old copy here is not removed: %s", s->uuid, s->target, err.text);
 }
 

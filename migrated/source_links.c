@@ -13,9 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/deadlines.h"
 #include "lib/log.h"
 
-#define CONNECT_MS 2000
 #define AGAIN_MS 200                 /* between two tries */
 #define LAST_WORD_NS (200 * NS_PER_MS)
 #define FRUITLESS_MAX 3u              /* connections in a row over which nothing was acknowledged */
@@ -57,7 +57,7 @@ int source_connect(struct source *s, struct err *err)
 	tell_addresses(s);
 	rc = -ENOENT;
 	for (unsigned k = 0; k < s->targets && rc < 0; k++)
-		rc = link_connect(&s->w->link, s->target_at[k], s->port, CONNECT_MS, err);
+		rc = link_connect(&s->w->link, s->target_at[k], s->port, deadline(DL_CONNECT), err);
 	return rc;
 }
 
@@ -112,7 +112,8 @@ static int further_tick(void *arg, bool writing)
 {
 	struct sender *n = arg;
 
-	return atomic_load(&n->s->failed) ? -ECONNABORTED : 0;
+	/* the main connection's thread waits for this one: the deadline is looked at here, too */
+	return atomic_load(&n->s->failed) ? -ECONNABORTED : worker_overdue(n->s->w) ? -ETIMEDOUT : 0;
 }
 
 static int send_join(struct source *s, struct tls_link *l)

@@ -11,7 +11,8 @@
 #include <string.h>
 #include <time.h>
 
-#define LOCAL_MS 10000
+#include "lib/deadlines.h"
+
 #define BIG_KIB (4ll << 20)          /* a guest from this size on gets several connections by default */
 #define BIG_LINKS 4
 
@@ -41,14 +42,14 @@ static int ask_hypervisord(struct source *s, struct err *err)
 {
 	struct worker *w = s->w;
 	json_t *info = NULL, *list = NULL, *d;
-	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, LOCAL_MS, err);
+	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, DL_DAEMON, err);
 
 	s->features = json_incref(json_object_get(info, json_object_get(info, "cpu_guest_features") ? "cpu_guest_features" : "cpu_features"));
 	json_decref(info);
 	if (rc < 0 || s->only_ask)
 		return rc;
 	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I}", "op", "list", "domid", s->domid), NULL, 0, &list, NULL, NULL,
-			 LOCAL_MS, err);
+			 DL_DAEMON, err);
 	if (rc < 0)
 		return rc;
 	d = json_array_get(json_object_get(list, "domains"), 0);

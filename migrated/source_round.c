@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/deadlines.h"
+
 #define PARALLEL_PAGES 8192u         /* fewer than this go over the first connection alone */
 #define CHUNK_WORDS 16u              /* 4 MiB a turn */
 #define ACK_POLL_MS 20
@@ -217,7 +219,8 @@ static int send_zeros(struct source *s, struct err *err)
  */
 static int wait_for_acks(struct source *s, struct err *err)
 {
-	uint64_t end = 0, heard = 0;
+	uint64_t end = 0, heard = 0, patience = (uint64_t)deadline(DL_ACK) * NS_PER_MS, ack_by = link_now_ns() + patience;
+	unsigned acks = atomic_load(&s->acks);
 
 	for (;;) {
 		struct pollfd p[WORKER_LINKS_MAX];
@@ -236,8 +239,16 @@ static int wait_for_acks(struct source *s, struct err *err)
 		if (in != heard || !end)
 			end = now + s->w->link.silence_ns;
 		heard = in;
+		if (acks != atomic_load(&s->acks))
+			ack_by = now + patience;
+		acks = atomic_load(&s->acks);
 		if (!s->cut && !s->cfg.postcopy && precopy_expired(&s->precopy, now))
 			return err_set(err, -ETIME, "the deadline passed before %s acknowledged what was sent; raise deadline_s", s->target);
+		/* one that lives and takes nothing is no better than one that is gone */
+		if (now > ack_by) {
+			s->w->link.broken = true;
+			return err_set(err, -ETIMEDOUT, "%s: acknowledged nothing for %.0f s", s->target, (double)patience / 1e9);
+		}
 		if (now > end) {
 			s->w->link.broken = true;
 			return worker_link_error(s->w, -ETIMEDOUT, err);

@@ -12,40 +12,76 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/deadlines.h"
 #include "lib/log.h"
 
 #define HEAR_MAX 64u
+#define PROBLEMS_MAX 32u
 
 /* --- one after the other -------------------------------------------------------------------------------------------------- */
 
-int source_expect(struct source *s, uint16_t type, struct stream_header *ret, struct err *err)
-{
-	int rc = worker_next_record(s->w, ret, err);
+/* Who waits for what the target does waits longer than the target: its own error comes first. */
+static const struct { uint16_t type; int ms; const char *what; } patience[] = {
+	{ STREAM_ANSWER, DL_ANSWER, "its ANSWER" }, { STREAM_ACCEPT, DL_ACCEPT, "making a copy to fill (ACCEPT)" },
+	{ STREAM_PONG, DL_PONG, "a PONG" }, { STREAM_RESUMED, DL_RESUMED, "RESUMED" },
+	{ STREAM_READY, DL_READY, "building the guest (READY)" }, { STREAM_DONE, DL_DONE, "letting the guest run (DONE)" },
+};
 
-	if (rc == 0 && ret->type != type)
-		rc = err_set(err, -EBADMSG, "%s: %s expected, %s came", s->target, stream_type_name(type), stream_type_name(ret->type));
+static struct worker_deadline begin_waiting(struct worker *w, uint16_t type)
+{
+	for (size_t i = 0; i < sizeof(patience) / sizeof(patience[0]); i++)
+		if (patience[i].type == type)
+			return worker_deadline(w, patience[i].ms, patience[i].what);
+	return w->deadline;
+}
+
+int source_expect(struct source *s, uint16_t type, uint8_t **ret_body, uint32_t *ret_n, struct err *err)
+{
+	struct worker_deadline former = begin_waiting(s->w, type);
+	struct stream_header hdr;
+	int rc = worker_next_record(s->w, &hdr, err);
+
+	if (rc == 0 && hdr.type != type)
+		rc = err_set(err, -EBADMSG, "%s: %s expected, %s came", s->target, stream_type_name(type), stream_type_name(hdr.type));
+	if (rc == 0 && ret_body)
+		rc = worker_read_body(s->w, &hdr, ret_body, err);
+	if (rc == 0 && ret_n)
+		*ret_n = hdr.length;
+	s->w->deadline = former;
 	return rc;
+}
+
+/* What a person reads: at most so much of it as a packet to migrated holds, and nothing that a terminal would obey. */
+static json_t *clean_problems(const json_t *list)
+{
+	json_t *clean = json_is_array(list) ? json_array() : NULL;
+	char safe[600];
+	size_t i;
+	json_t *v;
+
+	json_array_foreach(list, i, v)
+		if (json_is_string(v) && json_array_size(clean) < PROBLEMS_MAX)
+			json_array_append_new(clean, json_string(log_escape(safe, sizeof(safe), json_string_value(v), json_string_length(v))));
+	return clean;
 }
 
 int source_read_answer(struct source *s, struct err *err)
 {
-	struct stream_header hdr;
 	uint8_t *body = NULL;
+	uint32_t n = 0;
 	char text[600];
 	json_error_t je;
 	json_t *answer;
 	json_int_t version;
-	int rc = source_expect(s, STREAM_ANSWER, &hdr, err);
+	int rc = source_expect(s, STREAM_ANSWER, &body, &n, err);
 
-	if (rc == 0)
-		rc = worker_read_body(s->w, &hdr, &body, err);
 	if (rc < 0)
 		return rc;
-	answer = json_loadb((const char *)body, hdr.length, 0, &je);
+	answer = json_loadb((const char *)body, n, 0, &je);
 	free(body);
-	s->problems = json_incref(json_object_get(answer, "problems"));
+	s->problems = clean_problems(json_object_get(answer, "problems"));
 	version = json_integer_value(json_object_get(answer, "version"));
-	if (!json_is_array(s->problems) || version < STREAM_VERSION_OLDEST || version > s->w->version)
+	if (!s->problems || version < STREAM_VERSION_OLDEST || version > s->w->version)
 		rc = err_set(err, -EBADMSG, "%s: its ANSWER is malformed", s->target);
 	json_decref(answer);
 	if (rc == 0 && !s->only_ask && json_text_list(s->problems, text, sizeof(text)) > 0)
@@ -55,15 +91,13 @@ int source_read_answer(struct source *s, struct err *err)
 
 int source_read_accept(struct source *s, struct err *err)
 {
-	struct stream_header hdr;
 	uint8_t *body = NULL;
-	int rc = source_expect(s, STREAM_ACCEPT, &hdr, err);
+	uint32_t n = 0;
+	int rc = source_expect(s, STREAM_ACCEPT, &body, &n, err);
 
-	if (rc == 0)
-		rc = worker_read_body(s->w, &hdr, &body, err);
 	if (rc < 0)
 		return rc;
-	if (stream_accept_decode(body, hdr.length, &s->accept) < 0 || s->accept.frames != s->frames || s->accept.connections < 1 ||
+	if (stream_accept_decode(body, n, &s->accept) < 0 || s->accept.frames != s->frames || s->accept.connections < 1 ||
 	    s->accept.connections > s->want_links || s->accept.version < STREAM_VERSION_OLDEST || s->accept.version > s->w->version)
 		rc = err_set(err, -EBADMSG, "%s: its ACCEPT does not fit the guest", s->target);
 	if (rc == 0 && s->user_paused && s->accept.version < STREAM_VERSION_RESUME)
@@ -80,22 +114,19 @@ int source_read_accept(struct source *s, struct err *err)
 	return rc;
 }
 
-/* One round trip; the target's clock at its turning point. */
 int source_ping(struct source *s, uint64_t cookie, uint64_t *ret_theirs, struct err *err)
 {
-	struct stream_header hdr;
 	struct reader r;
 	uint8_t *body = NULL;
+	uint32_t n = 0;
 	int rc = link_record(&s->w->link, STREAM_PING, &cookie, 8);
 
 	if (rc < 0)
 		return worker_link_error(s->w, rc, err);
-	rc = source_expect(s, STREAM_PONG, &hdr, err);
-	if (rc == 0)
-		rc = worker_read_body(s->w, &hdr, &body, err);
+	rc = source_expect(s, STREAM_PONG, &body, &n, err);
 	if (rc < 0)
 		return rc;
-	reader_init(&r, body, hdr.length);
+	reader_init(&r, body, n);
 	if (reader_u64(&r) != cookie)
 		rc = err_set(err, -EBADMSG, "%s: PONG to no PING", s->target);
 	*ret_theirs = reader_u64(&r);
@@ -105,30 +136,27 @@ int source_ping(struct source *s, uint64_t cookie, uint64_t *ret_theirs, struct 
 
 int source_read_resumed(struct source *s, struct err *err)
 {
-	struct stream_header hdr;
-	uint8_t body[8];
 	uint32_t session = 0;
-	int rc = source_expect(s, STREAM_RESUMED, &hdr, err);
+	uint8_t *body = NULL;
+	int rc = source_expect(s, STREAM_RESUMED, &body, NULL, err);
 
 	if (rc < 0)
 		return rc;
-	rc = link_read(&s->w->link, body, sizeof(body));
-	if (rc < 0)
-		return worker_link_error(s->w, rc, err);
-	if (stream_u32_decode(body, &session) < 0 || session != s->session)
-		return err_set(err, -EBADMSG, "%s: RESUMED for another session", s->target);
-	return 0;
+	rc = stream_u32_decode(body, &session);
+	free(body);
+	return rc < 0 || session != s->session ? err_set(err, -EBADMSG, "%s: RESUMED for another session", s->target) : 0;
 }
 
-int source_read_done(struct source *s, const struct stream_header *hdr, struct err *err)
+int source_read_done(struct source *s, struct err *err)
 {
 	struct stream_done d;
 	uint8_t *body = NULL;
-	int rc = worker_read_body(s->w, hdr, &body, err);
+	uint32_t n = 0;
+	int rc = source_expect(s, STREAM_DONE, &body, &n, err);
 
 	if (rc < 0)
 		return rc;
-	rc = stream_done_decode(body, hdr->length, &d);
+	rc = stream_done_decode(body, n, &d);
 	free(body);
 	if (rc < 0)
 		return err_set(err, rc, "%s: its DONE is malformed", s->target);
@@ -160,9 +188,11 @@ static int take_ack(struct sender *n)
 		rc = stream_u32_decode(body, &serial);
 	if (rc == 0)
 		rc = ledger_ack(&n->ledger, serial, settled, n->s);
-	if (rc == 0)
-		atomic_store(&n->s->fruitless, 0);
-	return rc;
+	if (rc < 0)
+		return rc;
+	atomic_fetch_add(&n->s->acks, 1);
+	atomic_store(&n->s->fruitless, 0);
+	return 0;
 }
 
 static int take_abort(struct sender *n, uint32_t length, struct err *err)

@@ -137,7 +137,9 @@ static int link_wait(struct tls_link *l, short events, uint64_t deadline_ns)
 		r = poll(p, 2, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
 		if (r < 0 && errno != EINTR)
 			return -errno;
-		if (l->tick && (r <= 0 || p[1].revents)) {
+		/* a drop now and then must not keep the tick off */
+		if (l->tick && (r <= 0 || p[1].revents || now - l->ticked_ns >= TICK_MS * NS_PER_MS)) {
+			l->ticked_ns = now;
 			rc = l->tick(l->tick_arg, (events & POLLOUT) != 0);
 			if (rc < 0)
 				return rc;

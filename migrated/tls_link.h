@@ -23,10 +23,11 @@ struct tls_link {
 	SSL *ssl;
 	char peer[LINK_NAME_MAX];     /* node name in the peer's certificate, after the handshake */
 	uint64_t silence_ns;          /* longest wait without an octet of progress */
-	/* Called every 200 ms of waiting and when wake_fd (or -1) has something; non-zero (-errno) ends the wait with it. */
+	/* Called every 200 ms, however little there was to wait, and when wake_fd (or -1) has something; non-zero (-errno) ends the wait with it. */
 	int (*tick)(void *arg, bool writing);
 	void *tick_arg;
 	int wake_fd;
+	uint64_t ticked_ns;
 	uint64_t bytes_out, bytes_in;
 	uint64_t records_left;        /* that may go out under the present key; then KeyUpdate */
 	uint64_t records_a_key;       /* LINK_RECORDS_A_KEY; tests set less */

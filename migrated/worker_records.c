@@ -7,12 +7,41 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/deadlines.h"
+
+json_t *worker_versions(const struct worker *w)
+{
+	json_t *list = json_array();
+
+	for (unsigned v = STREAM_VERSION_OLDEST; list && v <= w->version; v++)
+		json_array_append_new(list, json_integer(v));
+	return list;
+}
+
+struct worker_deadline worker_deadline(struct worker *w, int ms, const char *what)
+{
+	struct worker_deadline former = w->deadline;
+	uint64_t ns = link_now_ns() + (uint64_t)deadline(ms) * 1000000ull;
+
+	if (!former.ns || ns < former.ns)
+		w->deadline = (struct worker_deadline){ ns, deadline(ms), what };
+	return former;
+}
+
+bool worker_overdue(const struct worker *w)
+{
+	return w->deadline.ns && link_now_ns() > w->deadline.ns;
+}
+
 int worker_link_error(struct worker *w, int rc, struct err *err)
 {
 	char buf[256];
 
 	if (rc == -ECANCELED)
 		return err_set(err, rc, "cancelled");
+	if (rc == -ETIMEDOUT && worker_overdue(w))
+		return err_set(err, rc, "%s: %s took longer than %.1f s", w->link.peer[0] ? w->link.peer : "the peer", w->deadline.what,
+			       w->deadline.ms / 1e3);
 	return err_set(err, rc, "%s: %s", w->link.peer[0] ? w->link.peer : "the peer", link_explain(&w->link, rc, buf, sizeof(buf)));
 }
 
@@ -45,7 +74,7 @@ static int take_abort(struct worker *w, uint32_t n, struct err *err)
 int worker_one_record(struct worker *w, struct stream_header *ret, struct err *err)
 {
 	uint8_t h[STREAM_HEADER_BYTES];
-	int rc = link_read(&w->link, h, sizeof(h));
+	int rc = worker_overdue(w) ? -ETIMEDOUT : link_read(&w->link, h, sizeof(h));
 
 	if (rc < 0)
 		return worker_link_error(w, rc, err);
@@ -59,6 +88,9 @@ int worker_one_record(struct worker *w, struct stream_header *ret, struct err *e
 		return 0;
 	ret->type = 0;
 	rc = skip_body(w, ret->length);
+	/* who talks without end is no reason not to hear of a cancel */
+	if (rc == 0)
+		rc = worker_tick(w, false);
 	return rc < 0 ? worker_link_error(w, rc, err) : 0;
 }
 

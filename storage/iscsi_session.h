@@ -14,6 +14,7 @@
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
+#include "lib/deadlines.h"
 #include "lib/err.h"
 
 struct iscsi_conf {
@@ -33,7 +34,7 @@ struct iscsi_session {
 	} orphan[3];
 };
 
-#define SESSION_TIMEOUT_MS 5000
+#define SESSION_TIMEOUT_MS DL_TARGET_IO
 
 /* Starts empty: { 0 }.  On error it is empty again. */
 int session_open(struct iscsi_session *s, const struct iscsi_conf *conf, struct err *err);

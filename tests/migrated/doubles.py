@@ -485,6 +485,7 @@ class Node:
             if standalone:
                 f.write("standalone = yes\n")
         self.domain = None
+        self.env = {}
         self.hv = Hypervisord(self)
         self.ha = HaAgentd(self) if cluster else None
         self.log = open(f"{self.dir}/log", "wb")
@@ -496,7 +497,7 @@ class Node:
 
     def start(self):
         env = dict(os.environ, HAVEN_RUN_DIR=self.run, HAVEN_CONF_DIR=self.conf, HAVEN_STATE_DIR=self.dir,
-                   HAVEN_LIBEXEC_DIR=f"{self.build}/migrated", HAVEN_LOG_STDERR="1", HAVEN_DEBUG="1")
+                   HAVEN_LIBEXEC_DIR=f"{self.build}/migrated", HAVEN_LOG_STDERR="1", HAVEN_DEBUG="1", **self.env)
         self.proc = subprocess.Popen([f"{self.build}/migrated/migrated"], env=env, stderr=self.log, stdout=self.log,
                                      stdin=subprocess.DEVNULL)
         for _ in range(500 * SLOW):
@@ -506,6 +507,12 @@ class Node:
             except OSError:
                 time.sleep(0.01)
         raise RuntimeError("migrated does not start; see " + self.dir + "/log")
+
+    def hurry(self, percent):
+        """Every deadline of lib/deadlines.h, so much of it, from here on."""
+        self.stop_migrated()
+        self.env["HAVEN_DEADLINE_PERCENT"] = str(percent)
+        self.start()
 
     def connect(self):
         c = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
