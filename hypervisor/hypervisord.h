@@ -159,7 +159,7 @@ void disk_unwatch(struct dom *d);
 enum disk_use { DISK_CHECK, DISK_INCOMING, DISK_USE };
 int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err);   /* files and blocks, hv-disk */
 int devices_begin(struct dom *d, enum disk_use use, struct err *err);  /* helpers begin on what disks_open(use), vifs_open then ask for */
-int disks_activate(struct dom *d, bool preempt, struct err *err);                  /* after GO: opened for use */
+int disks_activate(struct dom *d, struct err *err);                               /* after GO: opened for use */
 int vifs_open(struct dom *d, struct err *err);             /* taps, which hv-domain is told of */
 void vifs_up(struct dom *d);                               /* after GO: an incoming copy's taps; errors are logged */
 void devices_close(struct dom *d);                         /* taps removed, hv-disk shut down; errors are logged */

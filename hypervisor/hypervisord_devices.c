@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "lib/conf.h"
 #include "lib/deadlines.h"
 #include "lib/log.h"
 #include "lib/paths.h"
@@ -222,7 +223,8 @@ int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err)
 	return rc ? rc : iscsi_open(d, use, preempt, err);
 }
 
-int disks_activate(struct dom *d, bool preempt, struct err *err)
+/* In a cluster, where attempts are numbered by the directory, nobody is shut out who came later than this GO was sent. */
+int disks_activate(struct dom *d, struct err *err)
 {
 	json_t *v;
 	size_t i;
@@ -234,7 +236,8 @@ int disks_activate(struct dom *d, bool preempt, struct err *err)
 			rc = disk_open_local(d, v, DISK_USE, false, err);
 	helpers_within(d, 0);
 	if (!rc && d->has_iscsi)
-		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", preempt), NULL, deadline(DL_ISCSI), err);
+		rc = disk_call(d, json_pack("{s:s, s:b, s:b}", "op", "activate", "preempt", true, "older", conf_exists("cluster.conf")), NULL,
+			       deadline(DL_ISCSI), err);
 	return rc;
 }
 

@@ -553,7 +553,7 @@ static void activate_work(struct job *j)
 		return;
 	}
 	recorded = now_ns();
-	j->rc = disks_activate(d, true, &j->err);
+	j->rc = disks_activate(d, &j->err);
 	if (!j->rc)
 		vifs_up(d);
 	opened = now_ns();

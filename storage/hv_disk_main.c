@@ -280,12 +280,13 @@ static int finish_all(struct hv_disk *h, bool releasing, struct err *err)
 static void op_activate(struct msg_call *c, void *daemon)
 {
 	struct hv_disk *h = daemon;
-	bool preempt = msg_call_bool_opt(c, "preempt", false);
+	enum lun_take take = !msg_call_bool_opt(c, "preempt", false) ? LUN_TAKE_NOTHING :
+			     msg_call_bool_opt(c, "older", false) ? LUN_TAKE_OLDER : LUN_TAKE_ALL;
 	struct err err = { 0 };
 	int rc;
 
 	for (unsigned i = 0; i < h->nr; i++)
-		lun_activate_begin(h->lun[i], preempt);
+		lun_activate_begin(h->lun[i], take);
 	rc = finish_all(h, false, &err);
 	if (rc < 0)
 		msg_error_from(c, &err);

@@ -45,7 +45,8 @@ struct lun {
 	pthread_cond_t changed;
 	struct io *inbox, **inbox_tail;
 	enum lun_command cmd;
-	bool cmd_preempt, stop;
+	enum lun_take cmd_take;
+	bool stop;
 	int cmd_rc;
 	struct err cmd_err;
 
@@ -435,7 +436,27 @@ static int take_key(struct lun *l, uint64_t victim, struct err *err)
 	return rc < 0 ? rc : pr_has_key(&p, victim) ? err_set(err, -EBUSY, "key %016" PRIx64 " cannot be pre-empted", victim) : 0;
 }
 
-static int reservation_take(struct lun *l, bool preempt, struct err *err)
+/*
+ * A claim shuts everybody out. A GO has waited, perhaps, while the domain was taken for dead and claimed: what came after it is in the way.
+ */
+static bool shuts_out(const struct lun *l, enum lun_take take, uint64_t key)
+{
+	uint64_t number = ~l->conf.key_mask;
+
+	return take == LUN_TAKE_ALL || ours_stale(l, key) ||
+	       (take == LUN_TAKE_OLDER && (int8_t)((l->conf.key & number) - (key & number)) >= 0);
+}
+
+static int in_the_way(const struct lun *l, enum lun_take take, uint64_t key, struct err *err)
+{
+	if (take == LUN_TAKE_OLDER)
+		return err_set(err, -EKEYREJECTED, "%s: the domain has moved on (reservation key %016" PRIx64 "); what came here is older than its disk",
+			       l->conf.iscsi.iqn, key);
+	return err_set(err, -EBUSY, "%s: is in use by another node (its reservation key is %016" PRIx64 "); stop the domain there first",
+		       l->conf.iscsi.iqn, key);
+}
+
+static int reservation_take(struct lun *l, enum lun_take take, struct err *err)
 {
 	bool took = false;
 	struct pr_state p;
@@ -445,11 +466,10 @@ static int reservation_take(struct lun *l, bool preempt, struct err *err)
 		rc = err_set(err, -EKEYREJECTED, "our registration was removed; another node has the disk");
 	if (rc == 0)
 		rc = refuse_foreign(l, &p, err);
-	if (rc == 0 && p.reserved && p.holder != l->conf.key && !preempt && !ours_stale(l, p.holder))
-		rc = err_set(err, -EBUSY, "%s: is in use by another node (its reservation key is %016" PRIx64 "); stop the domain there first",
-			     l->conf.iscsi.iqn, p.holder);
+	if (rc == 0 && p.reserved && p.holder != l->conf.key && !shuts_out(l, take, p.holder))
+		rc = in_the_way(l, take, p.holder, err);
 	for (unsigned i = 0; rc == 0 && i < p.nr_keys; i++)
-		if (p.key[i] != l->conf.key && (preempt || ours_stale(l, p.key[i]))) {
+		if (p.key[i] != l->conf.key && shuts_out(l, take, p.key[i])) {
 			rc = take_key(l, p.key[i], err);
 			took = true;
 		}
@@ -464,7 +484,7 @@ static int reservation_take(struct lun *l, bool preempt, struct err *err)
 	return rc;
 }
 
-static int do_activate(struct lun *l, bool preempt, struct err *err)
+static int do_activate(struct lun *l, enum lun_take take, struct err *err)
 {
 	struct pr_state p;
 	int rc = session_is_open(&l->session) ? 0 : connect_now(l, err);
@@ -476,7 +496,7 @@ static int do_activate(struct lun *l, bool preempt, struct err *err)
 	if (atomic_load(&l->state) != LUN_REGISTERED)
 		return err_set(err, -EINVAL, "%s: is not registered", l->conf.vdev);
 	if (!l->conf.readonly) {
-		rc = reservation_take(l, preempt, err);
+		rc = reservation_take(l, take, err);
 		if (rc == 0)
 			rc = session_pr_read(&l->session, &p, err);
 		if (rc == 0 && (!p.reserved || p.holder != l->conf.key || p.type != PR_TYPE))
@@ -488,11 +508,16 @@ static int do_activate(struct lun *l, bool preempt, struct err *err)
 	return 0;
 }
 
-/* Unregistering gives the reservation back, too (SPC-4 5.13.11.2.3).  A lost target is left to whoever pre-empts. */
+/*
+ * Unregistering gives the reservation back, too (SPC-4 5.13.11.2.3).  A lost target is left to whoever pre-empts.  Who was shut out says so:
+ * what it has is older than the disk, and must not be handed on.
+ */
 static int do_release(struct lun *l, struct err *err)
 {
 	int state = atomic_load(&l->state), rc = 0;
 
+	if (state == LUN_KEY_LOST)
+		return err_set(err, -EKEYREJECTED, "disk %s: another node has taken it", l->conf.vdev);
 	atomic_store(&l->state, LUN_RELEASED);
 	if (!l->conf.readonly && (state == LUN_REGISTERED || state == LUN_ACTIVE)) {
 		rc = session_is_open(&l->session) ? 0 : err_set(err, -ENOTCONN, "%s: the target is lost; the reservation could not be given back", l->conf.vdev);
@@ -503,10 +528,10 @@ static int do_release(struct lun *l, struct err *err)
 	return rc;
 }
 
-static void command_run(struct lun *l, enum lun_command cmd, bool preempt)
+static void command_run(struct lun *l, enum lun_command cmd, enum lun_take take)
 {
 	struct err err = { 0 };
-	int rc = cmd == CMD_REGISTER ? do_register(l, &err) : cmd == CMD_ACTIVATE ? do_activate(l, preempt, &err) : do_release(l, &err);
+	int rc = cmd == CMD_REGISTER ? do_register(l, &err) : cmd == CMD_ACTIVATE ? do_activate(l, take, &err) : do_release(l, &err);
 
 	if (rc == -ENOTCONN && cmd != CMD_RELEASE && session_is_open(&l->session))
 		session_lost(l, err.text);
@@ -521,11 +546,11 @@ static void command_run(struct lun *l, enum lun_command cmd, bool preempt)
 		session_close(&l->session, true);
 }
 
-static void lun_begin(struct lun *l, enum lun_command cmd, bool preempt)
+static void lun_begin(struct lun *l, enum lun_command cmd, enum lun_take take)
 {
 	pthread_mutex_lock(&l->lock);
 	l->cmd = cmd;
-	l->cmd_preempt = preempt;
+	l->cmd_take = take;
 	wake(l);
 	pthread_mutex_unlock(&l->lock);
 }
@@ -544,17 +569,17 @@ int lun_finish(struct lun *l, struct err *err)
 	return rc;
 }
 
-static int lun_command(struct lun *l, enum lun_command cmd, bool preempt, struct err *err)
+static int lun_command(struct lun *l, enum lun_command cmd, enum lun_take take, struct err *err)
 {
-	lun_begin(l, cmd, preempt);
+	lun_begin(l, cmd, take);
 	return lun_finish(l, err);
 }
 
-void lun_activate_begin(struct lun *l, bool preempt) { lun_begin(l, CMD_ACTIVATE, preempt); }
-void lun_release_begin(struct lun *l) { lun_begin(l, CMD_RELEASE, false); }
-int lun_register(struct lun *l, struct err *err) { return lun_command(l, CMD_REGISTER, false, err); }
-int lun_activate(struct lun *l, bool preempt, struct err *err) { return lun_command(l, CMD_ACTIVATE, preempt, err); }
-int lun_release(struct lun *l, struct err *err) { return lun_command(l, CMD_RELEASE, false, err); }
+void lun_activate_begin(struct lun *l, enum lun_take take) { lun_begin(l, CMD_ACTIVATE, take); }
+void lun_release_begin(struct lun *l) { lun_begin(l, CMD_RELEASE, LUN_TAKE_NOTHING); }
+int lun_register(struct lun *l, struct err *err) { return lun_command(l, CMD_REGISTER, LUN_TAKE_NOTHING, err); }
+int lun_activate(struct lun *l, enum lun_take take, struct err *err) { return lun_command(l, CMD_ACTIVATE, take, err); }
+int lun_release(struct lun *l, struct err *err) { return lun_command(l, CMD_RELEASE, LUN_TAKE_NOTHING, err); }
 
 int lun_drain(struct lun *l, int timeout_ms, struct err *err)
 {
@@ -620,7 +645,8 @@ static void *lun_thread(void *arg)
 	struct lun *l = arg;
 	enum lun_command cmd;
 	struct io **tail;
-	bool preempt, stop;
+	enum lun_take take;
+	bool stop;
 
 	for (;;) {
 		wake_drain(l);
@@ -631,11 +657,11 @@ static void *lun_thread(void *arg)
 		l->inbox = NULL;
 		l->inbox_tail = &l->inbox;
 		cmd = l->cmd;
-		preempt = l->cmd_preempt;
+		take = l->cmd_take;
 		stop = l->stop;
 		pthread_mutex_unlock(&l->lock);
 		if (cmd != CMD_NONE)
-			command_run(l, cmd, preempt);
+			command_run(l, cmd, take);
 		if (stop)
 			return NULL;
 		if (session_is_open(&l->session))

@@ -19,6 +19,9 @@
 
 enum lun_state { LUN_IDLE, LUN_REGISTERED, LUN_ACTIVE, LUN_RELEASED, LUN_KEY_LOST };
 
+/* Whom an activation shuts out: nobody (who holds the disk is in the way); this domain's keys of older numbers alone; all of this domain's. */
+enum lun_take { LUN_TAKE_NOTHING, LUN_TAKE_OLDER, LUN_TAKE_ALL };
+
 struct lun;
 
 struct lun_conf {
@@ -27,6 +30,7 @@ struct lun_conf {
 	bool readonly;               /* no key, no reservation */
 	uint64_t key;                /* ours */
 	uint64_t key_mask;           /* keys equal to ours under this mask are this domain's on this node, from an earlier start */
+	/* its bits outside key_mask are the number of the claim or attempt, which counts up and wraps */
 	uint64_t key_domain_mask;    /* keys equal to ours under this mask are this domain's on any node: a claim may take these, no others */
 	unsigned io_timeout_s;       /* 0: wait for a lost target for ever */
 	uint8_t *region;             /* HV_DISK_REGION octets of bounce slots */
@@ -40,11 +44,11 @@ void lun_destroy(struct lun *l);
 
 /* Each waits for its end.  0 or -errno with err. */
 int lun_register(struct lun *l, struct err *err);
-int lun_activate(struct lun *l, bool preempt, struct err *err);
+int lun_activate(struct lun *l, enum lun_take take, struct err *err);
 int lun_drain(struct lun *l, int timeout_ms, struct err *err);     /* -ETIMEDOUT: requests are still held */
-int lun_release(struct lun *l, struct err *err);
+int lun_release(struct lun *l, struct err *err);                   /* -EKEYREJECTED: it had been shut out; nothing is left to give back */
 /* The same begun only, for all of a domain's disks at once; lun_finish waits, once for each begin, and says what came of it. */
-void lun_activate_begin(struct lun *l, bool preempt);
+void lun_activate_begin(struct lun *l, enum lun_take take);
 void lun_release_begin(struct lun *l);
 int lun_finish(struct lun *l, struct err *err);
 

@@ -23,6 +23,12 @@
  *	X_SAVE		the guest is saved into a file, and restored from it at any later time (OPS)
  *	X_TRACE		prints each message and record that a node hears, and what becomes of it
  *	X_STAY		a dead node stays dead while two others are up
+ *	X_POST		a move may be by post-copy: the handed copy serves pages that the running one lacks
+ *	X_LINK		before the pause a broken connection of a move may be made again, by the same two workers
+ *	X_QDEV		two nodes and a quorum device: alone, only the one that has its vote is quorate (without: two_node, each is)
+ *	X_KEYS		the disk's reservation: who takes the disk shuts the other out, who only reopens it does not
+ *	X_LIES		a fence agent says "off" of a node that is not; with X_KEYS what is checked is that one copy alone writes, else
+ *			that one alone runs, which cannot be
  * Mutations put one rule back to a more obvious reading; spin has to find what each breaks:
  *	M_GO		"GO was sent" is not marked in the source's copy before it is sent
  *	M_ACT		the activated attempt is kept in memory only
@@ -40,6 +46,16 @@
  *	M_PAUSED	quorum's return lets every paused copy run
  *	M_LOST		a handed copy waits although its target was fenced
  *	M_WAIT		(X_FREEZE) the move's action goes on while its target is out of the membership
+ *	M_EARLY		the target runs when it has everything, before GO
+ *	M_RESUME	a handed copy runs on when its link is lost, as a paused one does
+ *	M_SERVES	(X_POST) a handed copy goes when its target runs, though its pages are still fetched
+ *	M_TAKEBACK	(X_POST) a copy that serves takes its guest back when the target leaves the membership
+ *	M_OWED		(X_POST) a guest whose pages are gone for good goes on waiting for them
+ *	M_ATTEMPT	(X_LINK) a connection made again is not asked which attempt it is of
+ *	M_VOTE		(X_QDEV) the device's vote stands for the fencing of the other node
+ *	M_PREEMPT	(X_LIES) a start registers with the disk and shuts nobody out
+ *	M_UNLEFT	(X_LIES) GO is sent although the source could not let go of the disk
+ *	M_KEY		(X_LIES) who was shut out registers again by itself
  */
 #ifndef N
 #define N 2
@@ -90,6 +106,18 @@ byte worker[N], job[N], job_attempt[N];
 /* the stream: 0 none, 1 up, 2 READY under way, 3 GO under way */
 byte stream, from_node, to_node;
 byte faults, moves, ops;
+#ifdef X_POST
+/* a handed copy's pages are fetched; a running copy lacks pages of node lacks - 1's, of that attempt; the GO under way is of such a move */
+bool serves[N], owing;
+byte lacks[N], lacks_of[N];
+#endif
+#ifdef X_KEYS
+/* A registration that stands, its copy may write: the number (claim, attempt) the copy came with. What is registered only early is left out. */
+byte key[N], let_go[N];	/* let_go: of a handed copy that gave its disk back, and can open it again */
+#endif
+#ifdef X_QDEV
+byte vote;	/* whose side has the device's vote; N: nobody's */
+#endif
 bool ended;	/* something ended the guest: a fresh start is no loss */
 #ifdef X_NOTE
 byte probed[N];
@@ -125,8 +153,14 @@ hidden mtype m_type;
 #define LEFT(i, j) (AT(left, i, j) >= AT(seen, i, j))
 #endif
 #if N == 2
-#define QUORATE(i) (view[i] == EVERYBODY || (all_seen[i] && !(up[1 - i] && class[1 - i] == class[i])))
+#define NEAR(i, j) (up[j] && class[j] == class[i])
+#ifdef X_QDEV
+#define QUORATE(i) (view[i] == EVERYBODY || (vote == i && !NEAR(i, 1 - i)))
+#define STARVED(i) (vote != i && !NEAR(i, 1 - i))
+#else
+#define QUORATE(i) (view[i] == EVERYBODY || (all_seen[i] && !NEAR(i, 1 - i)))
 #define STARVED(i) 0
+#endif
 #define EACH(p) (p(0) && p(1))
 #define COUNT(p) (p(0) + p(1))
 #else
@@ -137,7 +171,12 @@ hidden mtype m_type;
 #define COUNT(p) (p(0) + p(1) + p(2))
 #endif
 #define COUNTS(i) (QUORATE(i) && (acks[i] & view[i]) == view[i])
-#define FREE(i, j) (IN(view[i], j) -> (IN(reported[i], j) && !IN(holds[i], j)) : (FENCED(i, j) || LEFT(i, j)))
+#ifdef M_VOTE
+#define OUTVOTED(i) (vote == i)
+#else
+#define OUTVOTED(i) 0
+#endif
+#define FREE(i, j) (IN(view[i], j) -> (IN(reported[i], j) && !IN(holds[i], j)) : (FENCED(i, j) || LEFT(i, j) || OUTVOTED(i)))
 #if N == 2
 #define ALL_FREE(i) (FREE(i, 0) && FREE(i, 1))
 #else
@@ -145,6 +184,56 @@ hidden mtype m_type;
 #endif
 #define LINKED(i) (stream != 0 && from_node == i)
 #define FED(i) (stream != 0 && to_node == i)
+/* a handed copy whose guest runs at its target, and still fetches pages from here */
+#ifdef X_POST
+#define SERVES(i) serves[i]
+#define LACKS(i) (lacks[i] != 0)
+#define NEEDED(i) (NEEDS(0, i) || NEEDS(1, i) || NEEDS(N - 1, i))
+#define NEEDS(t, i) (RUNS(t) && lacks[t] == (i) + 1 && lacks_of[t] == attempt[i] && TOGETHER(i, t))
+#define LOSES(i) (agent[i] && RUNS(i) && lacks[i] != 0 && (FENCED(i, lacks[i] - 1) || \
+	(SYNCED(i) && IN(view[i], lacks[i] - 1) && IN(reported[i], lacks[i] - 1) && !IN(holds[i], lacks[i] - 1))))
+#else
+#define SERVES(i) 0
+#define LACKS(i) 0
+#define NEEDED(i) 0
+#define LOSES(i) 0
+#endif
+#if defined(X_POST) && !defined(M_SERVES)
+#define STAYS(i) (serves[i] && owner[i] == target[i])
+#else
+#define STAYS(i) 0
+#endif
+/* why a handed copy goes: its target's RUNNING counts, the record moved on, its target is fenced */
+#define RUNS_THERE(i) (TOGETHER(i, target[i]) && out[target[i]] == running && out_epoch[target[i]] > attempt[i] && COUNTS(target[i]))
+#define MOVED_ON(i) (epoch[i] > attempt[i] && owner[i] != i && SYNCED(i) && QUORATE(i) && !(IN(view[i], target[i]) && out[target[i]] == running))
+/* May its disk be opened again, as it is? Nobody else is registered to write. */
+#ifdef X_KEYS
+#define DISK_FREE(i) (!let_go[i] || ((i == 0 || !key[0]) && (i == 1 || !key[1]) && (i == N - 1 || !key[N - 1])))
+#ifdef M_PREEMPT
+#define YOUNGER(i, n) 0
+#else
+#define YOUNGER(i, n) ((i != 0 && key[0] > n) || (i != 1 && key[1] > n) || (i != N - 1 && key[N - 1] > n))
+#endif
+#else
+#define DISK_FREE(i) 1
+#define YOUNGER(i, n) 0
+#endif
+/* The disk is let go of between the mark and GO; who was shut out of it cannot, and sends no GO. */
+#if defined(X_KEYS) && !defined(M_UNLEFT)
+#define LEAVES_DISK(i) (key[i] != 0)
+#else
+#define LEAVES_DISK(i) 1
+#endif
+#if defined(X_LIES) && defined(X_KEYS)
+#define WRITES(i) (key[i] != 0)
+#else
+#define WRITES(i) 1
+#endif
+#ifdef X_LIES
+#define BOUNDED(i) (epoch[i] < 12)	/* two that both run contradict each other for ever */
+#else
+#define BOUNDED(i) 1
+#endif
 #define SPENT (faults == FAULTS && moves == MIGS && ops == OPS)
 
 /* --- copies ---------------------------------------------------------------------------------------------------------- */
@@ -154,30 +243,80 @@ inline begins_to_run(i)
 	a = 0;
 	do
 	:: a < N && a != i && copy[a] != NONE ->
-		assert(copy[a] != RUN);
+		assert(copy[a] != RUN || !(WRITES(a) && WRITES(i)));
 #ifdef X_SAVE
 		if :: copy[a] != BUILD || of_file[a] -> old[a] = 1 :: else fi;
 #else
-		if :: copy[a] != BUILD -> old[a] = 1 :: else fi;
+		if :: copy[a] != BUILD && WRITES(i) -> old[a] = 1 :: else fi;
 #endif
 		a++
 	:: a < N && (a == i || copy[a] == NONE) -> a++
 	:: a == N -> break
 	od;
-	assert(!old[i]);
+	assert(!old[i] || !WRITES(i));
 	copy[i] = RUN;
 #ifdef X_SAVE
 	saved_old = saved; of_file[i] = 0
 #endif
 }
 
-inline runs_again(i) { begins_to_run(i); attempt[i] = 0; target[i] = 0 }
+inline runs_again(i)
+{
+	begins_to_run(i); attempt[i] = 0; target[i] = 0;
+#ifdef X_POST
+	serves[i] = 0
+#endif
+}
+
+/*
+ * With the disk: after GO, or a CLAIM, everybody older is shut out before the first write, and somebody younger is in the way (YOUNGER). Who
+ * resumes only opens it again.
+ */
+inline takes_disk(i, number)
+{
+#ifdef X_KEYS
+	a = 0;
+	do
+#ifdef M_PREEMPT
+	:: a < N -> if :: a == i -> key[a] = number :: else fi; a++
+#else
+	:: a < N -> key[a] = (a == i -> number : 0); a++
+#endif
+	:: else -> break
+	od;
+	a = 0
+#else
+	skip
+#endif
+}
+inline opens_disk(i)
+{
+#ifdef X_KEYS
+	if :: let_go[i] -> key[i] = let_go[i]; let_go[i] = 0 :: else fi
+#else
+	skip
+#endif
+}
+inline leaves_disk(i)
+{
+#ifdef X_KEYS
+	let_go[i] = key[i]; key[i] = 0
+#else
+	skip
+#endif
+}
 
 inline vanishes(i)
 {
 	copy[i] = NONE; attempt[i] = 0; target[i] = 0; old[i] = 0;
 #ifdef X_SAVE
 	of_file[i] = 0;
+#endif
+#ifdef X_POST
+	serves[i] = 0; lacks[i] = 0; lacks_of[i] = 0;
+#endif
+#ifdef X_KEYS
+	let_go[i] = 0;
 #endif
 	if :: LINKED(i) && stream != 3 -> stream = 0 :: FED(i) -> stream = 0 :: else fi
 }
@@ -205,6 +344,19 @@ hidden byte took, was_told;
 #define SAY_BEFORE(i) took = 0; was_told = told[i]; printf("D %d %d %d %d %d %d %d %d %d %d", i, KIND, m_from, m_epoch, m_to, WHAT_STANDS(i), HOLDS(i))
 #define SAY_AFTER(i) printf(" = %d %d %d %d %d %d\n", WHAT_STANDS(i), took, told[i] == 0 && was_told != 0)
 #define SAY_HEARD(i) printf("H %d %d %d %d %d %d %d %d %d %d", b, i, WHAT_STANDS(b), epoch[i], owner[i], to[i], HOLDS(b))
+/* What follows for a handed copy, or one that lacks pages: does it go? RUNNING of its target: 0 none, 1 open, 2 counts, 3 not one this node's record is of */
+#define GOES(i) (copy[i] == HANDED && (((RUNS_THERE(i) || MOVED_ON(i)) && !STAYS(i)) || FENCED(i, target[i])))
+#define OPEN_THERE(i) (out[target[i]] != running -> 0 : (!(TOGETHER(i, target[i]) && epoch[i] == out_epoch[target[i]] && owner[i] == target[i]) -> 3 : 1 + COUNTS(target[i])))
+#ifdef X_POST
+#define OF_PAGES(i) serves[i], lacks[i]
+#else
+#define OF_PAGES(i) 0, 0
+#endif
+#define SAY_FOLLOWS(i) if \
+	:: copy[i] == HANDED || LACKS(i) -> printf("W %d %d %d %d %d %d %d %d %d %d", i, copy[i] == HANDED, attempt[i], target[i], OF_PAGES(i), WHAT_STANDS(i)); \
+		printf(" %d %d %d %d %d %d = %d %d\n", view[i], reported[i], holds[i], FENCED(i, 0) + 2 * FENCED(i, 1) + (N > 2) * 4 * FENCED(i, N - 1), \
+			QUORATE(i), (copy[i] == HANDED -> OPEN_THERE(i) : 0), GOES(i), LOSES(i)) \
+	:: else fi
 #define SAY_LEARNT printf(" = %d %d %d %d %d %d\n", WHAT_STANDS(b), contradicted[b], out[b] == claim)
 #define TOOK took = 1;
 #else
@@ -212,6 +364,7 @@ hidden byte took, was_told;
 #define SAY_AFTER(i) skip
 #define SAY_HEARD(i) skip
 #define SAY_LEARNT skip
+#define SAY_FOLLOWS(i) skip
 #define TOOK
 #endif
 
@@ -323,7 +476,7 @@ inline hear_target(i)
 #ifdef M_BEGUN
 		:: activated[i] < attempt[b] -> runs_again(b)
 #else
-		:: activated[i] < attempt[b] && begun[i] >= attempt[b] -> runs_again(b)
+		:: activated[i] < attempt[b] && begun[i] >= attempt[b] && DISK_FREE(b) -> opens_disk(b); runs_again(b)
 #endif
 		:: else
 		fi
@@ -345,7 +498,8 @@ inline report(i)
 			SAY_HEARD(i);
 			hear_record(i);
 			SAY_LEARNT;
-			hear_target(i)
+			hear_target(i);
+			SAY_FOLLOWS(b)
 		:: else
 		fi;
 		b++
@@ -415,7 +569,7 @@ inline power_goes(i)
 proctype Node(byte i)
 {
 	do
-	:: d_step { agent[i] && nempty(inbox[i]) -> inbox[i]?m_type, m_from, m_epoch, m_to; SAY_BEFORE(i); deliver(i); SAY_AFTER(i); m_type = nothing }
+	:: d_step { agent[i] && nempty(inbox[i]) -> inbox[i]?m_type, m_from, m_epoch, m_to; SAY_BEFORE(i); deliver(i); SAY_AFTER(i); SAY_FOLLOWS(i); m_type = nothing }
 	:: d_step { OWES_REPORT(i) -> report(i) }
 
 	/* a move: BEGIN, the worker, the mark */
@@ -427,7 +581,7 @@ proctype Node(byte i)
 		withdraw(i); job[i] = 0 }
 	:: d_step { out[i] == begin && COUNTS(i) && job[i] != 0 && copy[i] == RUN && owner[i] == i && epoch[i] == out_epoch[i] && to[i] == JOB_TO(i) ->
 		withdraw(i); worker[i] = 1; attempt[i] = epoch[i]; target[i] = to[i]; job_attempt[i] = epoch[i] }
-	:: d_step { worker[i] == 1 && RUNS(i) && stream == 0 && TAKES(target[i], i) ->
+	:: d_step { worker[i] == 1 && RUNS(i) && !LACKS(i) && stream == 0 && TAKES(target[i], i) ->
 		worker[i] = 2; stream = 1; from_node = i; to_node = target[i];
 		copy[to_node] = INCOMING; attempt[to_node] = attempt[i]; open_begin[to_node] = 0;
 #ifndef M_INCOMING
@@ -436,23 +590,50 @@ proctype Node(byte i)
 		skip
 #endif
 		}
-	:: d_step { worker[i] == 1 && !(RUNS(i) && TAKES(target[i], i)) -> worker[i] = 0; attempt[i] = 0; target[i] = 0 }
-	:: d_step { worker[i] == 2 && LINKED(i) && stream == 1 && RUNS(i) -> copy[i] = PAUSED; worker[i] = 3 }
-	:: d_step { worker[i] == 3 && copy[i] == PAUSED && (!LINKED(i) || stream == 2) ->
-#ifndef M_GO
-		copy[i] = HANDED;
+	:: d_step { worker[i] == 1 && !(RUNS(i) && !LACKS(i) && TAKES(target[i], i)) -> worker[i] = 0; attempt[i] = 0; target[i] = 0 }
+#ifdef M_ATTEMPT
+	:: d_step { worker[i] == 1 && RUNS(i) && stream == 0 && copy[target[i]] == INCOMING && class[target[i]] == class[i] ->
+		worker[i] = 2; stream = 1; from_node = i; to_node = target[i] }
 #endif
-		worker[i] = 0;
-		if :: LINKED(i) -> stream = 3 :: else fi }
+#ifdef X_LINK
+	/* the connection broke (4): made again between the two that have the move in hand, or given up by either; nothing else looks at it */
+	:: d_step { stream == 4 && from_node == i && worker[i] == 2 && RUNS(i) && up[to_node] && class[to_node] == class[i] && copy[to_node] == INCOMING &&
+		attempt[to_node] == attempt[i] -> stream = 1 }
+	:: d_step { stream == 4 && from_node == i && worker[i] == 2 -> worker[i] = 0; stream = 0; if :: RUNS(i) -> attempt[i] = 0; target[i] = 0 :: else fi }
+	:: d_step { stream == 4 && to_node == i -> vanishes(i); stream = 0 }
+#endif
+	:: d_step { worker[i] == 2 && LINKED(i) && stream == 1 && RUNS(i) -> copy[i] = PAUSED; worker[i] = 3 }
+#define MARKS(i) (worker[i] == 3 && copy[i] == PAUSED && (!LINKED(i) || stream == 2))
+#ifdef M_GO
+#define MARKED PAUSED
+#else
+#define MARKED HANDED
+#endif
+	:: d_step { MARKS(i) -> copy[i] = MARKED; worker[i] = 0; if :: LINKED(i) -> stream = (LEAVES_DISK(i) -> 3 : 0) :: else fi; leaves_disk(i) }
+#ifdef X_POST
+	:: d_step { MARKS(i) -> copy[i] = MARKED; worker[i] = 0; serves[i] = 1; if :: LINKED(i) -> stream = (LEAVES_DISK(i) -> 3 : 0); owing = 1 :: else fi; leaves_disk(i) }
+#endif
 	:: d_step { worker[i] >= 2 && !LINKED(i) -> worker[i] = 0;
 		if :: copy[i] == PAUSED -> runs_again(i) :: RUNS(i) -> attempt[i] = 0; target[i] = 0 :: else fi }
 	:: d_step { worker[i] == 0 && copy[i] == PAUSED -> if :: LINKED(i) && stream != 3 -> stream = 0 :: else fi; runs_again(i) }
-	:: d_step { LINKED(i) && stream < 3 && !agent[i] -> stream = 0 }	/* a worker may follow its agent */
+	:: d_step { LINKED(i) && stream != 3 && !agent[i] -> stream = 0 }	/* a worker may follow its agent */
 
 	/* the target's copy */
 	:: d_step { FED(i) && stream == 1 && copy[i] == INCOMING && worker[from_node] == 3 && copy[from_node] == PAUSED ->
 		copy[i] = READY; old[i] = old[from_node]; stream = 2 }
-	:: d_step { FED(i) && stream == 3 && copy[i] == READY -> activated[i] = attempt[i]; stream = 0; runs_again(i) }
+	:: d_step { FED(i) && stream == 3 && copy[i] == READY ->
+		activated[i] = attempt[i];
+#ifdef X_POST
+		lacks[i] = (owing -> from_node + 1 : 0); lacks_of[i] = (owing -> attempt[i] : 0); owing = 0;
+#endif
+		stream = 0;
+		if
+		:: YOUNGER(i, attempt[i]) -> ended = 1; vanishes(i)	/* the domain has moved on: nothing of it runs here */
+		:: else -> takes_disk(i, attempt[i]); runs_again(i)
+		fi }
+#ifdef M_EARLY
+	:: d_step { copy[i] == READY -> activated[i] = attempt[i]; runs_again(i) }
+#endif
 	:: d_step { (copy[i] == INCOMING || copy[i] == READY) && !FED(i) -> vanishes(i) }
 	:: d_step { (copy[i] == INCOMING || copy[i] == READY) && agent[i] && view[i] != 0 && ((SYNCED(i) && !IS_MINE(i)) || (IS_MINE(i) && !IN(view[i], owner[i]))) ->
 		vanishes(i) }
@@ -460,7 +641,7 @@ proctype Node(byte i)
 	/* what the owner, or who runs without being it, says */
 	:: d_step { agent[i] && RUNS(i) && owner[i] == i && to[i] != N && worker[i] == 0 && out[i] == nothing && SYNCED(i) && empty(inbox[i]) ->
 		send(i, abort, epoch[i], N) }
-	:: d_step { agent[i] && RUNS(i) && (owner[i] != i || contradicted[i]) && worker[i] == 0 && out[i] == nothing && SYNCED(i) && empty(inbox[i]) ->
+	:: d_step { agent[i] && RUNS(i) && (owner[i] != i || contradicted[i]) && worker[i] == 0 && out[i] == nothing && SYNCED(i) && empty(inbox[i]) && BOUNDED(i) ->
 		contradicted[i] = 0; propose(i, running, N) }
 	:: d_step { out[i] == running && (contradicted[i] || epoch[i] > out_epoch[i]) -> withdraw(i) }
 	:: d_step { agent[i] && owner[i] == i && !HOLDS(i) && out[i] == nothing && SYNCED(i) && QUORATE(i) && holds[i] == 0 && told[i] == 1 &&
@@ -469,11 +650,28 @@ proctype Node(byte i)
 	:: d_step { (out[i] == running || out[i] == release) && COUNTS(i) && epoch[i] == out_epoch[i] -> withdraw(i) }
 
 	/* a handed copy */
-	:: d_step { agent[i] && copy[i] == HANDED && TOGETHER(i, target[i]) && out[target[i]] == running && out_epoch[target[i]] > attempt[i] && COUNTS(target[i]) -> vanishes(i) }
-	:: d_step { agent[i] && copy[i] == HANDED && epoch[i] > attempt[i] && owner[i] != i && SYNCED(i) && QUORATE(i) &&
-		!(IN(view[i], target[i]) && out[target[i]] == running) -> vanishes(i) }
+	:: d_step { agent[i] && copy[i] == HANDED && (RUNS_THERE(i) || MOVED_ON(i)) && !STAYS(i) -> assert(!NEEDED(i)); vanishes(i) }
 #ifndef M_LOST
-	:: d_step { agent[i] && copy[i] == HANDED && FENCED(i, target[i]) -> ended = 1; vanishes(i) }
+	:: d_step { agent[i] && copy[i] == HANDED && FENCED(i, target[i]) -> assert(!NEEDED(i)); ended = 1; vanishes(i) }
+#endif
+#ifdef M_RESUME
+	:: d_step { copy[i] == HANDED && !LINKED(i) -> runs_again(i) }
+#endif
+#ifdef X_POST
+	/* pages: the last one comes; who served is told, also that the guest there is no more; they are gone for good */
+	:: d_step { lacks[i] != 0 && SERVES(lacks[i] - 1) && copy[lacks[i] - 1] == HANDED && attempt[lacks[i] - 1] == lacks_of[i] && class[lacks[i] - 1] == class[i] ->
+		lacks[i] = 0; lacks_of[i] = 0 }
+	:: d_step { serves[i] && copy[i] == HANDED && up[target[i]] && class[target[i]] == class[i] && activated[target[i]] >= attempt[i] &&
+		!(lacks[target[i]] == i + 1 && lacks_of[target[i]] == attempt[i]) -> serves[i] = 0 }
+#ifndef M_OWED
+	:: d_step { LOSES(i) -> ended = 1; vanishes(i) }
+#endif
+#ifdef M_TAKEBACK
+	:: d_step { agent[i] && copy[i] == HANDED && serves[i] && view[i] != 0 && !IN(view[i], target[i]) -> runs_again(i) }
+#endif
+#endif
+#ifdef M_KEY
+	:: d_step { RUNS(i) && !key[i] -> key[i] = 1; copy[i] = QPAUSE; begins_to_run(i) }
 #endif
 	:: d_step { agent[i] && copy[i] == HANDED && TOGETHER(i, target[i]) && copy[target[i]] == NONE && told[target[i]] == 1 && out[target[i]] != claim &&
 		open_begin[target[i]] != attempt[i] && begun[target[i]] >= attempt[i] -> told[target[i]] = 0 }	/* ASK */
@@ -488,13 +686,13 @@ proctype Node(byte i)
 	/* a start, asked for on any node at any time */
 	:: d_step { agent[i] && copy[i] == NONE && out[i] == nothing && job[i] == 0 && SYNCED(i) && QUORATE(i) && ALL_FREE(i) && empty(inbox[i]) && !WANTS_FILE(i) -> propose(i, claim, N) }
 	:: d_step { out[i] == claim && COUNTS(i) && copy[i] == NONE && epoch[i] == out_epoch[i] && owner[i] == i ->
-		withdraw(i); copy[i] = BUILD; assert(ended);
+		attempt[i] = out_epoch[i]; withdraw(i); copy[i] = BUILD; assert(ended);
 #ifdef X_SAVE
 		of_file[i] = wants_file[i]; old[i] = wants_file[i] && saved_old; wants_file[i] = 0
 #endif
 		}
 	:: d_step { out[i] == claim && (epoch[i] > out_epoch[i] || (epoch[i] == out_epoch[i] && owner[i] != i)) && empty(inbox[i]) -> withdraw(i) }
-	:: d_step { copy[i] == BUILD && up[i] -> runs_again(i) }
+	:: d_step { copy[i] == BUILD && up[i] -> takes_disk(i, attempt[i]); runs_again(i) }
 
 	/* the move's job ends */
 	:: d_step { job[i] != 0 && job_attempt[i] == 0 && out[i] != begin && worker[i] == 0 -> job[i] = 0 }
@@ -505,7 +703,8 @@ proctype Node(byte i)
 		((epoch[i] > job_attempt[i] && owner[i] != i) || FENCED(i, JOB_TO(i)) || (SYNCED(i) && FREE(i, JOB_TO(i)))))) -> job[i] = 0; job_attempt[i] = 0 }
 
 #ifdef X_STOP
-	:: d_step { ops < OPS && agent[i] && copy[i] != NONE -> ops++; ended = 1; job[i] = 0; job_attempt[i] = 0; vanishes(i) }
+	:: d_step { ops < OPS && agent[i] && copy[i] != NONE && !(copy[i] == HANDED && SERVES(i) && IN(view[i], target[i])) ->
+		ops++; ended = 1; job[i] = 0; job_attempt[i] = 0; vanishes(i) }
 #endif
 #ifdef X_OFF
 	:: d_step { ops < OPS && copy[i] == RUN -> ops++; ended = 1; vanishes(i) }
@@ -518,7 +717,7 @@ proctype Node(byte i)
 #ifdef M_KEEP
 	:: d_step { agent[i] && copy[i] == HANDED -> runs_again(i) }
 #else
-	:: d_step { agent[i] && copy[i] == HANDED && !old[i] && !(stream == 3 && from_node == i) -> runs_again(i) }
+	:: d_step { agent[i] && copy[i] == HANDED && !old[i] && !(stream == 3 && from_node == i) && DISK_FREE(i) -> opens_disk(i); runs_again(i) }
 #endif
 	:: d_step { agent[i] && copy[i] == HANDED -> ended = 1; vanishes(i) }
 #endif
@@ -635,6 +834,8 @@ inline fence(i, x)
 
 #define FENCES(i, x) d_step { agent[i] && view[i] != 0 && !stirred[i] && QUORATE(i) && !IN(view[i], x) && !(up[x] && class[x] == class[i]) && \
 	(!KNOWN_FENCED(i, x) || copy[x] != NONE) && !FROZEN(i) -> fence(i, x) }
+#define LIES(i, x) d_step { faults < FAULTS && agent[i] && view[i] != 0 && !stirred[i] && QUORATE(i) && !IN(view[i], x) && up[x] && class[x] != class[i] && \
+	!KNOWN_FENCED(i, x) && !FROZEN(i) -> faults++; ended = 1; TELL_FENCED(i, x) }
 #define FENCES_MEMBER(i, x) d_step { faults < FAULTS && agent[i] && !stirred[i] && QUORATE(i) && IN(view[i], x) && up[x] && TOGETHER(i, x) && !FROZEN(i) -> \
 	faults++; was_fenced[x] = 1; power_goes(x); c = 0; \
 	do :: c < N -> if :: agent[c] && view[c] == view[i] && class[c] == class[i] -> probed[c] = probed[c] | BIT(x) :: else fi; c++ :: else -> break od; c = 0 }
@@ -661,6 +862,9 @@ proctype Fencing()
 {
 	do
 	PAIRS(FENCES)
+#ifdef X_LIES
+	PAIRS(LIES)
+#endif
 #ifdef X_NOTE
 	PAIRS(FENCES_MEMBER)
 	PAIRS(ANSWERS)
@@ -685,7 +889,7 @@ proctype Faults(byte i)
 	:: d_step { faults < FAULTS && up[i] -> faults++; power_goes(i) }
 	:: d_step { faults < FAULTS && agent[i] -> faults++; agent_ends(i) }
 	:: d_step { faults < FAULTS && class[i] == 0 -> faults++; stir(0); class[i] = i + 1 }
-	:: d_step { faults < FAULTS && worker[i] != 0 -> faults++; worker[i] = 0; if :: LINKED(i) && stream < 3 -> stream = 0 :: else fi }
+	:: d_step { faults < FAULTS && worker[i] != 0 -> faults++; worker[i] = 0; if :: LINKED(i) && stream != 3 -> stream = 0 :: else fi }
 	:: d_step { faults < FAULTS && (copy[i] == INCOMING || copy[i] == READY) -> faults++; vanishes(i) }
 #ifdef X_DIE
 	:: d_step { faults < FAULTS && copy[i] != NONE -> faults++; ended = 1; vanishes(i) }
@@ -704,22 +908,44 @@ proctype Link()
 {
 	do
 	:: d_step { faults < FAULTS && stream != 0 -> faults++; stream = 0 }
-	:: d_step { stream != 0 && (class[from_node] != class[to_node] || !up[to_node] || (stream < 3 && worker[from_node] == 0)) -> stream = 0 }
+#ifdef X_LINK
+	:: d_step { faults < FAULTS && stream == 1 -> faults++; stream = 4 }
+	:: d_step { stream == 1 && worker[from_node] == 2 && class[from_node] != class[to_node] -> stream = 4 }
+#endif
+	:: d_step { stream != 0 && ((stream != 4 && class[from_node] != class[to_node]) || !up[to_node] || (stream != 3 && worker[from_node] == 0)) -> stream = 0 }
 	:: d_step { stream != 0 && copy[to_node] != INCOMING && copy[to_node] != READY -> stream = 0 }
 	:: d_step { stream == 0 && (from_node != 0 || to_node != 0) -> from_node = 0; to_node = 0 }
+#ifdef X_POST
+	:: d_step { stream == 0 && owing -> owing = 0 }
+#endif
 	od
 }
+
+#ifdef X_QDEV
+/* The device gives its vote to one side, and takes it from a node that is off; a fault: it is away, or changes its mind. */
+proctype Qdevice()
+{
+	do
+	:: d_step { vote == N && up[0] -> vote = 0 }
+	:: d_step { vote == N && up[1] -> vote = 1 }
+	:: d_step { vote < N && !up[vote] -> vote = N }
+	:: d_step { faults < FAULTS && vote < N -> faults++; vote = N }
+	od
+}
+#endif
 
 /* --- the end of a run ------------------------------------------------------------------------------------------------- */
 
 #define RUNS_HERE(i) (copy[i] == RUN)
-#define IN_ORDER(i) (copy[i] == NONE || copy[i] == RUN)
+#define IN_ORDER(i) ((copy[i] == NONE || copy[i] == RUN) && !LACKS(i))
 #define RIGHT(i) (!agent[i] || (to[i] == N && owner[i] < N && copy[owner[i]] == RUN))
 proctype Calm()
 {
 	do
 	:: d_step { !SPENT -> faults = FAULTS; moves = MIGS; ops = OPS }
+#ifndef X_LIES
 	:: atomic { timeout -> assert(COUNT(RUNS_HERE) == 1 && EACH(IN_ORDER) && EACH(RIGHT)); break }
+#endif
 	od
 }
 
@@ -740,8 +966,11 @@ init
 		a++
 	:: else -> break
 	od;
-	told[0] = 2; copy[0] = RUN; m_type = nothing };
+	told[0] = 2; copy[0] = RUN; takes_disk(0, 1); m_type = nothing };
 	run Node(0); run Node(1);
+#ifdef X_QDEV
+	run Qdevice();
+#endif
 #if N > 2
 	run Node(2); run Faults(2);
 #endif

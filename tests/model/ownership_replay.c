@@ -11,6 +11,10 @@
  *	                                                                                        with a report?
  *	H me from  EPOCH OWNER TO BEGUN  epoch owner to  holds = EPOCH OWNER TO BEGUN contradicted claiming      another's record
  *
+ *	W me handed attempt target serves lacks  EPOCH OWNER TO BEGUN  view reported holds fenced quorate there = goes loses
+ *		a handed copy (or one that runs and lacks pages of node lacks - 1's), and what the membership is known to hold (masks):
+ *		is it destroyed, does it end for its pages? there: RUNNING of the target, 0 none, 1 open, 2 counts, 3 not told apart
+ *
  * Nodes count from 0 there and NODES is nobody; here from 1, and 0 is nobody.
  */
 #include <stdbool.h>
@@ -23,14 +27,21 @@
 #define U "00000000-0000-0000-0000-00000000000a"
 #define VIEW 7
 #define MOST 3
+#define NUMBERS 20
 
 static unsigned nodes;
-static bool acknowledged, reported;
+static bool acknowledged, reported, destroyed, ended, looks;
 
 static int no_persist(void *arg, const struct own_dom *d) { return 0; }
 static int no_persist_nodes(void *arg, const struct own *o) { return 0; }
 static int no_grant(void *arg, const char *uuid, uint64_t n) { return 0; }
-static void no_act(void *arg, struct own_dom *d, enum own_action a, uint64_t n) { }
+
+static void note_act(void *arg, struct own_dom *d, enum own_action a, uint64_t n)
+{
+	destroyed |= a == OWN_DO_DESTROY;
+	ended |= a == OWN_DO_PAGES_LOST;
+	looks |= a == OWN_DO_REFRESH;
+}
 static void no_done(void *arg, struct own_dom *d, enum own_job job, int rc, const char *text) { }
 
 static void note_sent(void *arg, const struct own_msg *m)
@@ -39,7 +50,7 @@ static void note_sent(void *arg, const struct own_msg *m)
 	reported |= m->type == OWN_M_REPORT;
 }
 
-static const struct own_ops ops = { .persist = no_persist, .persist_nodes = no_persist_nodes, .send = note_sent, .act = no_act,
+static const struct own_ops ops = { .persist = no_persist, .persist_nodes = no_persist_nodes, .send = note_sent, .act = note_act,
 				    .grant = no_grant, .revoke = no_grant, .job_done = no_done };
 
 static uint32_t id_of(unsigned node) { return node == nodes ? 0 : node + 1; }
@@ -136,6 +147,72 @@ static const char *replay_report(const unsigned *w)
 	return wrong;
 }
 
+/* RUNNING of the target, which its record is of; with `counts`, every member has it. */
+static void hear_running(struct own *o, unsigned target, const unsigned *rec, unsigned view, bool counts)
+{
+	hear(o, target, (struct own_msg){ .type = OWN_M_RUNNING, .epoch = rec[0], .serial = 1, .rec = record(rec) });
+	for (unsigned i = 0; counts && i < nodes; i++)
+		if (view >> i & 1)
+			hear(o, i, (struct own_msg){ .type = OWN_M_ACK, .what = OWN_M_RUNNING, .whom = id_of(target), .epoch = rec[0], .serial = 1 });
+}
+
+/* Of a view of those nodes, where `told` have reported what `held` hold. */
+static struct own *make_part(unsigned me, const unsigned *rec, const struct own_local *l, unsigned target, const unsigned *w)
+{
+	static const uint32_t all[MOST] = { 1, 2, 3 };
+	static const char *const names[MOST] = { "n1", "n2", "n3" };
+	struct own_record r = record(rec);
+	struct own *o = own_new(id_of(me), 5, &ops, NULL);
+	uint32_t members[MOST];
+	int n = 0;
+
+	if (!o || own_set_nodes(o, all, names, (int)nodes) || own_load_domain(o, U, &r, rec[3], "{}"))
+		abort();
+	for (unsigned i = 0; i < nodes; i++) {
+		struct own_seen s = { .node = id_of(i), .seen = 5, .fenced = w[3] >> i & 1 ? 6 : 0 };
+
+		own_load_node(o, &s);
+		if (w[0] >> i & 1)
+			members[n++] = id_of(i);
+	}
+	own_locals(o, l, 1);
+	own_view(o, VIEW, members, n);
+	own_quorum(o, w[4], true);
+	if (w[5])
+		hear_running(o, target, rec, w[0], w[5] == 2);
+	for (unsigned i = 0; i < nodes; i++) {
+		struct own_entry e = { .rec = r, .copy = OWN_RUN, .holds = true };
+
+		if (w[1] >> i & 1)
+			hear_report(o, i, true, w[2] >> i & 1 ? &e : NULL);
+	}
+	return o;
+}
+
+static const char *replay_copy(const unsigned *w)
+{
+	struct own_local l = { .copy = w[1] ? OWN_HANDED : OWN_RUN, .attempt = w[2], .domid = 3, .serves = w[1] && w[4] };
+	const char *wrong = NULL;
+	struct own *o;
+
+	strcpy(l.uuid, U);
+	l.target = w[1] ? id_of(w[3]) : 0;
+	l.source = w[5] ? id_of(w[5] - 1) : 0;
+	destroyed = ended = looks = false;
+	o = make_part(w[0], w + 6, &l, w[3], w + 10);
+	while (looks) {
+		looks = false;
+		own_refreshed(o, &l);
+		own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	}
+	if (destroyed != !!w[16])
+		wrong = destroyed ? "it is destroyed" : "it is not destroyed";
+	else if (ended != !!w[17])
+		wrong = ended ? "it ends for its pages" : "it waits for its pages";
+	own_free(o);
+	return wrong;
+}
+
 /* How many numbers there are; those of the record after `=` follow the others. */
 static unsigned numbers(const char *s, unsigned *w, unsigned max)
 {
@@ -154,7 +231,10 @@ static unsigned numbers(const char *s, unsigned *w, unsigned max)
 
 int main(int argc, char **argv)
 {
-	unsigned w[16], lines = 0, bad = 0;
+	static const struct { char letter; unsigned numbers; const char *(*replay)(const unsigned *w); } kinds[] = {
+		{ 'D', 16, replay_message }, { 'H', 16, replay_report }, { 'W', 18, replay_copy },
+	};
+	unsigned w[NUMBERS], lines = 0, bad = 0, k;
 	const char *wrong;
 	char line[256];
 
@@ -166,14 +246,16 @@ int main(int argc, char **argv)
 	while (fgets(line, sizeof(line), stdin)) {
 		const char *at = line + strspn(line, " ");
 
-		if ((*at != 'D' && *at != 'H') || numbers(at + 1, w, 16) != 16) {
+		for (k = 0; k < 3 && kinds[k].letter != *at; k++)
+			;
+		if (k == 3 || numbers(at + 1, w, NUMBERS) != kinds[k].numbers) {
 			fprintf(stderr, "not a line of the model: %s", line);
 			return 2;
 		}
 		lines++;
-		if (*at == 'D' && (w[1] < 1 || w[1] > 5))
-			continue;                /* a LEAVE: the node's, no domain's */
-		wrong = *at == 'D' ? replay_message(w) : replay_report(w);
+		if ((*at == 'D' && (w[1] < 1 || w[1] > 5)) || (*at == 'W' && w[15] == 3))
+			continue;                /* a LEAVE: the node's, no domain's; a RUNNING that is under way */
+		wrong = kinds[k].replay(w);
 		if (wrong && bad++ < 20)
 			printf("%.*s: %s\n", (int)strcspn(line, "\n"), line, wrong);
 	}
