@@ -30,10 +30,16 @@ static int32_t channel_ready(int32_t fd, int32_t revents, void *data);
 
 /* ---- what is polled ---- */
 
+/* Between two channels (hypervisord is away) what is typed stays in the pty; a domain that is gone hears nothing any more. */
+static bool typing_heard(const struct console *c)
+{
+	return !c->input_len && (c->channel >= 0 || c->lingering);
+}
+
 static void polls_set(struct console *c)
 {
 	qb_loop_poll_mod(c->loop, QB_LOOP_MED, c->master,
-			 (c->input_len ? 0 : POLLIN) | (c->backlog_len ? POLLOUT : 0), c, master_ready);
+			 (typing_heard(c) ? POLLIN : 0) | (c->backlog_len ? POLLOUT : 0), c, master_ready);
 	if (c->channel >= 0)
 		qb_loop_poll_mod(c->loop, QB_LOOP_MED, c->channel,
 				 (c->throttled ? 0 : POLLIN) | (c->input_len ? POLLOUT : 0), c, channel_ready);
@@ -46,7 +52,6 @@ static void channel_close(struct console *c)
 	qb_loop_poll_del(c->loop, c->channel);
 	close(c->channel);
 	c->channel = -1;
-	c->input_len = 0;
 }
 
 /* ---- domain to pty ---- */
@@ -159,11 +164,9 @@ static int32_t master_ready(int32_t fd, int32_t revents, void *data)
 
 	if (revents & POLLOUT)
 		backlog_flush(c);
-	if ((revents & POLLIN) && !c->input_len) {
+	if ((revents & POLLIN) && typing_heard(c)) {
 		r = read(c->master, c->input, sizeof(c->input));
-		c->input_len = r > 0 ? (size_t)r : 0;
-		if (c->channel < 0)
-			c->input_len = 0;	/* nobody there to type to */
+		c->input_len = r > 0 && !c->lingering ? (size_t)r : 0;
 		input_send(c);
 	}
 	polls_set(c);
@@ -234,9 +237,21 @@ void console_free(struct console *c)
 	free(c);
 }
 
+/* What the domain said into it is heard; what it would say from here on fails there, and waits for the next channel. */
+static void channel_drain(struct console *c)
+{
+	if (c->channel < 0)
+		return;
+	shutdown(c->channel, SHUT_RD);
+	while (packet_take(c) > 0)
+		;
+	channel_close(c);
+	backlog_flush(c);
+}
+
 int console_attach(struct console *c, int fd)
 {
-	channel_close(c);
+	channel_drain(c);
 	c->lingering = false;
 	if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || qb_loop_poll_add(c->loop, QB_LOOP_MED, fd, POLLIN, c, channel_ready) < 0) {
 		close(fd);
@@ -249,13 +264,8 @@ int console_attach(struct console *c, int fd)
 
 void console_detach(struct console *c)
 {
-	unsigned left = CONSOLE_BACKLOG / CONSOLE_PACKET_MAX;
-
-	/* What it said last is in the socket still. */
-	while (c->channel >= 0 && left-- && packet_take(c) > 0)
-		;
-	channel_close(c);
-	backlog_flush(c);
+	channel_drain(c);
+	c->input_len = 0;
 	c->lingering = true;
 	c->linger_left_ms = CONSOLE_LINGER_MS;
 	timer_arm(c);

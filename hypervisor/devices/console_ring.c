@@ -30,7 +30,7 @@ struct console_ring {
 
 	char out[OUT_SIZE];                  /* circular: guest to xenconsoled */
 	size_t out_pos, out_len;
-	char in[PACKET_MAX];                 /* xenconsoled to guest, one packet */
+	char in[PACKET_MAX];                 /* xenconsoled to guest: a packet, and what a channel that ended still held */
 	size_t in_pos, in_len;
 
 	pthread_mutex_t early_lock;          /* over early and early_len */
@@ -128,8 +128,22 @@ static void channel_poll(struct console_ring *c)
 		io_fd_set(c->h, c->quiet ? 0 : (c->in_len ? 0 : EPOLLIN) | (c->out_len ? EPOLLOUT : 0));
 }
 
+/* What was typed into the channel that ends (hypervisord came back and made another) the guest still gets, if it fits. */
+static void in_keep(struct console_ring *c)
+{
+	ssize_t n = 1;
+
+	memmove(c->in, c->in + c->in_pos, c->in_len);
+	c->in_pos = 0;
+	while (n > 0 && c->in_len < sizeof(c->in)) {
+		n = recv(c->fd, c->in + c->in_len, sizeof(c->in) - c->in_len, MSG_DONTWAIT);
+		c->in_len += n > 0 ? (size_t)n : 0;
+	}
+}
+
 static void channel_lost(struct console_ring *c)
 {
+	in_keep(c);
 	io_fd_del(c->h);
 	c->h = NULL;
 	close(c->fd);

@@ -529,6 +529,28 @@ static void console_never_waits_without_daemon(void **state)
 	teardown(t);
 }
 
+/* Keys typed while hypervisord made another channel were lost with the old one. */
+static void console_keeps_keys_of_the_old_channel(void **state)
+{
+	struct t *t = setup(false);
+	struct xencons_interface *r = page_of(t, 2);
+	int theirs;
+
+	r->in_prod = sizeof(r->in);                                /* the guest does not read: a packet waits, the next stay in the socket */
+	assert_int_equal(send(t->console, "date", 4, 0), 4);
+	pump(t);
+	assert_int_equal(send(t->console, " -u", 3, 0), 3);
+	assert_int_equal(send(t->console, "\n", 1, 0), 1);
+	close(t->console);
+	pair(&t->console, &theirs);
+	assert_int_equal(devices_set_channel(t->ds, "console", theirs, -1), 0);
+	r->in_cons = r->in_prod;
+	kick(t, t->d->console_port);
+	assert_int_equal(r->in_prod - r->in_cons, 8);
+	assert_memory_equal(r->in, "date -u\n", 8);
+	teardown(t);
+}
+
 /* ---- disks ---- */
 
 static void blk_connect(struct t *t)
@@ -1241,6 +1263,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(store_whole_messages), cmocka_unit_test(store_one_unanswered), cmocka_unit_test(store_events_acked_once),
 		cmocka_unit_test(store_hostile_ring), cmocka_unit_test(console_both_ways), cmocka_unit_test(console_never_waits_without_daemon),
+		cmocka_unit_test(console_keeps_keys_of_the_old_channel),
 		cmocka_unit_test(disk_reads_and_writes), cmocka_unit_test(disk_refuses), cmocka_unit_test(disk_indirect),
 		cmocka_unit_test(disk_through_hv_disk), cmocka_unit_test(drain_waits_and_flushes), cmocka_unit_test(drain_is_taken_back),
 		cmocka_unit_test(disk_detach_and_again), cmocka_unit_test(devices_come_and_go),
