@@ -309,11 +309,15 @@ static void act_refreshed(int rc, const json_t *reply, int *fds, int nfds, void 
 	act_end(t, rc, 0, false, "");
 }
 
-/* The courtesy pause is worth what it takes from Corosync's word to the guest's standing still. */
-static void act_tell_quorum(const struct act *t)
+/*
+ * The courtesy pause is worth what it takes from Corosync's word to the last vCPU's standing still, which hv-domain tells in this very
+ * clock (CLOCK_MONOTONIC); until it is known here when it does not.
+ */
+static void act_tell_quorum(const struct act *t, const json_t *reply)
 {
 	const struct own_dom *d = own_find(t->a->own, t->uuid);
-	double ms = (double)(qb_util_nano_current_get() - t->a->quorum_ns) / 1e6;
+	json_int_t at = json_integer_value(json_object_get(reply, t->action == OWN_DO_QPAUSE ? "stopped_ns" : "runs_ns"));
+	double ms = ((double)(at ? (uint64_t)at : qb_util_nano_current_get()) - (double)t->a->quorum_ns) / 1e6;
 
 	log_info("%s (%s) %s, %.1f ms after corosync told of it", d ? d->rec.name : "?", t->uuid,
 		 t->action == OWN_DO_QPAUSE ? "is paused: quorum is lost" : "runs on: quorum is back", ms);
@@ -325,7 +329,7 @@ static void act_replied(int rc, const json_t *reply, int *fds, int nfds, void *a
 	const json_t *known = json_object_get(reply, "known");
 
 	if (rc == 0 && (t->action == OWN_DO_QPAUSE || t->action == OWN_DO_QRESUME))
-		act_tell_quorum(t);
+		act_tell_quorum(t, reply);
 	else if (rc && rc != -ECONNRESET && t->action == OWN_DO_RESUME_HANDED)
 		log_warn("%s: its handed copy could not be let go on: %s", t->uuid, json_string_value(json_object_get(reply, "error")));
 	act_end(t, rc, (uint64_t)json_integer_value(json_object_get(reply, "attempt")), !json_is_false(known),

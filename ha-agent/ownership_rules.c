@@ -581,9 +581,9 @@ static bool rule_migrate_ends(struct own *o, struct own_dom *d)
 /* --- the loop ------------------------------------------------------------------------------------------------------ */
 
 static bool (*const own_rules[])(struct own *, struct own_dom *) = {
-	rule_look, rule_move_over, rule_take_back, rule_begin_counts, rule_claim_counts, rule_other_counts, rule_handed, rule_pages_lost,
+	rule_look, rule_quorum_pause, rule_move_over, rule_take_back, rule_begin_counts, rule_claim_counts, rule_other_counts, rule_handed, rule_pages_lost,
 	rule_give_up, rule_stop, rule_migrate_ends, rule_abort, rule_announce, rule_start, rule_migrate,
-	rule_quorum_pause, rule_release, rule_report_one, rule_want_config,
+	rule_release, rule_report_one, rule_want_config,
 };
 
 static bool own_run_domain(struct own *o, struct own_dom *d)

@@ -218,8 +218,24 @@ static void op_user_unpause(struct msg_call *c, void *arg)
 	msg_reply(c, NULL);
 }
 
-static void op_quorum_pause(struct msg_call *c, void *arg) { apply(c, arg, COPY_QUORUM_PAUSE, 0, NULL); }
-static void op_quorum_resume(struct msg_call *c, void *arg) { apply(c, arg, COPY_QUORUM_RESUME, 0, NULL); }
+/* All vCPUs have parked when this says so, but for one that waits for a page: it parks when it has it. The reply waits for nobody's counters. */
+static void quorum(struct msg_call *c, struct hv *h, enum copy_event e)
+{
+	struct err err = { 0 };
+	json_t *reply;
+
+	if (copy_apply(&h->copy, e, 0, NULL, &err)) {
+		msg_error_from(c, &err);
+		return;
+	}
+	hv_sync_execution(h);
+	reply = json_pack("{s:I}", h->executing ? "runs_ns" : "stopped_ns", (json_int_t)io_now_ns());
+	hv_changed(h);
+	msg_reply(c, reply);
+}
+
+static void op_quorum_pause(struct msg_call *c, void *arg) { quorum(c, arg, COPY_QUORUM_PAUSE); }
+static void op_quorum_resume(struct msg_call *c, void *arg) { quorum(c, arg, COPY_QUORUM_RESUME); }
 
 /* With `release` the disks are let go of in the same breath; what hv-disk holds stays wanted until hypervisord says release-done. */
 static void op_mark_handed(struct msg_call *c, void *arg)

@@ -180,21 +180,36 @@ static void op_unpause(struct msg_call *c, void *h) { pass(c, h, "unpause"); }
 
 /*
  * All domains at once when none is named: a quorum is lost for the node.  A copy in a state the word does not concern (handed,
- * incoming) is no error.
+ * incoming) is no error.  All are told before the first one is waited for; the reply has when the last one had stopped.
  */
 static void quorum_work(struct job *j)
 {
-	size_t i;
-	json_t *v;
+	size_t n = json_array_size(j->data), i;
+	int *asked = calloc(n ? n : 1, sizeof *asked);
+	json_int_t last = 0;
 
-	json_array_foreach(j->data, i, v) {
-		struct dom ask = { .domid = (uint16_t)json_integer_value(v) };
-		int rc = child_call(&ask, json_pack("{s:s}", "op", j->flag ? "quorum-pause" : "quorum-resume"), NULL, 0, NULL, NULL, NULL,
-				    5000, &j->err);
+	for (i = 0; asked && i < n; i++) {
+		struct dom ask = { .domid = (uint16_t)json_integer_value(json_array_get(j->data, i)) };
+
+		asked[i] = child_ask(&ask, json_pack("{s:s}", "op", j->flag ? "quorum-pause" : "quorum-resume"), NULL, 0, &j->err);
+	}
+	for (i = 0; asked && i < n; i++) {
+		struct dom ask = { .domid = (uint16_t)json_integer_value(json_array_get(j->data, i)) };
+		json_t *reply = NULL;
+		int rc = asked[i] < 0 ? asked[i] : child_await(&ask, asked[i], "quorum", &reply, 5000, &j->err);
+		json_int_t at = json_integer_value(json_object_get(reply, j->flag ? "stopped_ns" : "runs_ns"));
 
 		if (rc && rc != -EPERM)
 			j->rc = rc;
+		last = at > last ? at : last;
+		json_decref(reply);
 	}
+	if (!asked)
+		job_fail(j, -ENOMEM, "hypervisord: out of memory");
+	free(asked);
+	j->reply = json_object();
+	if (last)
+		json_object_set_new(j->reply, j->flag ? "stopped_ns" : "runs_ns", json_integer(last));
 }
 
 static void quorum(struct msg_call *c, struct hvd *h, bool lost)

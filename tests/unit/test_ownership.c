@@ -779,8 +779,9 @@ static void test_crossing_releases(void **state)
 static void test_quorum_pauses_and_resumes(void **state)
 {
 	run_here();
+	forget_outputs();
 	own_quorum(o, false, false);
-	assert_true(did_act(OWN_DO_QPAUSE));
+	assert_int_equal(acted[0].action, OWN_DO_QPAUSE);	/* before anything else that follows from it */
 	local(OWN_QPAUSE, 0, 0);
 	own_action_done(o, U, OWN_DO_QPAUSE, 0, 0, true, "");
 	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
