@@ -29,6 +29,7 @@ struct hv {
 	struct devices *ds;
 	pthread_t io_thread;
 	struct hv_posts *posts;        /* queues between the threads */
+	json_t *disk_sectors;          /* {vdev: sectors of 512 octets} */
 	json_t *config;                /* as hypervisord gave it; travels in the image */
 	bool have_guest;               /* memory and vCPUs hold a guest: built or loaded */
 	bool serving;                  /* devices_start was called */

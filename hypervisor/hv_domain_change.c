@@ -41,12 +41,18 @@ static void removed(struct msg_call *c, int rc, const char *what)
 			  : "the domain has no such device");
 }
 
-void hv_change_op_remove_disk(struct msg_call *c, void *h)
+void hv_change_op_remove_disk(struct msg_call *c, void *arg)
 {
 	struct removal x = { .force = msg_call_bool_opt(c, "force", false) };
+	struct hv *h = arg;
+	int rc;
 
-	if (msg_call_str(c, "vdev", &x.vdev))
-		removed(c, hv_io_call(h, io_remove_disk, &x), x.vdev);
+	if (!msg_call_str(c, "vdev", &x.vdev))
+		return;
+	rc = hv_io_call(h, io_remove_disk, &x);
+	if (!rc)
+		json_object_del(h->disk_sectors, x.vdev);
+	removed(c, rc, x.vdev);
 }
 
 void hv_change_op_remove_vif(struct msg_call *c, void *h)

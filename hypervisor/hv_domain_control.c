@@ -35,6 +35,7 @@ static int io_add_vif(struct hv *h, void *arg) { return devices_add_vif(h->ds, a
 
 static void op_add_disk(struct msg_call *c, void *arg)
 {
+	struct hv *h = arg;
 	const char *vdev;
 	struct device_disk disk = {
 		.readonly = msg_call_bool_opt(c, "readonly", false), .iscsi = msg_call_bool_opt(c, "iscsi", false),
@@ -48,8 +49,10 @@ static void op_add_disk(struct msg_call *c, void *arg)
 	snprintf(disk.vdev, sizeof disk.vdev, "%s", vdev);
 	snprintf(disk.params, sizeof disk.params, "%s", msg_call_str_opt(c, "params", ""));
 	disk.fd = msg_call_take_fd(c, 0);
-	((struct hv *)arg)->has_iscsi |= disk.iscsi;
-	rc = hv_io_call(arg, io_add_disk, &disk);
+	h->has_iscsi |= disk.iscsi;
+	rc = hv_io_call(h, io_add_disk, &disk);
+	if (!rc)
+		json_object_set_new(h->disk_sectors, disk.vdev, json_integer((json_int_t)disk.sectors));
 	if (rc)
 		msg_error(c, rc, "disk %s: %s", vdev, rc == -EINVAL ? "no name of a virtual disk; use xvda, xvdb, ..." : strerror(-rc));
 	else

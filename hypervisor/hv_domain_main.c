@@ -146,6 +146,7 @@ int main(int argc, char **argv)
 	h->loop = qb_loop_create();
 	h->started_unix = (uint64_t)time(NULL);
 	h->copy.state = COPY_BUILDING;
+	h->disk_sectors = json_object();
 	rc = h->loop ? domain_make(h, &a, &err) : err_set(&err, -ENOMEM, "no memory for the loop");
 	if (!rc)
 		hv_pages_init(h, a.pages_fd);

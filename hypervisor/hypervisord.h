@@ -183,7 +183,10 @@ int helper_begin(struct dom *d, const char *key, const char *name, json_t *req, 
 int helper_answer(struct dom *d, const char *key, bool keep, json_t **ret_reply, int *ret_fd, struct err *err);
 /* Asks the kept one; a fresh one where there is none or it fails. */
 int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err);
-/* Kept helpers that are asked from here on have so much time together; 0: each its own again. */
+/* An answer without waiting longer than the helper has: one that did not answer in time (-ETIMEDOUT) stays, until helpers_end. */
+int helper_try(struct dom *d, const char *key, json_t **ret_reply, struct err *err);
+bool helper_begun(struct dom *d, const char *key);
+/* Helpers that are begun, or kept ones that are asked, from here on have so much time together; 0: each its own again. */
 void helpers_within(struct dom *d, int ms);
 void helpers_end(struct dom *d);
 
@@ -242,6 +245,7 @@ void op_pages_lost(struct msg_call *c, void *h);
 void op_migrate_open(struct msg_call *c, void *h);
 void op_mark_handed(struct msg_call *c, void *h);
 void op_activate(struct msg_call *c, void *h);
+void op_takes(struct msg_call *c, void *h);
 void op_activated(struct msg_call *c, void *h);
 void op_resume_handed(struct msg_call *c, void *h);
 void op_quorum_pause(struct msg_call *c, void *h);

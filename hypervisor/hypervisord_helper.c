@@ -114,6 +114,8 @@ int helper_begin(struct dom *d, const char *key, const char *name, json_t *req, 
 	struct helper *h = calloc(1, sizeof *h);
 	int rc = h ? helper_start(h, name, err) : err_set(err, -ENOMEM, "%s: out of memory", name);
 
+	if (!rc && d->helpers_until_ms)
+		h->until_ms = d->helpers_until_ms;
 	if (!rc && (rc = msg_send(h->sock, req, NULL, 0)) < 0)
 		err_set(err, rc, "%s: cannot be asked: %s", name, strerror(-rc));
 	json_decref(req);
@@ -129,14 +131,20 @@ int helper_begin(struct dom *d, const char *key, const char *name, json_t *req, 
 	return 0;
 }
 
-int helper_answer(struct dom *d, const char *key, bool keep, json_t **ret_reply, int *ret_fd, struct err *err)
+static struct helper **helper_find(struct dom *d, const char *key)
 {
-	struct helper **at = &d->helpers, *h;
-	int rc;
+	struct helper **at = &d->helpers;
 
 	while (*at && strcmp((*at)->key, key))
 		at = &(*at)->next;
-	h = *at;
+	return at;
+}
+
+int helper_answer(struct dom *d, const char *key, bool keep, json_t **ret_reply, int *ret_fd, struct err *err)
+{
+	struct helper **at = helper_find(d, key), *h = *at;
+	int rc;
+
 	if (!h)
 		return err_set(err, -ENOENT, "domain %s: nobody was asked for %s", d->name, key);
 	rc = helper_reply(h, ret_reply, ret_fd, err);
@@ -148,12 +156,25 @@ int helper_answer(struct dom *d, const char *key, bool keep, json_t **ret_reply,
 	return rc;
 }
 
+bool helper_begun(struct dom *d, const char *key) { return *helper_find(d, key) != NULL; }
+
+int helper_try(struct dom *d, const char *key, json_t **ret_reply, struct err *err)
+{
+	struct helper **at = helper_find(d, key), *h = *at;
+	int rc = h ? helper_reply(h, ret_reply, NULL, err) : -ENOENT;
+
+	if (!h || rc == -ETIMEDOUT)
+		return rc;
+	*at = h->next;
+	helper_end(h);
+	free(h);
+	return rc;
+}
+
 int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *req, json_t **ret_reply, int *ret_fd, struct err *err)
 {
-	struct helper *h = d->helpers;
+	struct helper *h = *helper_find(d, key);
 
-	while (h && strcmp(h->key, key))
-		h = h->next;
 	if (h)
 		h->until_ms = d->helpers_until_ms ? d->helpers_until_ms : now_ms() + deadline(DL_HELPERS);
 	/* one that a restarted hypervisord lost, or that was killed, is replaced: the fresh one's answer counts */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -17,6 +18,7 @@
 /* Beside the guest's RAM: hv-domain itself, its code cache and bitmaps, and some air for the node. */
 #define OVERHEAD_KIB (96u << 10)
 #define NODE_KEEPS_KIB (128u << 10)
+#define RAM_FD_BELOW 64                /* hv-domain opens its memory early */
 
 static uint64_t meminfo_kib(const char *key)
 {
@@ -35,26 +37,54 @@ static uint64_t meminfo_kib(const char *key)
 uint64_t node_memory_total_kib(void) { return meminfo_kib("MemTotal"); }
 uint64_t node_memory_free_kib(void) { return meminfo_kib("MemAvailable"); }
 
-/* RAM a guest may still touch counts as taken: its memory is promised, whatever it uses today. */
+/* Of the domain's memory file: what a migration worker wrote, and nobody here has touched since, is there as well. */
+static uint64_t ram_filled_kib(const struct dom *d)
+{
+	char path[64], link[128];
+	struct stat st;
+	ssize_t n;
+
+	for (int fd = 0; fd < RAM_FD_BELOW; fd++) {
+		snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)d->pid, fd);
+		n = readlink(path, link, sizeof link - 1);
+		link[n > 0 ? n : 0] = '\0';
+		if (strstr(link, "memfd:haven-domain-") && stat(path, &st) == 0)
+			return (uint64_t)st.st_blocks / 2;
+	}
+	return 0;
+}
+
+/* And what its process has besides. */
+static uint64_t process_kib(const struct dom *d)
+{
+	char path[64], line[128];
+	unsigned long long kib = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)d->pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof line, f))
+		if (!strncmp(line, "RssAnon:", 8))
+			kib = strtoull(line + 8, NULL, 10);
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+/*
+ * RAM a guest may still touch counts as taken: its memory is promised, whatever it uses today.  So it is with a copy that is being made, or
+ * filled by a move: its entry is in the table from the moment it was let in.
+ */
 static uint64_t promised_kib(struct hvd *h)
 {
 	uint64_t sum = 0;
 
 	for (struct dom *d = h->doms; d; d = d->next) {
 		uint64_t kib = (uint64_t)config_int(d->config, "memory_kib", 0) + OVERHEAD_KIB;
-		char path[64], line[128];
-		unsigned long long rss = 0;
-		FILE *f;
+		uint64_t has = d->pid > 0 ? ram_filled_kib(d) + process_kib(d) : 0;
 
-		snprintf(path, sizeof path, "/proc/%d/status", (int)d->pid);
-		f = d->pid > 0 ? fopen(path, "re") : NULL;
-		while (f && fgets(line, sizeof line, f))
-			if (!strncmp(line, "VmRSS:", 6))
-				rss = strtoull(line + 6, NULL, 10);
-		if (f)
-			fclose(f);
-		if (kib > rss)
-			sum += kib - rss;
+		if (kib > has)
+			sum += kib - has;
 	}
 	return sum;
 }

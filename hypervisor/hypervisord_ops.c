@@ -38,7 +38,7 @@ static int64_t task_cpu(pid_t pid, int64_t tid)
 static void status_merge(json_t *o, const json_t *status, pid_t pid)
 {
 	static const char *const keys[] = { "copy", "attempt", "target", "user_paused", "state", "shutdown_reason", "memory_kib",
-		"online_vcpus", "cpu_ns", "vcpu", "devices", "first_run_ns", "pages", "serves" };
+		"online_vcpus", "cpu_ns", "vcpu", "devices", "first_run_ns", "pages", "serves", "disk_sectors" };
 	json_t *v;
 	size_t i;
 
@@ -55,7 +55,7 @@ static void status_merge(json_t *o, const json_t *status, pid_t pid)
  */
 static void list_fit(json_t *reply)
 {
-	static const char *const expendable[] = { "config", "devices", "vcpu", "config_hash" };
+	static const char *const expendable[] = { "config", "devices", "disk_sectors", "vcpu", "config_hash" };
 	json_t *o;
 	size_t i;
 
@@ -119,6 +119,17 @@ static void list_work(struct job *j)
 	list_fit(j->reply);
 }
 
+/* Who waits for no guest's process asks for what the table knows by itself. */
+static void list_brief(json_t *reply)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(reply, "domains"), i, o)
+		json_object_del(o, "config");
+	list_fit(reply);
+}
+
 static int by_domid(const void *a, const void *b)
 {
 	const struct dom *const *x = a, *const *y = b;
@@ -150,6 +161,11 @@ void op_list(struct msg_call *c, void *arg)
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list, dom_object(all[i]));
 	j->reply = json_pack("{s:o}", "domains", list);
+	if (json_is_true(json_object_get(j->req, "table"))) {
+		list_brief(j->reply);
+		job_finish_now(j);
+		return;
+	}
 	j->work = list_work;
 	job_start(j);
 }
@@ -376,6 +392,7 @@ const struct msg_op hvd_ops[] = {
 	{ "restore", MSG_ROOT, op_restore },
 	{ "image-info", MSG_ROOT, op_image_info },
 	{ "incoming", MSG_ROOT, op_incoming },
+	{ "takes", MSG_ROOT, op_takes },
 	{ "migrate-open", MSG_ROOT, op_migrate_open },
 	{ "pages-open", MSG_ROOT, op_pages_open },
 	{ "serve-open", MSG_ROOT, op_serve_open },

@@ -23,7 +23,7 @@ hypervisord_SOURCES = hypervisor/hypervisord_main.c hypervisor/hypervisord.h hyp
 	hypervisor/hypervisord_create.c hypervisor/hypervisord_change.c hypervisor/hypervisord_cgroup.c \
 	hypervisor/hypervisord_devices.c hypervisor/hypervisord_end.c hypervisor/hypervisord_helper.c hypervisor/hypervisord_job.c \
 	hypervisor/hypervisord_move.c hypervisor/hypervisord_node.c hypervisor/hypervisord_ops.c hypervisor/hypervisord_save.c \
-	hypervisor/hypervisord_store.c hypervisor/hypervisord_table.c hypervisor/host_clock.c hypervisor/host_clock.h
+	hypervisor/hypervisord_store.c hypervisor/hypervisord_table.c hypervisor/hypervisord_takes.c hypervisor/host_clock.c hypervisor/host_clock.h
 hypervisord_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(UUID_CFLAGS)
 hypervisord_LDADD = hypervisor/engine/libemulate.a $(HAVEN_LIBS) $(OPENSSL_LIBS) $(UUID_LIBS)
 
@@ -49,7 +49,7 @@ dist_man_MANS += docs/man/hypervisord.8 docs/man/haven-hv-domain.8 docs/man/have
 check_PROGRAMS += tests/unit/test_hv_sandbox
 tests_unit_test_hv_sandbox_SOURCES = tests/unit/test_hv_sandbox.c hypervisor/hv_domain_sandbox.c
 tests_unit_test_hv_sandbox_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
-EXTRA_DIST += tests/hypervisor/test-requests tests/hypervisor/test-hand-over tests/hypervisor/test-run-time tests/hypervisor/test-hostile tests/hypervisor/test-boot-matrix \
+EXTRA_DIST += tests/hypervisor/test-requests tests/hypervisor/test-hand-over tests/hypervisor/test-takes tests/hypervisor/test-run-time tests/hypervisor/test-hostile tests/hypervisor/test-boot-matrix \
 	tests/hypervisor/long-debian-userland tests/hypervisor/long-stress
 # /init of the guest of tests/hypervisor/test-save-compare
 EXTRA_PROGRAMS += tests/hypervisor/state-keeper

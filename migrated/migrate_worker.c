@@ -311,7 +311,7 @@ int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply
 		json_t *obj = NULL;
 		int rc = wait_reply(w, sock, end);
 
-		if (rc == -ETIMEDOUT && worker_overdue(w))
+		if (rc == -ETIMEDOUT && link_now_ns() < end)
 			return err_set(err, rc, "%s: no answer, and %s took longer than %.1f s", op, w->deadline.what, w->deadline.ms / 1e3);
 		if (rc < 0)
 			return err_set(err, rc, rc == -ECANCELED ? "cancelled" : "%s: no answer within %d ms", op, deadline(timeout_ms));

@@ -5,19 +5,13 @@
 #include "migrated/move_check.h"
 
 #include <net/if.h>
-#include <netdb.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib/log.h"
-
-#define OVERHEAD_KIB (32 * 1024)     /* hv-domain itself, translation cache, page cache of the state */
-#define PORTAL_WAIT_MS 500
 
 static void problem(json_t *problems, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -71,16 +65,6 @@ static void check_cpu(const struct worker *w, const json_t *hello, const json_t 
 		problem(problems, "%s: its CPU lacks what the guest was started with:%s", w->own, missing);
 }
 
-static void check_memory(const struct worker *w, const json_t *config, const json_t *info, json_t *problems)
-{
-	long long need = json_integer_value(json_object_get(config, "memory_kib"));
-	const json_t *free_kib = json_object_get(info, "memory_free_kib");
-
-	if (json_is_integer(free_kib) && json_integer_value(free_kib) < need + OVERHEAD_KIB)
-		problem(problems, "%s: not enough memory: %lld MiB needed, %lld MiB free", w->own, (need + OVERHEAD_KIB) / 1024,
-			(long long)json_integer_value(free_kib) / 1024);
-}
-
 static void check_domains(const struct worker *w, const json_t *hello, const json_t *list, json_t *problems)
 {
 	const json_t *config = json_object_get(hello, "config"), *domains = json_object_get(list, "domains");
@@ -120,69 +104,18 @@ static void check_bridges(const struct worker *w, const json_t *config, json_t *
 	}
 }
 
-/* Does anything answer at HOST:PORT?  0 or -errno. */
-static int portal_answers(const char *portal)
+/* What hypervisord says of memory and disks. */
+static void check_takes(const struct worker *w, const json_t *takes, json_t *problems)
 {
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
-	char host[256], port[8] = "3260";
-	const char *colon = strrchr(portal, ':');
-	size_t n = colon ? (size_t)(colon - portal) : strlen(portal);
-	int fd, rc = 0, e = 0;
-	socklen_t len = sizeof(e);
-
-	if (n > 2 && portal[0] == '[' && portal[n - 1] == ']') {
-		portal++;
-		n -= 2;
-	}
-	if (n == 0 || n >= sizeof(host))
-		return -EINVAL;
-	memcpy(host, portal, n);
-	host[n] = '\0';
-	if (colon)
-		snprintf(port, sizeof(port), "%.5s", colon + 1);
-	if (getaddrinfo(host, port, &hints, &ai) != 0)
-		return -ENOENT;
-	fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || (connect(fd, ai->ai_addr, ai->ai_addrlen) < 0 && errno != EINPROGRESS))
-		rc = -errno;
-	if (rc == 0) {
-		struct pollfd p = { .fd = fd, .events = POLLOUT };
-
-		if (poll(&p, 1, PORTAL_WAIT_MS) != 1)
-			rc = -ETIMEDOUT;
-		else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) < 0 || e)
-			rc = -(e ? e : errno);
-	}
-	if (fd >= 0)
-		close(fd);
-	freeaddrinfo(ai);
-	return rc;
-}
-
-static void check_disks(const struct worker *w, const json_t *config, json_t *problems)
-{
-	json_t *d;
+	json_t *v;
 	size_t i;
 
-	json_array_foreach(json_object_get(config, "disk"), i, d) {
-		const char *backend = str(d, "backend"), *target = str(d, "target"), *portal = str(d, "portal");
-		int rc;
-
-		if (i >= 16)
-			break;
-		if (strcmp(backend, "iscsi") == 0) {
-			rc = portal_answers(portal);
-			if (rc < 0)
-				problem(problems, "%s: cannot reach the iSCSI portal %s of disk %s: %s", w->own, portal, str(d, "vdev"),
-					strerror(-rc));
-		} else if (*target && access(target, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
-			problem(problems, "%s: disk %s: %s is not there; a guest that moves needs its disks on both nodes", w->own,
-				str(d, "vdev"), target);
-		}
-	}
+	json_array_foreach(json_object_get(takes, "problems"), i, v)
+		if (json_is_string(v))
+			problem(problems, "%s: %s", w->own, json_string_value(v));
 }
 
-void move_check(const struct worker *w, const json_t *hello, const json_t *info, const json_t *list, json_t *problems)
+void move_check(const struct worker *w, const json_t *hello, const struct move_check_facts *f, json_t *problems)
 {
 	const json_t *config = json_object_get(hello, "config");
 
@@ -190,9 +123,8 @@ void move_check(const struct worker *w, const json_t *hello, const json_t *info,
 		problem(problems, "%s: the domain is on this node already", w->own);
 		return;
 	}
-	check_domains(w, hello, list, problems);
-	check_cpu(w, hello, info, problems);
-	check_memory(w, config, info, problems);
+	check_domains(w, hello, f->list, problems);
+	check_cpu(w, hello, f->info, problems);
 	check_bridges(w, config, problems);
-	check_disks(w, config, problems);
+	check_takes(w, f->takes, problems);
 }

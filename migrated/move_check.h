@@ -6,10 +6,13 @@
 #include <jansson.h>
 #include "migrated/migrate_worker.h"
 
+/* hypervisord's replies: node-info, list (what the table knows is enough), takes. */
+struct move_check_facts { json_t *info, *list, *takes; };
+
 /*
  * Appends one line a problem to `problems`.  hello: what the source sent (uuid, domid, config, cpu_features); every field is
- * checked for its type.  info: reply of node-info; list: reply of list.
+ * checked for its type.
  */
-void move_check(const struct worker *w, const json_t *hello, const json_t *info, const json_t *list, json_t *problems);
+void move_check(const struct worker *w, const json_t *hello, const struct move_check_facts *facts, json_t *problems);
 
 #endif

@@ -631,6 +631,7 @@ static void source_end(struct source *s)
 	source_maps_free(s);
 	json_decref(s->config);
 	json_decref(s->features);
+	json_decref(s->disk_sectors);
 	json_decref(s->problems);
 }
 

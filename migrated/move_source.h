@@ -39,7 +39,7 @@ struct source {
 	int port;
 	bool only_ask, handed, go_sent;
 	json_int_t domid, attempt;
-	json_t *config, *features, *problems;
+	json_t *config, *features, *problems, *disk_sectors;
 	int ram_fd;
 	uint64_t frames, ram_pages;
 	/* bitmaps of `words` words: what this round sends, less what was acknowledged; what the log gave last; frames that hold nothing as the

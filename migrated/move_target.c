@@ -140,26 +140,53 @@ static int check_taken(struct target *t, json_t *problems, struct err *err)
 	return rc;
 }
 
+/* All questions go out together: what takes longest is what it all takes. */
+static int ask_facts(struct target *t, struct move_check_facts *f, struct err *err)
+{
+	struct worker *w = t->w;
+	json_t *takes = json_pack("{s:s, s:O}", "op", "takes", "config", json_object_get(t->hello, "config"));
+	int rc;
+
+	if (json_is_object(json_object_get(t->hello, "disk_sectors")))
+		json_object_set(takes, "disk_sectors", json_object_get(t->hello, "disk_sectors"));
+	rc = worker_ask(w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, err);
+	if (rc == 0)
+		rc = worker_ask(w->hypervisord, json_pack("{s:s, s:b}", "op", "list", "table", 1), NULL, 0, err);
+	if (rc < 0) {
+		json_decref(takes);
+		return rc;
+	}
+	rc = worker_ask(w->hypervisord, takes, NULL, 0, err);
+	if (rc == 0)
+		rc = worker_answer(w, w->hypervisord, "node-info", &f->info, NULL, NULL, DL_DAEMON, err);
+	if (rc == 0)
+		rc = worker_answer(w, w->hypervisord, "list", &f->list, NULL, NULL, DL_DAEMON, err);
+	if (rc == 0)
+		rc = worker_answer(w, w->hypervisord, "takes", &f->takes, NULL, NULL, DL_DAEMON, err);
+	return rc;
+}
+
 /* 1: go on; 0: it was a question only, or there are problems; -errno. */
 static int answer_hello(struct target *t, struct err *err)
 {
-	struct worker *w = t->w;
-	json_t *problems = json_array(), *info = NULL, *list = NULL;
+	json_t *problems = json_array();
+	struct move_check_facts facts = { NULL, NULL, NULL };
 	bool only_asks = strcmp(hello_str(t, "mode"), "move") != 0;
-	int rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "node-info"), NULL, 0, &info, NULL, NULL, DL_DAEMON, err);
+	struct worker_deadline none = worker_deadline(t->w, DL_DAEMON + DL_CHECK, "hypervisord");
+	int rc = ask_facts(t, &facts, err);
 
 	if (rc == 0)
-		rc = worker_call(w, w->hypervisord, json_pack("{s:s}", "op", "list"), NULL, 0, &list, NULL, NULL, DL_DAEMON, err);
-	if (rc == 0)
 		rc = check_taken(t, problems, err);
+	t->w->deadline = none;
 	if (rc == 0) {
-		move_check(w, t->hello, info, list, problems);
+		move_check(t->w, t->hello, &facts, problems);
 		rc = send_answer(t, problems, err);
 	}
 	if (rc == 0)
 		rc = only_asks || json_array_size(problems) ? 0 : 1;
-	json_decref(info);
-	json_decref(list);
+	json_decref(facts.info);
+	json_decref(facts.list);
+	json_decref(facts.takes);
 	json_decref(problems);
 	return rc;
 }

@@ -37,6 +37,19 @@ static int decide_policy(struct source *s, struct err *err)
 	return rc;
 }
 
+/* A question may be put by any node; the one where it runs knows how large its disks are. */
+static void ask_sectors(struct source *s)
+{
+	struct err elsewhere;
+	json_t *list = NULL;
+
+	if (worker_call(s->w, s->w->hypervisord, json_pack("{s:s, s:s}", "op", "list", "uuid", s->uuid), NULL, 0, &list, NULL, NULL, DL_DAEMON,
+			&elsewhere) < 0)
+		return;
+	s->disk_sectors = json_incref(json_object_get(json_array_get(json_object_get(list, "domains"), 0), "disk_sectors"));
+	json_decref(list);
+}
+
 /* Configuration of the domain that runs here, and what its CPU has. */
 static int ask_hypervisord(struct source *s, struct err *err)
 {
@@ -46,14 +59,19 @@ static int ask_hypervisord(struct source *s, struct err *err)
 
 	s->features = json_incref(json_object_get(info, json_object_get(info, "cpu_guest_features") ? "cpu_guest_features" : "cpu_features"));
 	json_decref(info);
-	if (rc < 0 || s->only_ask)
+	if (rc < 0)
 		return rc;
+	if (s->only_ask) {
+		ask_sectors(s);
+		return 0;
+	}
 	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:I}", "op", "list", "domid", s->domid), NULL, 0, &list, NULL, NULL,
 			 DL_DAEMON, err);
 	if (rc < 0)
 		return rc;
 	d = json_array_get(json_object_get(list, "domains"), 0);
 	s->config = json_incref(json_object_get(d, "config"));
+	s->disk_sectors = json_incref(json_object_get(d, "disk_sectors"));
 	s->user_paused = json_is_true(json_object_get(d, "user_paused"));
 	if (!s->config || !json_is_string(json_object_get(d, "uuid")) ||
 	    strcasecmp(json_string_value(json_object_get(d, "uuid")), s->uuid) != 0)
@@ -61,7 +79,6 @@ static int ask_hypervisord(struct source *s, struct err *err)
 	json_decref(list);
 	return rc;
 }
-
 
 /* --- the target --------------------------------------------------------------------------------------------------------------- */
 
@@ -77,6 +94,8 @@ static int send_hello(struct source *s, struct err *err)
 
 	if (hello && !s->only_ask && w->version >= STREAM_VERSION_RESUME && w->policy.converge == MOVE_CONVERGE_POSTCOPY)
 		json_object_set_new(hello, "postcopy", json_true());
+	if (hello && json_is_object(s->disk_sectors))
+		json_object_set(hello, "disk_sectors", s->disk_sectors);
 	if (hello && s->features)
 		json_object_set(hello, "cpu_features", s->features);
 	if (hello && !s->only_ask)

@@ -60,8 +60,10 @@ static json_t *clean_problems(const json_t *list)
 	json_t *v;
 
 	json_array_foreach(list, i, v)
-		if (json_is_string(v) && json_array_size(clean) < PROBLEMS_MAX)
-			json_array_append_new(clean, json_string(log_escape(safe, sizeof(safe), json_string_value(v), json_string_length(v))));
+		if (json_is_string(v) && json_array_size(clean) < PROBLEMS_MAX) {
+			stream_text_decode((const uint8_t *)json_string_value(v), json_string_length(v), safe, sizeof(safe));
+			json_array_append_new(clean, json_string(safe));
+		}
 	return clean;
 }
 

@@ -128,15 +128,31 @@ static int file_size(const char *path, int fd, bool block, struct disk_local *r,
 	return 0;
 }
 
+/* Without opening it for writing, which some devices take as a claim. */
+static int writable(const char *path, int fd, bool block, struct err *err)
+{
+	int ro = 0;
+
+	if (access(path, W_OK) < 0)
+		return err_set(err, -errno, "%s: cannot be written: %s", path, strerror(errno));
+	if (block && ioctl(fd, BLKROGET, &ro) == 0 && ro)
+		return err_set(err, -EROFS, "%s: is read-only on this node", path);
+	return 0;
+}
+
 int disk_local_open(const char *path, bool block, bool readonly, enum disk_purpose purpose, struct disk_local *ret, struct err *err)
 {
 	bool use = purpose == DISK_USE;
 	int flags = O_CLOEXEC | O_NOCTTY | (use && !readonly ? O_RDWR : O_RDONLY) | (use && block && !readonly ? O_EXCL : 0);
 	struct disk_local r = { .fd = -1 };
+	struct stat st;
 	int rc;
 
 	if (path[0] != '/')
 		return err_set(err, -EINVAL, "%s: the path of a disk begins with /", path);
+	/* before it is opened: there are devices that take that for a command, and names may be another node's word */
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(err, -EINVAL, "%s: is neither a file nor a block device", path);
 	r.fd = open(path, flags | O_NONBLOCK);             /* a FIFO must not hang us */
 	if (r.fd < 0)
 		return errno == EBUSY ? busy(path, -1, err)
@@ -144,6 +160,8 @@ int disk_local_open(const char *path, bool block, bool readonly, enum disk_purpo
 	rc = file_size(path, r.fd, block, &r, err);
 	if (rc == 0 && fcntl(r.fd, F_SETFL, fcntl(r.fd, F_GETFL) & ~O_NONBLOCK) < 0)
 		rc = err_set(err, -errno, "%s: %s", path, strerror(errno));
+	if (rc == 0 && purpose == DISK_CHECK && !readonly)
+		rc = writable(path, r.fd, block, err);
 	if (rc == 0 && use)
 		rc = disk_lock(path, r.fd, readonly, err);
 	if (rc == 0 && use && block)

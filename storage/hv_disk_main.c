@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +25,7 @@
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "storage/hv_disk_sandbox.h"
+#include "storage/iscsi_conf.h"
 #include "storage/iscsi_lun.h"
 
 #define DRAIN_MS 5000
@@ -97,55 +97,6 @@ static int32_t data_readable(int32_t fd, int32_t revents, void *arg)
 
 /* ---- config: names are resolved, threads made, then the sandbox closes ---- */
 
-/* FNV-1a */
-static uint64_t hash(uint64_t h, const char *s)
-{
-	while (*s)
-		h = (h ^ (uint8_t)*s++) * 0x100000001b3ull;
-	return (h ^ 0xff) * 0x100000001b3ull;
-}
-
-#define HASH_START 0xcbf29ce484222325ull
-
-/* "H", node, domain, attempt: 8, 20, 28 and 8 bits. */
-static uint64_t key_make(const char *node, const char *uuid, unsigned attempt)
-{
-	return 0x48ull << 56 | (hash(HASH_START, node) >> 44) << 36 | (hash(HASH_START, uuid) >> 36) << 8 | (attempt & 0xff);
-}
-
-#define KEY_MASK 0xffffffffffffff00ull       /* the same node and domain, any attempt */
-#define KEY_DOMAIN_MASK 0xff00000fffffff00ull  /* the same domain, any node and attempt */
-
-/* "host[:port]", "[v6]:port" to a numeric address that libiscsi takes. */
-static int portal_resolve(const char *portal, char *out, size_t size, struct err *err)
-{
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *ai = NULL;
-	char host[128], addr[64], *colon;
-	const char *port = "3260";
-	int r;
-
-	if (strlen(portal) >= sizeof(host))
-		return err_set(err, -EINVAL, "portal %.40s…: too long", portal);
-	strcpy(host, portal);
-	colon = strrchr(host, ':');
-	if (colon && !strchr(colon, ']') && (host[0] == '[' || strchr(host, ':') == colon)) {
-		*colon = 0;
-		port = colon + 1;
-	}
-	if (host[0] == '[' && host[strlen(host) - 1] == ']') {
-		host[strlen(host) - 1] = 0;
-		memmove(host, host + 1, strlen(host));
-	}
-	r = getaddrinfo(host, port, &hints, &ai);
-	if (r == 0)
-		r = getnameinfo(ai->ai_addr, ai->ai_addrlen, addr, sizeof(addr), NULL, 0, NI_NUMERICHOST);
-	if (r == 0)
-		snprintf(out, size, ai->ai_family == AF_INET6 ? "[%s]:%s" : "%s:%s", addr, port);
-	if (ai)
-		freeaddrinfo(ai);
-	return r ? err_set(err, -EINVAL, "portal %s: %s", portal, gai_strerror(r)) : 0;
-}
-
 static const char *field(const json_t *o, const char *key)
 {
 	const char *s = json_string_value(json_object_get(o, key));
@@ -155,33 +106,19 @@ static const char *field(const json_t *o, const char *key)
 
 static int disk_config(struct hv_disk *h, const json_t *q, const json_t *d, struct err *err)
 {
-	const char *node = field(q, "node"), *uuid = field(q, "uuid"), *vdev = field(d, "vdev"), *iqn = field(d, "iqn");
-	const char *initiator = field(d, "initiator");
-	struct lun_conf c = { .key_mask = KEY_MASK, .key_domain_mask = KEY_DOMAIN_MASK, .readonly = !strcmp(field(d, "mode"), "ro") };
-	json_int_t lun = json_integer_value(json_object_get(d, "lun"));
-	int rc;
+	struct lun_conf c = { .readonly = !strcmp(field(d, "mode"), "ro") };
+	int rc = iscsi_conf_parse(q, d, &c.iscsi, &c.key, err);
 
-	if (!iqn[0] || strlen(iqn) >= sizeof(c.iscsi.iqn) || strlen(initiator) >= sizeof(c.iscsi.initiator) || strlen(vdev) >= sizeof(c.vdev))
-		return err_set(err, -EINVAL, "disk %.16s: target or initiator name missing or too long", vdev);
-	if (lun < 0 || lun > 16383)
-		return err_set(err, -EINVAL, "disk %s: lun=%lld is no LUN", vdev, (long long)lun);
-	rc = portal_resolve(field(d, "portal"), c.iscsi.portal, sizeof(c.iscsi.portal), err);
 	if (rc < 0)
-		return err_prefix(err, "disk %s", vdev);
-	strcpy(c.vdev, vdev);
-	strcpy(c.iscsi.iqn, iqn);
-	if (initiator[0])
-		strcpy(c.iscsi.initiator, initiator);
-	else
-		snprintf(c.iscsi.initiator, sizeof(c.iscsi.initiator), "iqn.2026-11.haven:%.64s", node);
-	c.iscsi.lun = (int)lun;
-	c.iscsi.isid = (uint32_t)hash(hash(hash(HASH_START, node), uuid), vdev);
-	c.key = key_make(node, uuid, (unsigned)json_integer_value(json_object_get(q, "attempt")));
+		return rc;
+	c.key_mask = ISCSI_KEY_MASK;
+	c.key_domain_mask = ISCSI_KEY_DOMAIN_MASK;
+	strcpy(c.vdev, field(d, "vdev"));
 	c.io_timeout_s = (unsigned)json_integer_value(json_object_get(q, "io_timeout_s"));
 	c.region = h->bounce + (size_t)HV_DISK_REGION * h->nr;
 	h->lun[h->nr] = lun_create(&c, reply_send, h);
 	if (!h->lun[h->nr])
-		return err_set(err, -ENOMEM, "disk %s: out of memory or threads", vdev);
+		return err_set(err, -ENOMEM, "disk %s: out of memory or threads", c.vdev);
 	h->nr++;
 	return 0;
 }

@@ -5,10 +5,13 @@
  *
  * Holds: root's right to open the node's disks, for as long as one request takes.
  * Hears: one JSON packet from hypervisord.
- * May do: open the file or block device the request names, lock it, hand the descriptor over.
+ * May do: open the file or block device the request names, lock it, hand the descriptor over; for a check, log in to an iSCSI target, after it
+ *   has given up root and every file.
  *
  *   {"op":"open","disk":{"backend":"file"|"phy","target":"/path","mode":"rw"|"ro","vdev":"xvda"},"domid":3,"for":"check"|"incoming"|"use"}
  *     {"ok":true,"sectors":N,"sector_size":512} + the descriptor, for "use"; without one, otherwise
+ *   {"op":"check","disk":{…, of any backend},"node":"n2","uuid":"…","uid":N}
+ *     the same, without a descriptor: could this node take that disk over?  Nothing is changed.
  */
 #include "config.h"
 
@@ -20,6 +23,7 @@
 #include "lib/log.h"
 #include "lib/msg.h"
 #include "storage/disk_local.h"
+#include "storage/iscsi_check.h"
 
 static const char *field(const json_t *o, const char *key)
 {
@@ -56,8 +60,28 @@ static int op_open(const json_t *q, enum disk_purpose *ret_purpose, struct disk_
 	return rc < 0 ? err_prefix(err, "disk %s", field(disk, "vdev")) : 0;
 }
 
+static int op_check(json_t *q, struct disk_local *ret, struct err *err)
+{
+	const json_t *disk = json_object_get(q, "disk");
+	enum disk_purpose purpose;
+
+	if (!strcmp(field(disk, "backend"), "iscsi"))
+		return iscsi_check(q, disk, &ret->sectors, &ret->sector_size, err);
+	json_object_set_new(q, "for", json_string("check"));
+	return op_open(q, &purpose, ret, err);
+}
+
+static int serve_op(json_t *q, enum disk_purpose *ret_purpose, struct disk_local *ret, struct err *err)
+{
+	if (!strcmp(field(q, "op"), "open"))
+		return op_open(q, ret_purpose, ret, err);
+	if (!strcmp(field(q, "op"), "check"))
+		return op_check(q, ret, err);
+	return err_set(err, -ENOSYS, "haven-storage: unknown op");
+}
+
 /* Reply and descriptor go out.  0, or a negative error that was told. */
-static int serve(const json_t *request)
+static int serve(json_t *request)
 {
 	struct disk_local disk = { .fd = -1 };
 	enum disk_purpose purpose = DISK_CHECK;
@@ -65,8 +89,7 @@ static int serve(const json_t *request)
 	json_t *reply;
 	int rc, r;
 
-	rc = strcmp(field(request, "op"), "open") ? err_set(&err, -ENOSYS, "haven-storage: unknown op")
-						  : op_open(request, &purpose, &disk, &err);
+	rc = serve_op(request, &purpose, &disk, &err);
 	if (rc < 0)
 		reply = json_pack("{s:b,s:s,s:s}", "ok", 0, "code", err_name(rc), "error", err.text);
 	else

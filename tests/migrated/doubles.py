@@ -59,6 +59,7 @@ class Domain:
         self.seen = []                     # ops the channel got, in order
         self.log = []                      # copy states, in order
         self.fail = {}                     # op -> error text, or "hang", or "die", or a function to call first
+        self.disk_sectors = {}
         self.postcopy = True               # what its channel says it can
         self.owed, self.watching, self.waits = set(), False, set()
         self.serves, self.served, self.service = None, 0, None
@@ -373,6 +374,7 @@ class Hypervisord(Daemon):
         self.node = node
         self.releases = {}                 # what mark-handed says of the disks
         self.activated = {}
+        self.problems, self.takes = [], None       # of op_takes: what it says, what it was asked
         self.free_kib, self.features = 1 << 20, ["sse2", "avx2"]
         super().__init__(f"{node.run}/hypervisord.sock")
 
@@ -382,7 +384,14 @@ class Hypervisord(Daemon):
     def op_list(self, req):
         d = self.node.domain
         return {"domains": [] if d is None else [{"domid": d.domid, "uuid": d.config["uuid"], "name": d.config["name"], "copy": d.copy,
-                                                  "attempt": d.attempt, "serves": d.serves, "user_paused": d.user_paused, "config": d.config}]}, []
+                                                  "attempt": d.attempt, "serves": d.serves, "user_paused": d.user_paused,
+                                                  "disk_sectors": d.disk_sectors, "config": d.config}]}, []
+
+    def op_takes(self, req):
+        self.takes = req
+        need = req["config"]["memory_kib"]
+        memory = [f"not enough memory: {need} KiB needed, {self.free_kib} KiB free"] if need > self.free_kib else []
+        return {"problems": memory + self.problems}, []
 
     def op_migrate_open(self, req):
         d = self.node.domain
