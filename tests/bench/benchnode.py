@@ -13,7 +13,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), 
 sys.path[:0] = [os.path.join(TOP, "tests/testbed"), os.path.join(TOP, "tests/store"), os.path.join(TOP, "tests/bench")]
 import benchqemu                                                                        # noqa: E402
 import debian                                                                           # noqa: E402
-import demo                                                                             # noqa: E402
+import ramdisk                                                                          # noqa: E402
 from daemon import BUILD, Failed, Run, wait_for                                         # noqa: E402
 
 CACHE = os.environ.get("HAVEN_CACHE") or os.path.join(BUILD, "bench-cache")
@@ -35,43 +34,12 @@ IO = ["disk_4k_random", "disk_1m_sequential", "net_stream", "net_request_respons
 MEMORY_MIB = 512
 LIMIT = 120
 USERLAND_LIMIT = 1800
-# to a Debian's own init on the first disk, whose name is the hypervisor's
-USERLAND_INIT = """#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-for m in $(cat /modules/order); do insmod /modules/$m; done
-while [ ! -b /dev/xvda ] && [ ! -b /dev/vda ]; do sleep 0.1; done
-mount -t ext4 /dev/xvda /root || mount -t ext4 /dev/vda /root || exec sh
-mount --move /dev /root/dev
-mount --move /proc /root/proc
-mount --move /sys /root/sys
-exec switch_root /root /sbin/init
-"""
 USERLAND_EXTRA = "quiet net.ifnames=0 systemd.show_status=1 systemd.default_timeout_start_sec=900"
 MULTI_USER = r"Reached target.*multi-user"
 
 
 def sh(*args):
     subprocess.run(args, check=True)
-
-
-def make_ramdisk(run, modules):
-    root = run.dir + "/ird"
-    os.makedirs(root + "/modules")
-    shutil.copy(PROGRAM, root + "/init")
-    sh("strip", root + "/init")
-    names = []
-    for f in demo.module_files(modules, ["xen-blkfront", "xen-netfront", "virtio-pci", "virtio-blk", "virtio-net"]):
-        shutil.copy(f, root + "/modules")
-        name = os.path.basename(f)
-        if name.endswith(".xz"):
-            sh("unxz", f"{root}/modules/{name}")
-        names.append(name.removesuffix(".xz"))
-    with open(root + "/modules/order", "w") as f:
-        f.write("\n".join(names) + "\n")
-    sh("sh", "-c", f"cd {root} && find . | cpio -o -H newc --quiet >../ramdisk")
 
 
 class Guest:
@@ -284,7 +252,8 @@ def measure_create(run, kernel, runs, out):
 
 def measure_userland(run, kernel, modules, qemu, runs, out):
     """A cold boot of Debian 12, each time from a fresh disk, to systemd's multi-user target."""
-    debian.initramfs(run.dir + "/userland-ramdisk", USERLAND_INIT, modules, ["xen-blkfront", "virtio-pci", "virtio-blk", "ext4"])
+    ramdisk.make(run.dir + "/userland-ramdisk", ramdisk.to_disk(devices=("xvda", "vda")), modules,
+                 ["xen-blkfront", "virtio-pci", "virtio-blk", "ext4"])
     for r in range(runs):
         for side in ("haven", "tcg"):
             subprocess.run(["cp", "--sparse=always", "--reflink=auto", debian.userland(CACHE), f"{run.dir}/{side}.img"], check=True)
@@ -311,7 +280,7 @@ def main():
     run = Run()
     try:
         sh("sh", "-c", "ip link set lo up; ip link add xenbr0 type bridge; ip addr add 10.79.0.1/24 dev xenbr0; ip link set xenbr0 up")
-        make_ramdisk(run, modules)
+        ramdisk.make(run.dir + "/ramdisk", PROGRAM, modules, ["xen-blkfront", "xen-netfront", "virtio-pci", "virtio-blk", "virtio-net"])
         for name in ("root", "haven", "tcg"):
             with open(f"{run.dir}/{name}.img", "wb") as f:
                 for _ in range(1 if name == "root" else 128):

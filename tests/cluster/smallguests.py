@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests of a kernel and a busybox, without a disk: many of them fit on a test bed."""
 import os
-import shutil
-import subprocess
 
 import demo
+import ramdisk
 
-INIT = """#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t devtmpfs dev /dev
-mount -t tmpfs -o size=90% tmp /tmp
+INIT = ramdisk.SETUP + """mount -t tmpfs -o size=90% tmp /tmp
 for w in $(cat /proc/cmdline); do case $w in fill=*) head -c ${w#fill=}m /dev/urandom >/tmp/fill;; esac; done
 echo guest ready >/dev/console
 case "$(cat /proc/cmdline)" in *busy*) while :; do head -c 8m /dev/urandom >/tmp/busy; done;; esac
@@ -18,24 +13,10 @@ while :; do sleep 1000; done
 """
 
 
-def make_ramdisk(out):
-    tree = out + ".tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    for d in ("bin", "proc", "dev", "tmp"):
-        os.makedirs(os.path.join(tree, d))
-    shutil.copy2(demo.busybox(), os.path.join(tree, "bin/busybox"))
-    demo.write(os.path.join(tree, "init"), INIT, 0o755)
-    files = subprocess.run(["find", "."], cwd=tree, stdout=subprocess.PIPE, check=True).stdout
-    with open(out, "wb") as f:
-        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=tree, input=files, stdout=f, check=True)
-    shutil.rmtree(tree)
-
-
 def start(c, guests, home, folder="small"):
     """All on the node home, as resources; guests: {name: (words for init on the command line, MiB)}. The other nodes may run nothing meanwhile."""
     vmlinuz, _, _ = demo.fetch_kernel(c.cache)
-    ramdisk = os.path.join(c.work, folder + "-ramdisk")
-    make_ramdisk(ramdisk)
+    initrd = ramdisk.make(os.path.join(c.work, folder + "-ramdisk"), INIT)
     others = [n for n in c.tb.nodes if n != home]
     for n in others:
         c.sh(home, "crm_attribute", "--node", n, "--name", "standby", "--update", "on")
@@ -43,7 +24,7 @@ def start(c, guests, home, folder="small"):
         cfg = (f"name = '{name}'\ntype = 'pv'\nkernel = '/srv/{folder}/vmlinuz'\nramdisk = '/srv/{folder}/initrd'\n"
                f"extra = 'console=hvc0 quiet {extra}'\nmemory = {mib}\nvcpus = 1\n")
         if i == 0:
-            demo.install_on_nodes(c.tb, vmlinuz, ramdisk, cfg, name=name, folder=f"srv/{folder}")
+            demo.install_on_nodes(c.tb, vmlinuz, initrd, cfg, name=name, folder=f"srv/{folder}")
         for n in c.tb.nodes:
             demo.write(os.path.join(c.tb.root(n), f"etc/xen/{name}.cfg"), cfg)
         c.haven(home, "setup", name, f"/etc/xen/{name}.cfg")

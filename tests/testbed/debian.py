@@ -7,13 +7,13 @@ import contextlib
 import fcntl
 import glob
 import hashlib
-import lzma
 import os
 import re
 import shutil
 import subprocess
 
 import demo
+import ramdisk
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -123,34 +123,6 @@ def grub(cache):
     return unpacked(cache, "grub-xen", lambda apt: ["grub-xen-host"]) + "/usr/lib/grub-xen/grub-x86_64-xen.bin"
 
 
-def initramfs(out, init, modules=None, names=(), programs=(), extra=()):
-    """A ramdisk with busybox, INIT as its first program, and kernel modules, loaded in the order of /modules/order.
-
-    programs: static ones of the host, into /bin.  extra: (path in the ramdisk, text) of executable files more.
-    """
-    tree = out + ".tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    for d in ("bin", "sbin", "proc", "sys", "dev", "tmp", "root", "modules"):
-        os.makedirs(os.path.join(tree, d))
-    for program in [demo.busybox(), *programs]:
-        shutil.copy2(program, os.path.join(tree, "bin"))
-    order = []
-    for f in demo.module_files(modules, list(names)) if names else []:
-        data = open(f, "rb").read()
-        name = os.path.basename(f)
-        if name.endswith(".xz"):
-            data, name = lzma.decompress(data), name[:-3]
-        with open(os.path.join(tree, "modules", name), "wb") as o:
-            o.write(data)
-        order.append(name)
-    demo.write(os.path.join(tree, "modules/order"), "".join(n + "\n" for n in order))
-    for path, text in [("init", init), *extra]:
-        demo.write(os.path.join(tree, path), text, 0o755)
-    subprocess.run(f"find . | cpio -o -H newc --quiet | gzip -1 >'{out}'", shell=True, cwd=tree, check=True)
-    shutil.rmtree(tree)
-    return out
-
-
 def ext4(out, tree, mib):
     """A raw ext4 image of the folder TREE.  Without what GRUB 2.06 cannot read."""
     with open(out, "wb") as f:
@@ -179,7 +151,7 @@ def userland(cache, kernel_name="6.1-cloud"):
         tree = image + ".tree"
         shutil.rmtree(tree, ignore_errors=True)
         os.makedirs(tree)
-        demo.module_files(modules, ["ext4"])                                   # depmod
+        ramdisk.module_files(modules, ["ext4"])                                   # depmod
         script = (f"echo root:{ROOT_PASSWORD} | chroot \"$1\" chpasswd; echo debian >\"$1/etc/hostname\"; "
                   f"echo '127.0.0.1 localhost debian' >\"$1/etc/hosts\"; rm -f \"$1\"/etc/apt/sources.list; "
                   f"rm -rf \"$1\"/var/cache/apt/archives/*.deb; mkdir -p \"$1/lib/modules\"; cp -a '{modules}' \"$1/lib/modules/{release}\"")

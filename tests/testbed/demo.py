@@ -4,9 +4,9 @@ import glob
 import os
 import re
 import shutil
-import subprocess
 import time
 
+import ramdisk
 from testbed import CLUSTER_NET, GUEST_NET, STORAGE, run
 
 GUEST_ADDRESS = f"{GUEST_NET}.10"
@@ -15,21 +15,6 @@ IQN = "iqn.2026-11.haven.testbed:demo"
 MODULES = ["xen-blkfront", "xen-netfront", "ext4"]
 DISK_MIB = 96
 
-GUEST_INITRAMFS = """#!/bin/busybox sh
-# First program of the guest: loads the front ends, mounts the root file system from xvda and goes on there.
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-for m in $(cat /modules/order); do insmod /modules/$m; done
-i=0
-while [ ! -b /dev/xvda ] && [ $i -lt 300 ]; do sleep 0.1; i=$((i + 1)); done
-mount -t ext4 /dev/xvda /root || exec sh
-mount --move /dev /root/dev
-mount --move /proc /root/proc
-mount --move /sys /root/sys
-exec switch_root /root /sbin/init
-"""
 GUEST_INITTAB = """::sysinit:/etc/rcS
 hvc0::respawn:/bin/sh -l
 ::respawn:/usr/bin/demo-guest /data/written {pattern_mib} {journal}
@@ -66,42 +51,6 @@ def fetch_kernel(cache):
     return found[0], modules, release
 
 
-def module_files(modules, names):
-    """Files of the modules and what they need, in load order (modules.dep made by depmod in the unpacked package)."""
-    root = modules.split("/lib/modules/")[0]
-    if not os.path.exists(os.path.join(modules, "modules.dep.bin")):
-        run("depmod", "-b", root, os.path.basename(modules))
-    deps = {}
-    with open(os.path.join(modules, "modules.dep")) as f:
-        for line in f:
-            mod, _, needs = line.partition(":")
-            deps[mod] = needs.split()
-    order = []
-    builtin = open(os.path.join(modules, "modules.builtin")).read()
-
-    def name_of(path):
-        return re.sub(r"\.ko(\.\w+)?$", "", os.path.basename(path)).replace("_", "-")
-
-    def add(path):
-        if path not in order:
-            for need in deps[path]:
-                add(need)
-            order.append(path)
-
-    for name in names:
-        match = [m for m in deps if name_of(m) == name]
-        if match:
-            add(match[0])
-        elif name not in builtin.replace("_", "-"):
-            raise RuntimeError(f"{modules}: no module {name}")
-    # ext4 asks for crc32c by its algorithm's name, which no dependency says
-    for extra in ("crc32c-generic", "crc32c-intel"):
-        for m in deps:
-            if name_of(m) == extra and m not in order:
-                order.insert(0, m)
-    return [os.path.join(modules, m) for m in order]
-
-
 def write(path, text, mode=0o644):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as f:
@@ -109,36 +58,9 @@ def write(path, text, mode=0o644):
     os.chmod(path, mode)
 
 
-def busybox():
-    for p in ("/bin/busybox", "/usr/bin/busybox"):
-        if os.path.exists(p):
-            return p
-    raise RuntimeError("busybox is missing: apt-get install busybox-static")
-
-
 def make_initramfs(modules, out):
-    tree = out + ".tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    for d in ("bin", "proc", "sys", "dev", "root", "modules"):
-        os.makedirs(os.path.join(tree, d))
-    shutil.copy2(busybox(), os.path.join(tree, "bin/busybox"))
-    names = []
-    for f in module_files(modules, MODULES):
-        name = os.path.basename(f)
-        data = open(f, "rb").read()
-        if name.endswith(".xz"):
-            import lzma
-            data, name = lzma.decompress(data), name[:-3]
-        with open(os.path.join(tree, "modules", name), "wb") as o:
-            o.write(data)
-        names.append(name)
-    write(os.path.join(tree, "modules/order"), "\n".join(names) + "\n")
-    write(os.path.join(tree, "init"), GUEST_INITRAMFS, 0o755)
-    with open(out, "wb") as f:
-        find = subprocess.Popen(["find", "."], cwd=tree, stdout=subprocess.PIPE)
-        subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=tree, stdin=find.stdout, stdout=f, check=True)
-        find.wait()
-    shutil.rmtree(tree)
+    """Loads the front ends and goes on in the root file system on xvda."""
+    ramdisk.make(out, ramdisk.to_disk(), modules, MODULES)
 
 
 def make_disk(program, out, pattern_mib, address=GUEST_ADDRESS, journal=""):
@@ -146,8 +68,8 @@ def make_disk(program, out, pattern_mib, address=GUEST_ADDRESS, journal=""):
     shutil.rmtree(tree, ignore_errors=True)
     for d in ("bin", "sbin", "usr/bin", "etc", "proc", "sys", "dev", "tmp", "data", "root"):
         os.makedirs(os.path.join(tree, d))
-    shutil.copy2(busybox(), os.path.join(tree, "bin/busybox"))
-    for applet in run(busybox(), "--list").stdout.split():
+    shutil.copy2(ramdisk.busybox(), os.path.join(tree, "bin/busybox"))
+    for applet in run(ramdisk.busybox(), "--list").stdout.split():
         if applet != "busybox":
             os.symlink("/bin/busybox", os.path.join(tree, "bin", applet))
     for name in ("init", "poweroff", "reboot"):    # the kernel calls the last two when the toolstack asks for a shutdown

@@ -9,25 +9,12 @@ import time
 
 import debian
 import demo
+import ramdisk
 from daemon import BUILD, Failed
 from linuxguest import CACHE, Guest, make_bridge, start_daemons, xl
 
 ADDRESS, PORT = "10.79.0.10", 7
-INIT = """#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-for m in $(cat /modules/order); do insmod /modules/$m; done
-while [ ! -b /dev/xvda ]; do sleep 0.1; done
-mount -t ext4 /dev/xvda /root || exec sh
-mkdir -p /root/usr/local/bin
-cp /bin/guest-check /bin/guest-clock /root/usr/local/bin
-mount --move /dev /root/dev
-mount --move /proc /root/proc
-mount --move /sys /root/sys
-exec switch_root /root /sbin/init
-"""
+CHECKS = ["guest-check", "guest-clock"]
 
 
 def fetch():
@@ -41,8 +28,8 @@ class Debian(Guest):
         super().__init__(run, "debian")
         vmlinuz, modules, _ = debian.kernel(CACHE, "6.1-cloud")
         subprocess.run(["cp", "--sparse=always", "--reflink=auto", debian.userland(CACHE), run.dir + "/root.img"], check=True)
-        programs = [os.path.join(BUILD, "tests/testbed", p) for p in ("guest-check", "guest-clock")]
-        debian.initramfs(run.dir + "/ramdisk", INIT, modules, ["xen-blkfront", "xen-netfront", "ext4"], programs)
+        init = ramdisk.to_disk("mkdir -p /root/usr/local/bin\n" + "".join(f"cp /bin/{p} /root/usr/local/bin\n" for p in CHECKS))
+        ramdisk.make(run.dir + "/ramdisk", init, modules, demo.MODULES, [("bin/" + p, os.path.join(BUILD, "tests/testbed", p)) for p in CHECKS])
         disks = [f"file:{run.dir}/root.img,xvda,w"] + ([f"file:{more_disk},xvdb,r"] if more_disk else [])
         demo.write(run.dir + "/debian.cfg", f"name = 'debian'\ntype = 'pv'\nkernel = '{vmlinuz}'\nramdisk = '{run.dir}/ramdisk'\n"
                    f"extra = 'console=hvc0 net.ifnames=0 systemd.default_timeout_start_sec=900'\nmemory = {mib}\nvcpus = {vcpus}\ndisk = {disks}\n"
