@@ -3,7 +3,7 @@ sbin_PROGRAMS += migrated/migrated
 havenlibexec_PROGRAMS += migrated/haven-migrate-worker migrated/haven-migrate-signer
 
 migrated_migrated_SOURCES = migrated/migrated.c migrated/migrated.h migrated/migrated_turns.c migrated/migrated_pages.c migrated/move_turns.c migrated/move_turns.h \
-	migrated/stream.c migrated/stream.h
+	migrated/fair_slots.c migrated/fair_slots.h migrated/stream.c migrated/stream.h
 migrated_migrated_LDADD = $(PKI_LIBS)
 
 migrated_haven_migrate_worker_SOURCES = migrated/migrate_worker.c migrated/migrate_worker.h migrated/migrate_ids.h \
@@ -34,6 +34,10 @@ tests_unit_test_precopy_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_move_turns
 tests_unit_test_move_turns_SOURCES = tests/unit/test_move_turns.c migrated/move_turns.c migrated/move_turns.h
 tests_unit_test_move_turns_LDADD = $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_fair_slots
+tests_unit_test_fair_slots_SOURCES = tests/unit/test_fair_slots.c migrated/fair_slots.c migrated/fair_slots.h
+tests_unit_test_fair_slots_LDADD = $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_ledger
 tests_unit_test_ledger_SOURCES = tests/unit/test_ledger.c migrated/ledger.c migrated/ledger.h

@@ -25,11 +25,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <qb/qbloop.h>
 
 #include "lib/conf.h"
 #include "lib/daemon.h"
+#include "lib/deadlines.h"
 #include "lib/log.h"
 #include "lib/migration_net.h"
 #include "lib/msg.h"
@@ -40,18 +42,19 @@
 #include "migrated/stream.h"
 
 #define DEFAULT_PORT 8002
-#define STRANGERS_MAX 8              /* workers whose peer has not shown a certificate yet */
-#define GREETINGS_MAX 64             /* connections that have not sent their 32 octets yet */
+#define STRANGERS_MAX 8u             /* workers whose peer has not shown a certificate yet */
+#define GREETINGS_MAX 64u            /* connections that have not sent their 32 octets yet */
+#define ADDRESS_MAX (JOBS_MAX - 4u)  /* incoming jobs of one address */
 #define GREETING_MS 5000
-#define STRANGER_MS 15000
 #define SPARE_LATER_MS 1000
 #define SPARE_HUSH_MS 50
-#define DIAL_MS 2000
 
 struct greeting {
 	int fd;
 	uint8_t raw[STREAM_PREAMBLE_BYTES];
 	size_t have;
+	struct fair_caller caller;
+	uint64_t since_ns;
 	qb_loop_timer_handle timer;
 };
 
@@ -69,6 +72,7 @@ static struct {
 	struct greeting greeting[GREETINGS_MAX];
 	struct job *job[JOBS_MAX];
 	struct spare spare;
+	struct fair_budget budget;       /* for workers whose peers turn out to be nobody */
 	qb_loop_timer_handle spare_timer;
 } m = { .spare.control = -1 };
 
@@ -76,13 +80,12 @@ static struct {
 
 static void spare_later(unsigned ms);
 
-static unsigned count_strangers(void)
+static uint64_t now_ns(void)
 {
-	unsigned n = 0;
+	struct timespec ts;
 
-	for (int i = 0; i < JOBS_MAX; i++)
-		n += m.job[i] && m.job[i]->incoming && !m.job[i]->authenticated;
-	return n;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
 /* Also when who asked is gone. */
@@ -183,7 +186,7 @@ static void dial(struct job *j, json_int_t which)
 		dial_answer(j, errno);
 		return;
 	}
-	qb_loop_timer_add(m.loop, QB_LOOP_MED, DIAL_MS * NS_PER_MS, j, dial_timeout, &j->dial_timer);
+	qb_loop_timer_add(m.loop, QB_LOOP_MED, (uint64_t)deadline(DL_CONNECT) * NS_PER_MS, j, dial_timeout, &j->dial_timer);
 	qb_loop_poll_add(m.loop, QB_LOOP_MED, j->dial_fd, POLLOUT, j, on_dialed);
 }
 
@@ -259,6 +262,7 @@ static void job_heard(struct job *j, json_t *obj)
 		j->handed = json_is_true(handed);
 	if (json_is_true(json_object_get(obj, "authenticated"))) {
 		j->authenticated = true;
+		fair_refund(&m.budget, &j->caller);
 		qb_loop_timer_del(m.loop, j->timer);
 		j->timer = 0;
 		if (token)
@@ -305,7 +309,7 @@ static void stranger_timeout(void *arg)
 	struct job *j = arg;
 
 	j->timer = 0;
-	log_warn("a migration connection showed no certificate within %d s; closed", STRANGER_MS / 1000);
+	log_warn("a migration connection showed no certificate within %d s; closed", deadline(DL_STRANGER) / 1000);
 	kill(j->pid, SIGKILL);
 }
 
@@ -508,7 +512,7 @@ static int job_work(struct job *j, const json_t *request, int tcp, struct err *e
 	j->control = control;
 	qb_loop_poll_add(m.loop, QB_LOOP_MED, j->control, POLLIN | POLLHUP, j, on_job);
 	if (j->incoming)
-		qb_loop_timer_add(m.loop, QB_LOOP_LOW, STRANGER_MS * NS_PER_MS, j, stranger_timeout, &j->timer);
+		qb_loop_timer_add(m.loop, QB_LOOP_LOW, (uint64_t)deadline(DL_STRANGER) * NS_PER_MS, j, stranger_timeout, &j->timer);
 	return 0;
 }
 
@@ -528,11 +532,15 @@ struct job *job_begin(const json_t *request, struct err *err)
 	return j;
 }
 
-static void job_incoming(int tcp)
+static void job_incoming(int tcp, const struct fair_caller *caller)
 {
 	struct err err = { 0 };
 	struct job *j = job_new(true, &err);
 
+	if (j) {
+		j->caller = *caller;
+		j->since_ns = now_ns();
+	}
 	if (j && job_work(j, NULL, tcp, &err) < 0)
 		job_free(j);
 	if (err.code)
@@ -629,6 +637,21 @@ static const struct msg_op ops[] = {
 	{ NULL, MSG_ROOT, NULL },
 };
 
+/* Once a second: who calls without end does not fill the log as well. */
+static void refused(void)
+{
+	static uint64_t told_ns;
+	static unsigned count;
+	uint64_t now = now_ns();
+
+	count++;
+	if (now - told_ns < 1000 * NS_PER_MS)
+		return;
+	log_warn("migration connections are refused (%u): their address has enough of them here already", count);
+	told_ns = now;
+	count = 0;
+}
+
 /* --- connections ---------------------------------------------------------------------------------------------------------------- */
 
 static void greeting_end(struct greeting *g)
@@ -662,6 +685,40 @@ static void route_further(int fd, const uint8_t *token)
 	json_decref(obj);
 }
 
+/*
+ * Is there a place for one more worker whose peer has shown nothing yet?  The one that the fairest would have go makes it; and a node that
+ * has shown a certificate, or many who have, leave some of the jobs to the others.
+ */
+static bool admit_stranger(const struct fair_caller *who)
+{
+	struct fair_slot slot[JOBS_MAX], all[JOBS_MAX];
+	struct job *stranger[JOBS_MAX];
+	unsigned n = 0;
+	int victim;
+
+	for (int i = 0; i < JOBS_MAX; i++) {
+		struct job *j = m.job[i];
+
+		all[i] = (struct fair_slot){ .used = j && j->incoming, .who = j ? j->caller : *who };
+		if (!j || !j->incoming || j->authenticated)
+			continue;
+		slot[n] = (struct fair_slot){ true, j->caller, j->since_ns };
+		stranger[n++] = j;
+	}
+	if (fair_count(all, JOBS_MAX, who) >= ADDRESS_MAX)
+		return false;
+	if (!fair_spend(&m.budget, who, now_ns()))
+		return false;
+	if (n < STRANGERS_MAX)
+		return true;
+	victim = fair_victim(slot, n, who, false);
+	if (victim < 0)
+		return false;
+	kill(stranger[victim]->pid, SIGKILL);
+	job_free(stranger[victim]);
+	return true;
+}
+
 static void greeted(struct greeting *g)
 {
 	struct stream_preamble p;
@@ -672,10 +729,10 @@ static void greeted(struct greeting *g)
 		log_debug("a connection to the migration port was none");
 	else if (p.further)
 		route_further(g->fd, p.token);
-	else if (count_strangers() >= STRANGERS_MAX)
-		log_warn("%d migration connections without a certificate are waiting already: one more is refused", STRANGERS_MAX);
+	else if (admit_stranger(&g->caller))
+		job_incoming(g->fd, &g->caller);
 	else
-		job_incoming(g->fd);
+		refused();
 	greeting_end(g);
 }
 
@@ -694,21 +751,52 @@ static int32_t on_greeting(int32_t fd, int32_t revents, void *arg)
 	return 0;
 }
 
+static struct fair_caller caller_of(const struct sockaddr_storage *from)
+{
+	struct sockaddr_in6 six;
+	struct sockaddr_in four;
+
+	if (from->ss_family == AF_INET6) {
+		memcpy(&six, from, sizeof(six));
+		return fair_caller_v6(six.sin6_addr.s6_addr);
+	}
+	memcpy(&four, from, sizeof(four));
+	return fair_caller_v4((const uint8_t *)&four.sin_addr);
+}
+
+/* A free one, or somebody's who has more of them, or has had his for longer. */
+static struct greeting *greeting_slot(const struct fair_caller *who)
+{
+	struct fair_slot slot[GREETINGS_MAX];
+	int victim;
+
+	for (unsigned i = 0; i < GREETINGS_MAX; i++) {
+		if (m.greeting[i].fd < 0)
+			return &m.greeting[i];
+		slot[i] = (struct fair_slot){ true, m.greeting[i].caller, m.greeting[i].since_ns };
+	}
+	victim = fair_victim(slot, GREETINGS_MAX, who, true);
+	if (victim < 0)
+		return NULL;
+	greeting_end(&m.greeting[victim]);
+	return &m.greeting[victim];
+}
+
 static int32_t on_connection(int32_t listener, int32_t revents, void *arg)
 {
-	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct greeting *g = NULL;
+	struct sockaddr_storage from = { .ss_family = AF_UNSPEC };
+	socklen_t n = sizeof(from);
+	int fd = accept4(listener, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct fair_caller who = caller_of(&from);
+	struct greeting *g = fd < 0 ? NULL : greeting_slot(&who);
 
 	if (fd < 0)
 		return 0;
-	for (int i = 0; i < GREETINGS_MAX && !g; i++)
-		if (m.greeting[i].fd < 0)
-			g = &m.greeting[i];
 	if (!g) {
 		close(fd);
 		return 0;
 	}
-	*g = (struct greeting){ .fd = fd };
+	*g = (struct greeting){ .fd = fd, .caller = who, .since_ns = now_ns() };
 	qb_loop_poll_add(m.loop, QB_LOOP_MED, fd, POLLIN, g, on_greeting);
 	qb_loop_timer_add(m.loop, QB_LOOP_LOW, GREETING_MS * NS_PER_MS, g, greeting_timeout, &g->timer);
 	return 0;
@@ -781,7 +869,7 @@ static int start(qb_loop_t *loop, void *arg, struct err *err)
 	if (rc < 0)
 		return rc;
 	m.loop = loop;
-	for (int i = 0; i < GREETINGS_MAX; i++)
+	for (unsigned i = 0; i < GREETINGS_MAX; i++)
 		m.greeting[i].fd = -1;
 	rc = open_listeners(conf, err);
 	parallel = conf_get_int(conf, "migration_parallel", TURNS_SENDING);

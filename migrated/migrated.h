@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <qb/qbloop.h>
 #include "lib/msg.h"
+#include "migrated/fair_slots.h"
 #include "migrated/stream.h"
 
 #define JOBS_MAX 32                  /* moves at a time, both directions */
@@ -24,6 +25,8 @@ struct job {
 	struct msg_call *call;           /* who asked for it; NULL: incoming, or answered */
 	struct msg_client *client;
 	bool incoming, authenticated, handed;
+	struct fair_caller caller;       /* incoming: whose connection it is */
+	uint64_t since_ns;
 	char uuid[64], target[64];       /* of a move, for events */
 	char token[2 * STREAM_TOKEN_BYTES + 1];
 	qb_loop_timer_handle timer;      /* a stranger's time to show its certificate */

@@ -557,6 +557,32 @@ class Node:
                 continue
         return found
 
+    def processes(self):
+        """migrated and what it has started: workers, spares, signers."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    if b"/migrate" not in (cmd := f.read().split(b"\0")[0]) and not cmd.endswith(b"haven-migrate-signer"):
+                        continue
+                with open(f"/proc/{pid}/environ", "rb") as f:
+                    if f"HAVEN_RUN_DIR={self.run}".encode() in f.read().split(b"\0"):
+                        found.append(int(pid))
+            except OSError:
+                continue
+        return found
+
+    def memory(self):
+        """KiB of their own of all of them, and how many they are."""
+        total, pids = 0, self.processes()
+        for pid in pids:
+            try:
+                with open(f"/proc/{pid}/status", encoding="ascii") as f:
+                    total += next((int(line.split()[1]) for line in f if line.startswith("RssAnon:")), 0)
+            except OSError:
+                continue
+        return total, len(pids)
+
     def remove_blackbox(self):
         """A daemon that was killed leaves libqb's ring behind."""
         for f in glob.glob(f"/dev/shm/qb-migrated-{self.proc.pid}-*"):
