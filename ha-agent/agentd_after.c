@@ -97,14 +97,13 @@ static json_t *after_addresses(void)
 	json_t *list = json_array();
 	struct migration_net net = { .n = 0 };
 	struct conf *conf = NULL;
-	char text[INET_ADDRSTRLEN];
+	char text[INET6_ADDRSTRLEN];
 
 	if (conf_load("haven.conf", &conf, NULL) == 0 && migration_net_own(conf, &net, NULL) < 0)
 		net.n = 0;
 	conf_free(conf);
 	for (unsigned i = 0; i < net.n; i++)
-		if (inet_ntop(AF_INET, &net.address[i], text, sizeof(text)))
-			json_array_append_new(list, json_string(text));
+		json_array_append_new(list, json_string(migration_net_text(&net.address[i], text)));
 	return list;
 }
 

@@ -19,6 +19,10 @@ check_PROGRAMS += tests/unit/test_pki
 tests_unit_test_pki_SOURCES = tests/unit/test_pki.c
 tests_unit_test_pki_LDADD = $(PKI_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_migration_net
+tests_unit_test_migration_net_SOURCES = tests/unit/test_migration_net.c
+tests_unit_test_migration_net_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/test_xlcfg tests/unit/test_vdev tests/unit/test_move_policy
 tests_unit_test_move_policy_SOURCES = tests/unit/test_move_policy.c
 tests_unit_test_move_policy_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)

@@ -14,9 +14,9 @@
 #include "config.h"
 #include "migrated/migrated.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -199,16 +199,15 @@ static void take_targets(struct job *j, const json_t *list, json_int_t port)
 	if (j->targets || j->incoming || port < 1 || port > 65535)
 		return;
 	json_array_foreach(list, i, v) {
-		struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-		struct sockaddr_in6 sin6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-		const char *text = json_string_value(v);
+		struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV }, *ai = NULL;
+		char service[16];
 
-		if (!text || j->targets == TARGETS_MAX)
+		snprintf(service, sizeof(service), "%d", (int)port);
+		/* the worker names them by number: one that is left out would shift the others */
+		if (!json_is_string(v) || j->targets == TARGETS_MAX || getaddrinfo(json_string_value(v), service, &hints, &ai) != 0)
 			break;
-		if (inet_pton(AF_INET, text, &sin.sin_addr) == 1)
-			memcpy(&j->target_at[j->targets++], &sin, sizeof(sin));
-		else if (inet_pton(AF_INET6, text, &sin6.sin6_addr) == 1)
-			memcpy(&j->target_at[j->targets++], &sin6, sizeof(sin6));
+		memcpy(&j->target_at[j->targets++], ai->ai_addr, ai->ai_addrlen);
+		freeaddrinfo(ai);
 	}
 }
 
@@ -804,15 +803,18 @@ static int32_t on_connection(int32_t listener, int32_t revents, void *arg)
 
 /* --- the listening address ---------------------------------------------------------------------------------------------------------- */
 
-static int bind_listener(const struct sockaddr *sa, socklen_t n, struct err *err)
+static int bind_listener(const struct sockaddr_storage *sa, socklen_t n, bool own, struct err *err)
 {
-	int one = 1, fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), e, off = 0;
+	int one = 1, fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), e, off = 0;
 
 	if (fd < 0)
 		return -errno;
-	if (sa->sa_family == AF_INET6)
+	if (sa->ss_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 || bind(fd, sa, n) < 0 || listen(fd, 64) < 0) {
+	/* an IPv6 address that the node was just given may not be bound for a second or two, until nobody else claimed it */
+	if (own)
+		setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one));
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 || bind(fd, (const struct sockaddr *)sa, n) < 0 || listen(fd, 64) < 0) {
 		e = errno;
 		close(fd);
 		return err_set(err, -e, "port %d: cannot listen: %s; see migration_port and migration_network in %s/haven.conf", m.port,
@@ -821,20 +823,17 @@ static int bind_listener(const struct sockaddr *sa, socklen_t n, struct err *err
 	return fd;
 }
 
-static int open_on(const struct in_addr *address, struct err *err)
+static int open_on(const struct migration_addr *address, struct err *err)
 {
-	struct sockaddr_in6 any6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT, .sin6_port = htons((uint16_t)m.port) };
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)m.port) };
-	int fd;
+	static const struct migration_addr any6 = { .family = AF_INET6 }, any4 = { .family = AF_INET };
+	struct sockaddr_storage sa;
+	socklen_t n = migration_net_sockaddr(address ? address : &any6, m.port, &sa);
+	int fd = bind_listener(&sa, n, address && address->own, err);
 
-	if (!address) {
-		fd = bind_listener((struct sockaddr *)&any6, sizeof(any6), err);
-		if (fd != -EAFNOSUPPORT)
-			return fd;
-	} else {
-		sin.sin_addr = *address;
-	}
-	return bind_listener((struct sockaddr *)&sin, sizeof(sin), err);
+	if (address || fd != -EAFNOSUPPORT)
+		return fd;
+	n = migration_net_sockaddr(&any4, m.port, &sa);
+	return bind_listener(&sa, n, false, err);
 }
 
 static int open_listeners(const struct conf *conf, struct err *err)

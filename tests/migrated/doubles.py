@@ -618,7 +618,7 @@ class Proxy:
         self.open.set()
         self.greetings = []                # the first octets of each connection
         self.to, self.direction, self.at, self.what = to_port, direction, at, what
-        self.sock = socket.socket()
+        self.sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.sock.bind((address, port))
         self.sock.listen(16)
