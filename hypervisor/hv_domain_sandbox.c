@@ -16,6 +16,10 @@
 
 /* Code caches, kernel and ramdisk while they are unpacked, thread stacks, dirty bitmaps; beside the guest's RAM. */
 #define ADDRESS_SPACE_BESIDE_RAM (8UL << 30)
+/* vCPUs, I/O, disks, the builder's helpers; and in two copies of a domain, for where both ends of a move are on one machine. */
+#define THREADS_MAX 1024
+
+#define CLONE_ELSEWHERE (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_PTRACE)
 
 static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(accept4), "hypervisord connects to the control socket" },
@@ -54,7 +58,6 @@ static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(timer_delete), "the same" },
 	{ SCMP_SYS(rt_tgsigqueueinfo), "kicks of its own vCPU threads" },
 	{ SCMP_SYS(getcpu), "where a vCPU runs" },
-	{ SCMP_SYS(prlimit64), "stack size of new threads" },
 	{ SCMP_SYS(arch_prctl), "the gs base of a vCPU thread" },
 };
 
@@ -84,7 +87,8 @@ static int allow_ioctls(struct sandbox *sb)
 
 static int allow_bound(struct sandbox *sb)
 {
-	int rc = sandbox_allow_arg(sb, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM, "threads, not processes");
+	int rc = sandbox_allow_arg(sb, SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM | CLONE_ELSEWHERE, CLONE_THREAD | CLONE_VM,
+				   "threads, not processes, and in this process's namespaces");
 
 	if (!rc)
 		rc = sandbox_allow_arg(sb, SCMP_SYS(timer_create), 0, ~0UL, CLOCK_MONOTONIC, "a timer a vCPU, which signals its thread");
@@ -94,6 +98,8 @@ static int allow_bound(struct sandbox *sb)
 		rc = sandbox_allow_arg(sb, SCMP_SYS(prctl), 0, ~0UL, PR_SET_NAME, "names of threads");
 	if (!rc)
 		rc = sandbox_allow_arg(sb, SCMP_SYS(prctl), 0, ~0UL, PR_SET_VMA, "glibc names its arenas");
+	if (!rc)
+		rc = sandbox_allow_arg(sb, SCMP_SYS(prlimit64), 2, ~0UL, 0, "stack size of new threads; setting none");
 	if (!rc)
 		rc = allow_ioctls(sb);
 	if (!rc)
@@ -107,13 +113,13 @@ int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err)
 {
 	struct sandbox sb;
 	struct sandbox_limits lim = {
-		.uid = uid, .gid = uid, .empty_root = true, .nofile = 256, .no_dump = true,
+		.uid = uid, .gid = uid, .empty_root = true, .nofile = 256, .nproc = THREADS_MAX, .no_dump = true,
 		.address_space = 2 * ram_bytes + ADDRESS_SPACE_BESIDE_RAM,
 	};
 	int rc = sandbox_begin(&sb, "hv-domain");
 
 	if (!rc)
-		rc = sandbox_allow_basics(&sb);
+		rc = sandbox_allow_basics_noexec(&sb);    /* what runs translated code is mapped before */
 	if (rc == 0)
 		rc = sandbox_allow_list(&sb, allowed, sizeof(allowed) / sizeof(allowed[0]));
 	if (!rc)

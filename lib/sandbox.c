@@ -5,6 +5,7 @@
 
 #include <grp.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -17,7 +18,10 @@ int sandbox_begin(struct sandbox *sb, const char *name)
 {
 	sb->name = name;
 	sb->ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	return sb->ctx ? 0 : -ENOMEM;
+	if (!sb->ctx)
+		return -ENOMEM;
+	/* calls in the 32-bit ways: the process, not the thread alone */
+	return seccomp_attr_set(sb->ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 }
 
 int sandbox_allow(struct sandbox *sb, int nr, const char *why)
@@ -68,11 +72,9 @@ static const struct sandbox_rule basics[] = {
 	{ SCMP_SYS(nanosleep), "waits" },
 	{ SCMP_SYS(gettimeofday), "where the vDSO cannot serve" },
 	{ SCMP_SYS(brk), "malloc" },
-	{ SCMP_SYS(mmap), "malloc, memfds it was handed" },
 	{ SCMP_SYS(munmap), "malloc" },
 	{ SCMP_SYS(mremap), "realloc of large blocks" },
 	{ SCMP_SYS(madvise), "malloc gives memory back" },
-	{ SCMP_SYS(mprotect), "malloc arenas, guard pages of threads" },
 	{ SCMP_SYS(poll), "its loop" },
 	{ SCMP_SYS(ppoll), "its loop" },
 	{ SCMP_SYS(epoll_wait), "its loop" },
@@ -113,15 +115,36 @@ static const struct sandbox_rule asan_needs[] = {
 };
 #endif
 
+/* Two calls that may be limited to memory of some kinds. */
+static const struct sandbox_rule maps[] = {
+	{ SCMP_SYS(mmap), "malloc, memfds it was handed" },
+	{ SCMP_SYS(mprotect), "malloc arenas, guard pages of threads" },
+};
+
 int sandbox_allow_basics(struct sandbox *sb)
 {
 	int rc = sandbox_allow_list(sb, basics, sizeof(basics) / sizeof(basics[0]));
 
+	if (rc == 0)
+		rc = sandbox_allow_list(sb, maps, sizeof(maps) / sizeof(maps[0]));
 #ifdef HAVEN_ASAN
 	if (rc == 0)
 		rc = sandbox_allow_list(sb, asan_needs, sizeof(asan_needs) / sizeof(asan_needs[0]));
 #endif
 	return rc;
+}
+
+int sandbox_allow_basics_noexec(struct sandbox *sb)
+{
+#ifdef HAVEN_ASAN
+	return sandbox_allow_basics(sb);
+#else
+	int rc = sandbox_allow_list(sb, basics, sizeof(basics) / sizeof(basics[0]));
+
+	for (size_t i = 0; rc == 0 && i < sizeof(maps) / sizeof(maps[0]); i++)
+		rc = sandbox_allow_arg(sb, maps[i].nr, 2, PROT_EXEC, 0, maps[i].why);
+	return rc;
+#endif
 }
 
 static int limit(int what, uint64_t value)
@@ -151,6 +174,8 @@ static int apply_limits(const struct sandbox_limits *lim)
 
 	if (lim->nofile)
 		rc = limit(RLIMIT_NOFILE, lim->nofile);
+	if (rc == 0 && lim->nproc)
+		rc = limit(RLIMIT_NPROC, lim->nproc);
 #ifndef HAVEN_ASAN
 	if (rc == 0 && lim->address_space)
 		rc = limit(RLIMIT_AS, lim->address_space);

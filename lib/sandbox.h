@@ -22,6 +22,7 @@ struct sandbox_limits {
 	bool empty_root;               /* chroot into an empty folder of path_run(), read-only in effect: nothing in it */
 	uint64_t address_space;        /* RLIMIT_AS, bytes; 0: none.  Not applied in ASan builds */
 	unsigned nofile;               /* RLIMIT_NOFILE; 0: keep */
+	unsigned nproc;                /* RLIMIT_NPROC: threads of the uid's; 0: keep */
 	bool no_dump;                  /* PR_SET_DUMPABLE 0, RLIMIT_CORE 0 */
 };
 
@@ -37,6 +38,8 @@ int sandbox_allow_arg(struct sandbox *sb, int syscall_nr, unsigned arg, uint64_t
 int sandbox_deny(struct sandbox *sb, int syscall_nr, int err, const char *why);
 /* What every one of our processes needs to run and end: read, write, close, futex, rt_sig*, exit, clock, memory. */
 int sandbox_allow_basics(struct sandbox *sb);
+/* The same without executable memory: no mapping is made so, and none becomes so.  (All of it in ASan builds.) */
+int sandbox_allow_basics_noexec(struct sandbox *sb);
 /* Applies limits, root, uid, no_new_privs, then the filter to all threads (TSYNC).  Frees sb.  0 or -errno with err. */
 int sandbox_enter(struct sandbox *sb, const struct sandbox_limits *lim, struct err *err);
 /* A daemon of dom0, from now on `uid`: the basics, libqb's look at its limits, and what `rules` lists.  0 or -errno with err. */
