@@ -54,7 +54,7 @@ tests_bt_bt_fuzz_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)
 # The opcode space against the cage; everything with --long or HAVEN_LONG=1
 check_PROGRAMS += tests/bt/bt_opcodes
 tests_bt_bt_opcodes_SOURCES = tests/bt/bt_opcodes.c tests/bt/bt_opcodes_list.h tests/bt/bt_native.h tests/bt/bt_guest.h \
-	tests/bt/bt_noabi.c
+	tests/bt/bt_measure.c tests/bt/bt_measure.h tests/bt/bt_noabi.c
 tests_bt_bt_opcodes_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=bt_decode
 tests_bt_bt_opcodes_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)
 

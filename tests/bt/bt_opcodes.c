@@ -6,6 +6,9 @@
  * bt_opcodes_list.h names; what the decision says of the operand is compared with one decoded here by hand; no operand may
  * be one that reaches segments, control registers or memory by itself.
  *
+ * Then the CPU itself is asked (bt_measure.h): does it take what is copied for an instruction of that length, does what is translated with
+ * its operand replaced touch no more than is checked, and write only where that is checked?
+ *
  * Then one encoding of each kind is run, in the real engine, in user, kernel and 32-bit code, by a process in which every
  * guest register holds a host address that faults when touched, a seccomp filter kills whatever calls the kernel from
  * the code cache or the emulator's thunks, and segments are compared after each.  What is left is a guest's exception or
@@ -25,7 +28,9 @@
 #include <linux/seccomp.h>
 #include <Zydis/Zydis.h>
 
+#include "hypervisor/engine/bt/bt_xlat.h"
 #include "tests/bt/bt_guest.h"
+#include "tests/bt/bt_measure.h"
 
 struct allowed { uint8_t vex, map, opcode, pp, reg, mem; };     /* masks: of prefixes, of ModRM.reg in each form */
 static const struct allowed allowed_list[] = {
@@ -308,8 +313,22 @@ static void walk_evex(visit f, bool every)
 				}
 }
 
+/* What no walk but the whole one comes to, and was got wrong once: a SIB without a base, with REX.B and 32-bit addresses. */
+static void walk_corners(visit f)
+{
+	static const struct enc corners[] = {
+		{ .b = { 0x67, 0x4f, 0x8b, 0x04, 0x25, 0x40, 0x00, 0x00, 0x20 }, .n = 3, .opcode = 0x8b },
+		{ .b = { 0x67, 0x49, 0x8b, 0x04, 0x25, 0x40, 0x00, 0x00, 0x20 }, .n = 3, .opcode = 0x8b },
+		{ .b = { 0x67, 0xc4, 0x81, 0x7a, 0x6f, 0x04, 0x25, 0x40, 0x00, 0x00, 0x20 }, .n = 5, .vex = 1, .map = 1, .opcode = 0x6f, .pp = PP_F3 },
+	};
+
+	for (unsigned i = 0; i < sizeof(corners) / sizeof(corners[0]); i++)
+		f(&corners[i]);
+}
+
 static void walk(visit f, bool every)
 {
+	walk_corners(f);
 	walk_legacy(f, every);
 	walk_vex(f, every);
 	walk_evex(f, every);
@@ -377,6 +396,127 @@ static void list_load(void)
 				allow_reg[a->vex][a->map][a->opcode][p] |= a->reg;
 				allow_mem[a->vex][a->map][a->opcode][p] |= a->mem;
 			}
+}
+
+/* ---- what the CPU says ---- */
+
+static unsigned long measured, measured_done;
+
+/* The bytes that run: as they are, or with (%rdi) for the operand.  Their number, 0: nothing of this kind. */
+static size_t emitted(const struct bt_insn *in, uint8_t *to)
+{
+	struct emit e = { .base = to };
+
+	if (in->cls == BC_VERBATIM) {
+		memcpy(to, in->bytes, in->len);
+		return in->len;
+	}
+	if (in->cls != BC_MEM && (in->cls != BC_BIT || in->reg == REG_RDI))        /* a bit that is not far away */
+		return 0;
+	xl_emit_operand(&e, in, REG_RDI, BT_NO_REG, 0, 0);
+	return e.p;
+}
+
+/* NULL, or how the CPU has it. */
+static const char *measure_judge(const struct bt_insn *in)
+{
+	static const enum measure_data fills[] = { MEASURE_ZEROS, MEASURE_ONES };
+	uint8_t code[32];
+	size_t n = emitted(in, code), size = in->cls == BC_VERBATIM ? 0 : in->cls == BC_BIT ? in->opsize : in->mem_size;
+	enum measured whole = MEASURED_FAULT, cut;
+
+	if (!n)
+		return NULL;
+	measured++;
+	for (unsigned i = 0; i < (in->mem_wr ? 1 : 2); i++) {
+		enum measured m = measure(code, n, in->mem_wr ? MEASURE_WRITABLE : fills[i], size);
+
+		if (m == MEASURED_LONGER)
+			return "the CPU takes it for longer";
+		if (m == MEASURED_BEYOND)
+			return "the CPU touches more than is checked";
+		if (m == MEASURED_WROTE)
+			return "the CPU writes, and it is checked for reading";
+		if (m == MEASURED_ELSEWHERE)
+			return "the CPU touches something else";
+		if (m == MEASURED_DONE)
+			whole = m;
+	}
+	measured_done += whole == MEASURED_DONE;
+	if (n == 1)
+		return NULL;
+	cut = measure(code, n - 1, in->mem_wr ? MEASURE_WRITABLE : MEASURE_ONES, size);
+	if (cut != MEASURED_LONGER && !(cut == MEASURED_FAULT && whole == MEASURED_FAULT))
+		return "the CPU takes it for shorter";
+	return NULL;
+}
+
+static unsigned measure_nr, measure_every;
+
+static void visit_measure(const struct enc *e)
+{
+	struct bt_insn in;
+	const char *why;
+
+	if (measure_nr++ % measure_every || complaints > 20 || bt_decode(&in, BTN_CODE_VA, e->b, 15))
+		return;
+	why = measure_judge(&in);
+	if (why)
+		show(why, e->b);
+}
+
+/* What is decoded otherwise on purpose: it would be seen. */
+static void measure_matters(void)
+{
+	static const struct { uint8_t b[8]; int8_t len, size; bool read; const char *what; } wrong[] = {
+		{ { 0x83, 0xc0, 0x01, 0x90 }, 1, 0, false, "an immediate of two bytes" },
+		{ { 0x81, 0xc0, 1, 2, 3, 4 }, -1, 0, false, "one of three" },
+		{ { 0x48, 0x8b, 0x07 }, 0, -4, false, "a load of four bytes that is one of eight" },
+		{ { 0x0f, 0x10, 0x07 }, 0, -1, false, "one of fifteen that is one of sixteen" },
+		{ { 0x48, 0x89, 0x07 }, 0, 0, true, "a store taken for a load" },
+		{ { 0xdd, 0x27 }, 0, -1, false, "frstor of a byte less" },
+	};
+
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct bt_insn in;
+
+		if (__real_bt_decode(&in, BTN_CODE_VA, wrong[i].b, 8) || measure_judge(&in)) {
+			show("right, but the CPU has it otherwise", wrong[i].b);
+			continue;
+		}
+		in.len = (uint8_t)(in.len + wrong[i].len);
+		memcpy(in.bytes, wrong[i].b, 8);
+		in.mem_size = (uint16_t)(in.mem_size + wrong[i].size);
+		in.mem_wr &= !wrong[i].read;
+		if (!measure_judge(&in)) {
+			fprintf(stderr, "bt_opcodes: the CPU was not asked well: nobody saw %s\n", wrong[i].what);
+			complaints++;
+		}
+	}
+}
+
+/* In a process of its own, whose handlers these are.  0, or it complained. */
+static int measure_all(bool every)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		complaints = 0;
+		if (measure_begin())
+			_exit(2);
+		measure_matters();
+		measure_every = every ? 1 : 3;
+		modrms_set(every);
+		walk(visit_measure, every);
+		printf("%lu asked of the CPU: %lu ran, %lu raised an exception; %lu otherwise than decoded\n", measured, measured_done,
+		       measured - measured_done, complaints);
+		fflush(stdout);
+		_exit(complaints || measured_done < 1000 ? 1 : 0);
+	}
+	return pid < 0 || waitpid(pid, &status, 0) != pid ? -1 : status;
 }
 
 /* ---- running them ---- */
@@ -658,6 +798,7 @@ int main(int argc, char **argv)
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (sh == MAP_FAILED)
 		return 1;
+	failed += measure_all(every) != 0;
 	run_every = every;
 	nr_slices = 4;
 	for (slice = 0; slice < nr_slices; slice++) {

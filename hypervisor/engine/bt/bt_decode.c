@@ -169,9 +169,10 @@ static bool note_memory(struct bt_insn *in, const ZydisDecodedInstruction *zi, c
 		in->disp = (int64_t)(in->va + in->len + (uint64_t)m->disp.value);
 		return m->base == ZYDIS_REGISTER_RIP;
 	}
-	/* Zydis 4.0 takes base r13 for an absent base when REX.B is set */
-	if (m->base != ZYDIS_REGISTER_NONE && !(zi->raw.modrm.mod == 0 && zi->raw.modrm.rm == 4 &&
-						(in->bytes[in->modrm_off + 1] & 7) == 5)) {
+	/* Zydis 4.0, of a SIB without a base: with REX.B, and an address of 32 bits, it takes base r13 and no displacement */
+	if (zi->raw.modrm.mod == 0 && zi->raw.modrm.rm == 4 && (in->bytes[in->modrm_off + 1] & 7) == 5) {
+		in->disp = zi->raw.disp.value;
+	} else if (m->base != ZYDIS_REGISTER_NONE) {
 		if (gpr_number(m->base) < 0)
 			return false;
 		in->base = (uint8_t)gpr_number(m->base);

@@ -56,6 +56,7 @@ uint64_t emu_reg_read(const struct emu *e, ZydisRegister reg);
 void emu_reg_write(struct emu *e, ZydisRegister reg, uint64_t value);
 uint64_t emu_linear(const struct emu *e, ZydisRegister seg, uint64_t offset);    /* segment base, width of the mode */
 uint64_t emu_offset(const struct emu *e, const ZydisDecodedOperand *op);         /* without segment base (lea) */
+uint64_t emu_base(const struct emu *e, const ZydisDecodedOperand *op);           /* the same without the index; not truncated */
 uint64_t emu_address(const struct emu *e, const ZydisDecodedOperand *op);        /* linear address of a memory operand */
 /* Map n bytes; a non-canonical stack reference becomes #SS.  `write` allows page-table stores. */
 int emu_map(struct emu *e, ZydisRegister seg, uint64_t va, size_t n, enum mmu_access access, struct mmu_span *s);

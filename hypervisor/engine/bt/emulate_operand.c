@@ -76,14 +76,25 @@ uint64_t emu_linear(const struct emu *e, ZydisRegister seg, uint64_t offset)
 	return e->code32 ? (uint32_t)offset : offset;
 }
 
+/* Zydis 4.0, of a SIB without a base: with REX.B, and an address of 32 bits, it takes base r13 and no displacement. */
+static bool sib_without_base(const ZydisDecodedInstruction *in)
+{
+	return (in->attributes & ZYDIS_ATTRIB_HAS_SIB) && in->raw.modrm.mod == 0 && in->raw.sib.base == 5;
+}
+
+uint64_t emu_base(const struct emu *e, const ZydisDecodedOperand *op)
+{
+	uint64_t x = op->mem.disp.has_displacement ? (uint64_t)op->mem.disp.value : 0;
+
+	if (sib_without_base(&e->in) && op->visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN)
+		return (uint64_t)e->in.raw.disp.value;
+	return op->mem.base != ZYDIS_REGISTER_NONE ? x + emu_reg_read(e, op->mem.base) : x;
+}
+
 uint64_t emu_offset(const struct emu *e, const ZydisDecodedOperand *op)
 {
-	uint64_t x = 0;
+	uint64_t x = emu_base(e, op);
 
-	if (op->mem.disp.has_displacement)
-		x = (uint64_t)op->mem.disp.value;
-	if (op->mem.base != ZYDIS_REGISTER_NONE)
-		x += emu_reg_read(e, op->mem.base);
 	if (op->mem.index != ZYDIS_REGISTER_NONE && op->mem.type != ZYDIS_MEMOP_TYPE_MIB)
 		x += emu_reg_read(e, op->mem.index) * op->mem.scale;
 	return truncate_to(x, e->in.address_width);

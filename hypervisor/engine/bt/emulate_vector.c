@@ -145,7 +145,7 @@ static int gather(struct emu *e, unsigned index_w, unsigned w)
 	unsigned index_bytes = ZydisRegisterGetClass(mem->mem.index) == ZYDIS_REGCLASS_YMM ? 32 : 16;
 	unsigned dst_bytes = e->op[0].size / 8, n = index_bytes / index_w;
 	uint8_t x[YMM_BYTES], mask[YMM_BYTES], index[YMM_BYTES];
-	uint64_t base = mem->mem.base == ZYDIS_REGISTER_NONE ? 0 : emu_reg_read(e, mem->mem.base);
+	uint64_t base = emu_base(e, mem);
 	int rc = 0;
 
 	if (vector_usable(e))
@@ -175,7 +175,7 @@ static int gather(struct emu *e, unsigned index_w, unsigned w)
 		} else {
 			memcpy(&at, index + 8 * i, 8);
 		}
-		off = base + (uint64_t)at * mem->mem.scale + (uint64_t)mem->mem.disp.value;
+		off = base + (uint64_t)at * mem->mem.scale;
 		if (e->in.address_width == 32)
 			off = (uint32_t)off;
 		rc = emu_read(e, mem->mem.segment, emu_linear(e, mem->mem.segment, off), w, x + i * w);
