@@ -7,7 +7,8 @@ dom0_xenstored_libstore_a_SOURCES = dom0/xenstored/tree.c dom0/xenstored/tree.h 
 
 sbin_PROGRAMS += xenstored
 xenstored_SOURCES = dom0/xenstored/xenstored_main.c dom0/xenstored/stored.h dom0/xenstored/store_socket.c \
-	dom0/xenstored/store_channel.c dom0/xenstored/store_expect.c dom0/xenstored/store_admin.c dom0/xenstored/stored_sandbox.c
+	dom0/xenstored/store_channel.c dom0/xenstored/store_expect.c dom0/xenstored/store_part.c dom0/xenstored/store_admin.c \
+	dom0/xenstored/stored_sandbox.c
 xenstored_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(SECCOMP_CFLAGS)
 xenstored_LDADD = dom0/xenstored/libstore.a $(HAVEN_LIBS) $(ZLIB_LIBS)
 

@@ -2,14 +2,10 @@
 /* The admin socket's requests (docs/specs/messages.md, "xenstored"): hypervisord's and the operator's, uid 0 alone. */
 #include "dom0/xenstored/stored.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "dom0/xenstored/store_state.h"
 
 #define DOMID_MAX 0x7fef	/* DOMID_FIRST_RESERVED - 1 */
 #define BATCH_MAX 4096
@@ -68,87 +64,21 @@ static void admin_release(struct msg_call *call, void *daemon)
 	finish(call, d, rc, "release", "domain");
 }
 
-static int memfd_of(const struct buf *b)
-{
-	int fd = memfd_create("haven-store", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	size_t at = 0;
-	ssize_t r;
-
-	if (fd < 0)
-		return -errno;
-	while (at < b->len) {
-		r = write(fd, b->data + at, b->len - at);
-		if (r < 0) {
-			r = -errno;
-			close(fd);
-			return (int)r;
-		}
-		at += (size_t)r;
-	}
-	(void)lseek(fd, 0, SEEK_SET);
-	(void)fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	return fd;
-}
-
 static void admin_export(struct msg_call *call, void *daemon)
 {
-	struct stored *d = daemon;
-	struct buf b = BUF_INIT(STATE_EXPORT_MAX);
 	uint32_t domid;
-	int rc, fd;
+	size_t len;
+	int fd;
 
 	if (!call_domid(call, &domid))
 		return;
-	rc = state_export(&d->store, domid, &b);
-	fd = rc < 0 ? rc : memfd_of(&b);
+	fd = part_export(daemon, domid, &len);
 	if (fd < 0)
 		msg_error(call, fd, "export: domain %u: %s", domid, strerror(-fd));
 	else
-		msg_reply_fds(call, json_pack("{s:I}", "octets", (json_int_t)b.len), &fd, 1);
+		msg_reply_fds(call, json_pack("{s:I}", "octets", (json_int_t)len), &fd, 1);
 	if (fd >= 0)
 		close(fd);
-	buf_free(&b);
-}
-
-/* The descriptor's whole content, by pread: it may be sparse, shrink, or be no file at all. */
-static int fd_read(int fd, uint8_t **ret, size_t *ret_len)
-{
-	struct stat st;
-	size_t at = 0, len;
-	uint8_t *data;
-	ssize_t r = 1;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > (off_t)STATE_EXPORT_MAX)
-		return -EINVAL;
-	len = (size_t)st.st_size;
-	data = malloc(len);
-	if (!data)
-		return -ENOMEM;
-	while (at < len && (r = pread(fd, data + at, len - at, (off_t)at)) > 0)
-		at += (size_t)r;
-	if (at < len) {
-		free(data);
-		return -EINVAL;
-	}
-	*ret = data;
-	*ret_len = len;
-	return 0;
-}
-
-int admin_import_fd(struct stored *d, uint32_t domid, int fd)
-{
-	uint8_t *data = NULL;
-	size_t len = 0;
-	int rc = fd < 0 ? -EBADF : fd_read(fd, &data, &len);
-
-	if (rc == 0)
-		rc = state_import(&d->store, domid, data, len);
-	if (fd >= 0)
-		close(fd);
-	free(data);
-	return rc;
 }
 
 static void admin_import(struct msg_call *call, void *daemon)
@@ -156,7 +86,7 @@ static void admin_import(struct msg_call *call, void *daemon)
 	uint32_t domid;
 
 	if (call_domid(call, &domid))
-		finish(call, daemon, admin_import_fd(daemon, domid, msg_call_take_fd(call, 0)), "import", "domain");
+		finish(call, daemon, part_import(daemon, domid, msg_call_take_fd(call, 0)), "import", "domain");
 }
 
 static void admin_expect(struct msg_call *call, void *daemon)

@@ -26,7 +26,7 @@ static void expected_import(struct msg_call *call, void *arg)
 	struct expected *e = arg;
 	struct stored *d = e->daemon;
 	int fd = msg_call_take_fd(call, 0);
-	int rc = admin_import_fd(d, e->domid, fd);
+	int rc = part_import(d, e->domid, fd);
 
 	if (rc == 0) {
 		rc = channel_introduce(d, e->domid, e->guest_fd, e->backend_fd);

@@ -53,9 +53,11 @@ void expect_forget(struct stored *d, uint32_t domid);
 #define STORED_UID 199003
 int stored_sandbox_enter(struct err *err);
 
+/* store_part.c: a domain's part of the store as a memfd: sealed, the caller's, or -errno; and from one, which is closed: the caller settles. */
+int part_export(struct stored *d, uint32_t domid, size_t *ret_len);
+int part_import(struct stored *d, uint32_t domid, int fd);
+
 /* store_admin.c */
 extern const struct msg_op admin_ops[];
-/* A domain's state from a memfd, which is closed; the caller settles. 0 or -errno. */
-int admin_import_fd(struct stored *d, uint32_t domid, int fd);
 
 #endif
