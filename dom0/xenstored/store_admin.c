@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 #define DOMID_MAX 0x7fef	/* DOMID_FIRST_RESERVED - 1 */
 #define BATCH_MAX 4096
 
