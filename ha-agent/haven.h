@@ -31,6 +31,11 @@ void haven_catch_interrupts(void);
 extern const struct haven_command haven_cmd_setup, haven_cmd_status, haven_cmd_check, haven_cmd_migrate, haven_cmd_drain,
 	haven_cmd_undrain, haven_cmd_cert, haven_cmd_resolve, haven_cmd_cleanup, haven_cmd_unmanage, haven_cmd_manage;
 
+/* --- haven_settle.c --- */
+
+/* haven resolve between two plain hosts: both copies' states, and the operator's word on them. argv as of the command. */
+int haven_settle_plain(int argc, char **argv);
+
 /* --- haven_migrate.c --- */
 
 /* Why nothing can be done with that node now: printed, HAVEN_FAILED; 0: it can. */

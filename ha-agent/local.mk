@@ -24,11 +24,14 @@ ha_agent_DomU_LDADD = $(HAVEN_LIBS)
 # the operator's tool
 sbin_PROGRAMS += ha-agent/haven
 ha_agent_haven_SOURCES = ha-agent/haven.c ha-agent/haven.h ha-agent/haven_status.c ha-agent/haven_cert.c ha-agent/haven_setup.c \
-	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/haven_manage.c ha-agent/haven_drain.c ha-agent/haven_resolve.c ha-agent/crm_run.c ha-agent/crm_run.h ha-agent/constraint.c \
+	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/haven_manage.c ha-agent/haven_drain.c ha-agent/haven_resolve.c ha-agent/haven_settle.c ha-agent/resolve_plan.c ha-agent/resolve_plan.h ha-agent/crm_run.c ha-agent/crm_run.h ha-agent/constraint.c \
 	ha-agent/cib_link.c ha-agent/cib_link.h
 ha_agent_haven_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(CIB_CFLAGS)
 ha_agent_haven_LDADD = $(PKI_LIBS) $(CIB_LIBS)
 
+check_PROGRAMS += tests/unit/test_resolve_plan
+tests_unit_test_resolve_plan_SOURCES = tests/unit/test_resolve_plan.c ha-agent/resolve_plan.c ha-agent/resolve_plan.h
+tests_unit_test_resolve_plan_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_ownership_sim
 tests_unit_test_ownership_sim_SOURCES = tests/unit/test_ownership_sim.c
 tests_unit_test_ownership_sim_LDADD = ha-agent/libown.a
@@ -36,6 +39,8 @@ check_PROGRAMS += tests/unit/test_ownership_sim5
 tests_unit_test_ownership_sim5_SOURCES = tests/unit/test_ownership_sim.c
 tests_unit_test_ownership_sim5_CPPFLAGS = $(AM_CPPFLAGS) -DSIM_NODES=5
 tests_unit_test_ownership_sim5_LDADD = ha-agent/libown.a
+noinst_PROGRAMS += tests/model/resolve-replay
+tests_model_resolve_replay_SOURCES = tests/model/resolve_replay.c ha-agent/resolve_plan.c ha-agent/resolve_plan.h
 noinst_PROGRAMS += tests/model/ownership-replay
 tests_model_ownership_replay_SOURCES = tests/model/ownership_replay.c
 tests_model_ownership_replay_LDADD = ha-agent/libown.a

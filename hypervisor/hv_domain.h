@@ -36,6 +36,8 @@ struct hv {
 	bool executing;                /* vCPU threads are not paused */
 	bool drained;                  /* devices stand still */
 	bool has_iscsi;
+	char from[64];                 /* the node this copy came from by a move; "" */
+	bool keeps_ready;              /* nobody can tell a ready copy what became of the other one but that node, or an operator */
 	bool activating;               /* hypervisord is about to activate: the channel's end no longer ends the copy */
 	bool end_told;                 /* hypervisord was told of the guest's own end */
 	bool release_wanted;           /* hypervisord is to have hv-disk let its disks go */
@@ -95,7 +97,8 @@ int hv_sandbox_enter(uid_t uid, uint64_t ram_bytes, struct err *err);
 void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const char *target, bool preserved);
 void hv_move_release(struct hv *h);                             /* of a handed copy: what needs nobody else; the rest is release_wanted */
 void hv_move_op_release_done(struct msg_call *c, void *h);
-void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt, const char *from);
+/* keep: a copy that is ready outlives the channel: no cluster's record says later whether the source let it go */
+void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt, const char *from, bool keep);
 void hv_move_op_serve_open(struct msg_call *c, void *h);
 void hv_move_op_pages_served(struct msg_call *c, void *h);
 void hv_move_op_pages_lost(struct msg_call *c, void *h);

@@ -196,6 +196,8 @@ static void op_activate(struct msg_call *c, void *arg)
 	}
 	h->drained = false;
 	copy_apply(&h->copy, COPY_ACTIVATE, attempt, NULL, NULL);
+	if (!h->move)                    /* else the channel's end ends the attempt */
+		h->copy.attempt = 0;
 	hv_sync_execution(h);
 	msg_reply(c, json_pack("{s:I}", "run_ns", (json_int_t)io_now_ns()));
 	hv_changed(h);
@@ -295,7 +297,7 @@ static void op_migrate_open(struct msg_call *c, void *arg)
 
 static void op_incoming_open(struct msg_call *c, void *arg)
 {
-	hv_move_incoming(arg, c, (uint64_t)msg_call_int_opt(c, "attempt", 0), msg_call_str_opt(c, "from", ""));
+	hv_move_incoming(arg, c, (uint64_t)msg_call_int_opt(c, "attempt", 0), msg_call_str_opt(c, "from", ""), msg_call_bool_opt(c, "keep", false));
 }
 
 static void op_destroy_now(struct msg_call *c, void *arg)

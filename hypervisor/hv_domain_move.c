@@ -6,7 +6,7 @@
  *   running       the dirty log goes off, nothing else changes
  *   paused        the guest resumes, asking nobody
  *   handed        stays
- *   incoming, ready   the process exits; nothing of the copy remains
+ *   incoming, ready   the process exits; nothing of the copy remains (but a ready one without a cluster, which waits for a word: ADR 7)
  */
 #include "hypervisor/hv_domain.h"
 
@@ -581,7 +581,7 @@ static void channel_end(struct msg_client *client, void *arg)
 	h->move->waiting = NULL;
 	hv_image_forget();
 	vcpu_threads_throttle(h->d, 0);
-	if (h->move->incoming && (s == COPY_INCOMING || (s == COPY_READY && !h->activating)))
+	if (h->move->incoming && (s == COPY_INCOMING || (s == COPY_READY && !h->activating && !h->keeps_ready)))
 		_exit(0);
 	if (h->move->logging)
 		log_set(h, false);
@@ -657,7 +657,7 @@ void hv_move_open(struct hv *h, struct msg_call *call, uint64_t attempt, const c
 	}
 }
 
-void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt, const char *from)
+void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt, const char *from, bool keep)
 {
 	if (h->have_guest || h->move || h->copy.state != COPY_BUILDING) {
 		msg_error(call, -EPERM, "domain %u: not an empty copy", h->d->domid);
@@ -666,6 +666,8 @@ void hv_move_incoming(struct hv *h, struct msg_call *call, uint64_t attempt, con
 	image_prepare();
 	h->copy.state = COPY_INCOMING;
 	h->copy.attempt = attempt;
+	h->keeps_ready = keep;
+	snprintf(h->from, sizeof h->from, "%s", from);
 	if (hv_pages_expect(h, attempt, from))
 		log_info("domain %u: this copy runs when all of its memory is there, not before", h->d->domid);
 	channel_reply(h, call, true);

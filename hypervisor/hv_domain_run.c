@@ -376,9 +376,9 @@ json_t *hv_status(struct hv *h)
 	devs = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rd_req", (json_int_t)st.rd_req, "wr_req", (json_int_t)st.wr_req,
 			 "rd_sectors", (json_int_t)st.rd_sectors, "wr_sectors", (json_int_t)st.wr_sectors,
 			 "rx_bytes", (json_int_t)st.rx_bytes, "tx_bytes", (json_int_t)st.tx_bytes);
-	return json_pack("{s:i, s:s, s:I, s:s, s:b, s:s, s:i, s:I, s:i, s:I, s:o, s:o, s:b, s:I, s:i, s:I, s:i, s:b, s:b, s:b, s:b, s:b, s:I, s:o, s:O, s:O}",
+	return json_pack("{s:i, s:s, s:I, s:s, s:s, s:b, s:s, s:i, s:I, s:i, s:I, s:o, s:o, s:b, s:I, s:i, s:I, s:i, s:b, s:b, s:b, s:b, s:b, s:I, s:o, s:O, s:O}",
 			 "domid", h->d->domid, "copy", copy_state_name(h->copy.state), "attempt", (json_int_t)h->copy.attempt,
-			 "target", h->copy.target, "user_paused", h->copy.user_paused, "state", text,
+			 "target", h->copy.target, "from", h->from, "user_paused", h->copy.user_paused, "state", text,
 			 "shutdown_reason", atomic_load(&h->d->shutdown_reason),
 			 "memory_kib", (json_int_t)atomic_load(&h->d->tot_pages) * 4, "online_vcpus", online,
 			 "cpu_ns", (json_int_t)ns, "vcpu", vcpus, "devices", devs, "serving", h->serving,

@@ -335,8 +335,8 @@ static int incoming_steps(struct job *j)
 	if (!rc)
 		change_limit_apply(d);
 	if (!rc)
-		rc = child_call(d, json_pack("{s:s, s:I, s:s}", "op", "incoming-open", "attempt", (json_int_t)d->attempt, "from",
-				  config_str(j->req, "from", "")), NULL, 0, &j->reply,
+		rc = child_call(d, json_pack("{s:s, s:I, s:s, s:b}", "op", "incoming-open", "attempt", (json_int_t)d->attempt, "from",
+				  config_str(j->req, "from", ""), "keep", !conf_exists("cluster.conf")), NULL, 0, &j->reply,
 				j->fds, &j->nfds, deadline(DL_DAEMON), &j->err);
 	return rc;
 }

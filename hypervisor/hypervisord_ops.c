@@ -37,7 +37,7 @@ static int64_t task_cpu(pid_t pid, int64_t tid)
 /* What hv-domain says about itself, into the table's object; numbers and strings only, in known places. */
 static void status_merge(json_t *o, const json_t *status, pid_t pid)
 {
-	static const char *const keys[] = { "copy", "attempt", "target", "user_paused", "state", "shutdown_reason", "memory_kib",
+	static const char *const keys[] = { "copy", "attempt", "target", "from", "user_paused", "state", "shutdown_reason", "memory_kib",
 		"online_vcpus", "cpu_ns", "vcpu", "devices", "first_run_ns", "pages", "serves", "disk_sectors" };
 	json_t *v;
 	size_t i;

@@ -39,6 +39,7 @@ struct worker {
 	bool standalone;                  /* no cluster here: haven.conf says standalone = yes */
 	bool cancelled;                   /* the client or migrated went away, or SIGTERM came */
 	bool cancellable;                 /* until GO */
+	bool peer_aborted;                /* the peer said ABORT: of its own will, and knowing its copy */
 	bool alive;                       /* the main link is up and version 1 is spoken: heartbeats may go out */
 	uint64_t alive_sent_ns;
 	int tcp;                          /* target: the accepted connection */

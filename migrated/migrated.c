@@ -631,6 +631,7 @@ static void on_client_gone(struct msg_client *client, void *daemon)
 static const struct msg_op ops[] = {
 	{ "move", MSG_ROOT, op_move },
 	{ "preflight", MSG_ROOT, op_preflight },
+	{ "copy", MSG_ROOT, op_preflight },
 	{ "identity", MSG_ROOT, op_identity },
 	{ "subscribe", MSG_ANY, op_subscribe },
 	{ NULL, MSG_ROOT, NULL },

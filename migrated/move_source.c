@@ -77,16 +77,23 @@ static int parse_request(struct source *s, struct err *err)
 	const json_t *port = json_object_get(s->request, "port");
 	int rc = need_string(s, "target", &s->target, err);
 
-	s->only_ask = op && strcmp(op, "preflight") == 0;
+	s->word = op && strcmp(op, "copy") == 0 ? "" : NULL;
+	s->only_ask = s->word || (op && strcmp(op, "preflight") == 0);
 	s->turns = json_is_true(json_object_get(s->request, "turns"));
 	s->port = json_is_integer(port) ? (int)json_integer_value(port) : DEFAULT_PORT;
 	s->address = json_string_value(json_object_get(s->request, "address"));
 	if (!s->address || !*s->address)
 		s->address = s->target;      /* a name that resolves */
+	if (rc == 0 && s->word) {
+		if (json_string_value(json_object_get(s->request, "word")))
+			s->word = json_string_value(json_object_get(s->request, "word"));
+		s->config = json_object();
+		rc = need_string(s, "uuid", &s->uuid, err);
+		return rc == 0 ? need_integer(s, "attempt", &s->attempt, err) : rc;
+	}
 	if (rc == 0 && s->only_ask) {
 		s->config = json_incref(json_object_get(s->request, "config"));
 		s->uuid = json_string_value(json_object_get(s->config, "uuid"));
-		s->attempt = json_integer_value(json_object_get(s->request, "attempt"));      /* of a move that broke off: what became of it? */
 		return s->uuid ? 0 : err_set(err, -EINVAL, "config: an object with a uuid is needed");
 	}
 	if (rc == 0)
@@ -633,6 +640,7 @@ static void source_end(struct source *s)
 	json_decref(s->features);
 	json_decref(s->disk_sectors);
 	json_decref(s->problems);
+	json_decref(s->copy);
 }
 
 static int move(struct source *s, struct err *err)
@@ -674,7 +682,7 @@ void move_source_run(struct worker *w, const json_t *request)
 		log_warn("%s: not moved to %s: %s", s.uuid ? s.uuid : "?", s.target ? s.target : "?", err.text);
 		reply = failure(&s, &err);
 	} else if (s.only_ask) {
-		reply = json_pack("{s:b, s:O}", "ok", 1, "problems", s.problems);
+		reply = json_pack("{s:b, s:O, s:O*}", "ok", 1, "problems", s.problems, "copy", s.copy);
 	} else {
 		reply = figures(&s);
 		log_info("%s: moved to %s in %.0f ms, down for %.1f ms", s.uuid, s.target, json_real_value(json_object_get(reply, "total_ms")),

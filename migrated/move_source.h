@@ -38,6 +38,8 @@ struct source {
 	const char *target, *address, *uuid;
 	int port;
 	bool only_ask, handed, go_sent;
+	const char *word;                /* only asks, what copy is there, and says this of it ("": nothing); NULL: another question */
+	json_t *copy;                    /* the answer to it */
 	json_int_t domid, attempt;
 	json_t *config, *features, *problems, *disk_sectors;
 	int ram_fd;

@@ -121,25 +121,6 @@ static int send_answer(struct target *t, json_t *problems, struct err *err)
 	return rc < 0 ? worker_link_error(t->w, rc, err) : 0;
 }
 
-/* Two plain hosts: whether a move that broke off was taken here is what the other's operator has to know. */
-static int check_taken(struct target *t, json_t *problems, struct err *err)
-{
-	struct worker *w = t->w;
-	json_t *reply = NULL;
-	char text[200];
-	int rc;
-
-	if (!w->standalone || !t->attempt || strcmp(hello_str(t, "mode"), "move") == 0)
-		return 0;
-	rc = worker_call(w, w->hypervisord, json_pack("{s:s, s:s}", "op", "activated", "uuid", t->uuid), NULL, 0, &reply, NULL, NULL, DL_DAEMON, err);
-	if (rc == 0 && (uint64_t)json_integer_value(json_object_get(reply, "started")) >= t->attempt) {
-		snprintf(text, sizeof(text), "%.63s: has taken this move and run the domain", w->own);
-		json_array_append_new(problems, json_string(text));
-	}
-	json_decref(reply);
-	return rc;
-}
-
 /* All questions go out together: what takes longest is what it all takes. */
 static int ask_facts(struct target *t, struct move_check_facts *f, struct err *err)
 {
@@ -173,10 +154,10 @@ static int answer_hello(struct target *t, struct err *err)
 	struct move_check_facts facts = { NULL, NULL, NULL };
 	bool only_asks = strcmp(hello_str(t, "mode"), "move") != 0;
 	struct worker_deadline none = worker_deadline(t->w, DL_DAEMON + DL_CHECK, "hypervisord");
-	int rc = ask_facts(t, &facts, err);
+	int rc = only_asks ? 0 : copy_word_outdated(t, err);
 
 	if (rc == 0)
-		rc = check_taken(t, problems, err);
+		rc = ask_facts(t, &facts, err);
 	t->w->deadline = none;
 	if (rc == 0) {
 		move_check(t->w, t->hello, &facts, problems);
@@ -511,6 +492,7 @@ static int wait_go(struct target *t, struct err *err)
 	int rc;
 
 	hold_at("loaded");
+	t->said_ready = true;
 	worker_deadline(t->w, DL_GO, "the hand-over (GO)");      /* to the end: GO ends it, a failure the move */
 	rc = link_record(&t->w->link, STREAM_READY, NULL, 0);
 	if (rc < 0)
@@ -613,6 +595,8 @@ static int target_meet(struct target *t, struct err *err)
 	rc = read_hello(t, err);
 	if (rc == 0 && strcmp(hello_str(t, "mode"), "pages") == 0)
 		return pages_fetch_run(t, err);
+	if (rc == 0 && strcmp(hello_str(t, "mode"), "copy") == 0)
+		return copy_word_answer(t, err);
 	return rc == 0 ? answer_hello(t, err) : rc;
 }
 
@@ -700,6 +684,8 @@ void move_target_run(struct worker *w)
 		if (rc < 0 && !go)
 			worker_send_abort(w, err.text);
 		w->deadline = (struct worker_deadline){ 0 };
+		if (rc < 0 && !go)
+			copy_word_failed(&t);
 		/* the copy goes with its channel; only then is there something to report */
 		if (rc < 0 && w->channel >= 0) {
 			close(w->channel);

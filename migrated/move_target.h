@@ -53,6 +53,7 @@ struct target {
 	size_t owed_words;
 	bool postcopy;                   /* this copy could run so, and the source asked for it */
 	bool paused;                     /* the source has paused the guest: a connection that breaks now ends the move */
+	bool said_ready;                 /* it may have let go of its copy since */
 	struct page_sink sink;
 	/* rounds over several connections: reached[i] counts the ROUND_ENDs of connection i */
 	pthread_mutex_t lock;
@@ -80,6 +81,14 @@ bool target_may_resume(struct target *t, int rc);
 /* Waits until the source has connected again, and begins that session.  err: why the last one ended. */
 int target_resume(struct target *t, struct err *err);
 void target_links_end(struct target *t);
+
+/* --- copy_word.c: two plain hosts (docs/adr/0007-two-plain-hosts.md) --- */
+/* HELLO asks what copy is here, and perhaps has a word for it: answered.  0 or -errno with err. */
+int copy_word_answer(struct target *t, struct err *err);
+/* A ready copy of an earlier move from that very node would be in the way of this one: who moves it has it again, so it is out of date, and goes. */
+int copy_word_outdated(struct target *t, struct err *err);
+/* The move ended before GO.  A ready copy stays, unless the source said that its own runs on, or has not heard of READY. */
+void copy_word_failed(struct target *t);
 
 /* --- pages_fetch.c --- */
 /* HELLO was of a page service: answers it and fetches until all is there.  0 or -errno with err. */

@@ -86,7 +86,7 @@ static int send_hello(struct source *s, struct err *err)
 {
 	struct worker *w = s->w;
 	json_t *hello = json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:O, s:i, s:I}", "versions", worker_versions(w), "haven", PACKAGE_VERSION,
-				  "mode", s->only_ask ? "preflight" : "move", "source", w->own, "target", s->target, "uuid", s->uuid,
+				  "mode", s->word ? "copy" : s->only_ask ? "preflight" : "move", "source", w->own, "target", s->target, "uuid", s->uuid,
 				  "domid", s->domid, "attempt", s->attempt, "config", s->config, "connections", (int)s->want_links,
 				  "reconnect_s", (json_int_t)(w->policy.reconnect_s < w->policy.deadline_s ? w->policy.reconnect_s : w->policy.deadline_s));
 	char *text;
@@ -96,6 +96,8 @@ static int send_hello(struct source *s, struct err *err)
 		json_object_set_new(hello, "postcopy", json_true());
 	if (hello && json_is_object(s->disk_sectors))
 		json_object_set(hello, "disk_sectors", s->disk_sectors);
+	if (hello && s->word)
+		json_object_set_new(hello, "word", json_string(s->word));
 	if (hello && s->features)
 		json_object_set(hello, "cpu_features", s->features);
 	if (hello && !s->only_ask)

@@ -82,9 +82,12 @@ int source_read_answer(struct source *s, struct err *err)
 	answer = json_loadb((const char *)body, n, 0, &je);
 	free(body);
 	s->problems = clean_problems(json_object_get(answer, "problems"));
+	s->copy = json_incref(json_object_get(answer, "copy"));
 	version = json_integer_value(json_object_get(answer, "version"));
 	if (!s->problems || version < STREAM_VERSION_OLDEST || version > s->w->version)
 		rc = err_set(err, -EBADMSG, "%s: its ANSWER is malformed", s->target);
+	if (rc == 0 && s->word && !json_is_object(s->copy) && json_array_size(s->problems) == 0)
+		rc = err_set(err, -EPROTONOSUPPORT, "%s does not say what copy it has; bring both hosts to the same release", s->target);
 	json_decref(answer);
 	if (rc == 0 && !s->only_ask && json_text_list(s->problems, text, sizeof(text)) > 0)
 		rc = err_set(err, -EREMOTEIO, "%s", text);

@@ -67,6 +67,7 @@ static int take_abort(struct worker *w, uint32_t n, struct err *err)
 
 	if (link_read(&w->link, body, n) < 0)
 		n = 0;
+	w->peer_aborted = true;
 	stream_text_decode(body, n, text, sizeof(text));
 	return err_set(err, -ECONNABORTED, "%s: %.600s", w->link.peer, text[0] ? text : "the other side ended the move");
 }
