@@ -261,6 +261,8 @@ void dom_end_for(struct job *waiting, const char *reason);   /* whoever waits fo
 struct dom *dom_admit(struct hvd *h, const json_t *config, int64_t domid, int64_t claim, int64_t grant, const char *copy,
 		      struct err *err);
 void dom_end_work(struct job *j);              /* blocking part: everything of it is gone */
+/* A domain whose steps into being ended with rc: at an error everything of it goes, and that error stays the job's. */
+void dom_undo(struct job *j, int rc, const char *what);
 void dom_forget(struct job *j);                /* the entry of j's domain goes; j->dom is NULL then */
 bool dom_destroy_waits(const struct job *j);   /* a request to destroy j's domain, whatever its state, waits behind j */
 void dom_event(struct dom *d, const char *event);

@@ -76,6 +76,23 @@ void dom_end_work(struct job *j)
 	store_release(d);
 }
 
+void dom_undo(struct job *j, int rc, const char *what)
+{
+	struct err why;
+
+	if (!rc)
+		return;
+	if (!j->err.text[0])
+		err_set(&j->err, rc, "domain %s: %s: %s", j->dom->name, what, strerror(-rc));
+	why = j->err;
+	j->rc = 0;
+	dom_end_work(j);
+	if (j->rc)
+		log_err("%s", j->err.text);
+	j->err = why;
+	j->rc = rc;
+}
+
 static void restart_begin(struct hvd *h, json_t *config, int64_t domid, int64_t claim, struct dom *same);
 
 static void destroy_work(struct job *j);
@@ -393,20 +410,7 @@ static int create_steps(struct job *j)
 
 static void create_work(struct job *j)
 {
-	int rc = create_steps(j);
-	struct err why;
-
-	if (!rc)
-		return;
-	if (!j->err.text[0])
-		err_set(&j->err, rc, "domain %s: cannot be created: %s", j->dom->name, strerror(-rc));
-	why = j->err;
-	j->rc = 0;
-	dom_end_work(j);
-	if (j->rc)
-		log_err("%s", j->err.text);
-	j->err = why;
-	j->rc = rc;
+	dom_undo(j, create_steps(j), "cannot be created");
 }
 
 static void create_done(struct job *j)

@@ -343,17 +343,7 @@ static int incoming_steps(struct job *j)
 
 static void incoming_work(struct job *j)
 {
-	int rc = incoming_steps(j);
-	struct err why;
-
-	if (!rc)
-		return;
-	if (!j->err.text[0])
-		err_set(&j->err, rc, "domain %s: no incoming copy: %s", j->dom->name, strerror(-rc));
-	why = j->err;
-	dom_end_work(j);
-	j->err = why;
-	j->rc = rc;
+	dom_undo(j, incoming_steps(j), "no incoming copy");
 }
 
 static void incoming_done(struct job *j)

@@ -162,16 +162,7 @@ static int restore_steps(struct job *j)
 
 static void restore_work(struct job *j)
 {
-	int rc = restore_steps(j);
-	struct err why;
-
-	if (!rc)
-		return;
-	why = j->err;
-	j->rc = 0;
-	dom_end_work(j);
-	j->err = why;
-	j->rc = rc;
+	dom_undo(j, restore_steps(j), "cannot be restored");
 }
 
 static void restore_done(struct job *j)
@@ -258,20 +249,26 @@ static void check_done(struct job *j)
 	job_start(next);
 }
 
-void op_restore(struct msg_call *c, void *h)
+/* A request that begins with reading the file which came with it. */
+static void file_job(struct msg_call *c, struct hvd *h, const char *op, void (*done)(struct job *))
 {
 	struct job *j = job_new(h, c, NULL);
 
 	if (!j)
 		return;
 	if (j->in_fd < 0) {
-		job_fail(j, -EINVAL, "restore: no file came with the request");
+		job_fail(j, -EINVAL, "%s: no file came with the request", op);
 		job_finish_now(j);
 		return;
 	}
 	j->work = check_work;
-	j->done = check_done;
+	j->done = done;
 	job_start(j);
+}
+
+void op_restore(struct msg_call *c, void *h)
+{
+	file_job(c, h, "restore", check_done);
 }
 
 /* --- what a file holds ---------------------------------------------------------------------------------------------------- */
@@ -286,16 +283,5 @@ static void info_done(struct job *j)
 
 void op_image_info(struct msg_call *c, void *h)
 {
-	struct job *j = job_new(h, c, NULL);
-
-	if (!j)
-		return;
-	if (j->in_fd < 0) {
-		job_fail(j, -EINVAL, "image-info: no file came with the request");
-		job_finish_now(j);
-		return;
-	}
-	j->work = check_work;
-	j->done = info_done;
-	job_start(j);
+	file_job(c, h, "image-info", info_done);
 }
