@@ -136,7 +136,8 @@ static int forward_owed(struct fetch *f, const uint8_t *body, size_t n, uint32_t
 
 	if (count > PAGES_RUNS_MAX || n != count * sizeof(run[0]))
 		return -EBADMSG;
-	memcpy(run, body, n);
+	if (n)
+		memcpy(run, body, n);
 	stream_runs_encode(out, run, count, count ? 0 : STREAM_LAST);
 	return link_record(&f->w->link, STREAM_WANT, out, 8 + 16 * count);
 }
@@ -323,8 +324,10 @@ static void wait_for_close(struct fetch *f)
 {
 	uint8_t h[STREAM_HEADER_BYTES];
 
+	uint64_t end = link_now_ns() + CLOSE_NS;
+
 	f->w->link.silence_ns = CLOSE_NS;
-	while (link_read(&f->w->link, h, sizeof(h)) == 0)
+	while (link_read(&f->w->link, h, sizeof(h)) == 0 && link_now_ns() < end)
 		;
 }
 
