@@ -36,10 +36,13 @@ enum {
 	DL_INCOMING = DL_CHILD_START + DL_STORE + DL_HELPERS + DL_ISCSI + 2 * DL_DAEMON,
 	DL_MARK_HANDED = DL_DAEMON + DL_ISCSI + DL_DAEMON,         /* with the release of its disks */
 	DL_RELEASED = DL_ISCSI + DL_DAEMON,
+	DL_DESTROY = 2 * DL_DAEMON + DL_TARGET_IO,                 /* its processes seen to be gone, its disks let go of */
 	DL_ACTIVATE = DL_DAEMON + DL_HELPERS + DL_ISCSI + DL_STORE + DL_DAEMON,
 
 	/* --- over the link: the source waits for the target's worker ------------------------------------------------------ */
 	DL_ANSWER = DL_DAEMON + DL_CHECK + DL_WAY,                   /* questions to hypervisord go out together */
+	DL_ANSWER_ALONE = DL_DAEMON + DL_DESTROY + DL_ANSWER,        /* plain hosts: what an earlier move left goes first */
+	DL_WORD = 2 * DL_DAEMON + DL_ACTIVATE + DL_WAY,              /* and the word of one's operator on the other's copy is obeyed */
 	DL_ACCEPT = DL_DAEMON + DL_INCOMING + DL_DAEMON + DL_WAY,    /* ha-agentd's leave, the copy, its channel */
 	DL_READY = DL_OWED + DL_LOAD + DL_WAY,
 	DL_DONE = DL_ACTIVATE + DL_WAY,
@@ -59,6 +62,7 @@ _Static_assert(DL_ISCSI > DL_TARGET_IO && DL_INCOMING > DL_ISCSI && DL_INCOMING 
 	       "the copy's parts say first what is wrong with them");
 _Static_assert(DL_ACCEPT > DL_INCOMING + DL_DAEMON && DL_ANSWER > DL_DAEMON + DL_CHECK && DL_DONE > DL_ACTIVATE && DL_READY > DL_LOAD + DL_OWED,
 	       "the source hears the target's reason before its own patience ends");
+_Static_assert(DL_WORD > DL_ACTIVATE + DL_DAEMON && DL_WORD > DL_DESTROY + DL_DAEMON && DL_ANSWER_ALONE > DL_DESTROY + DL_ANSWER, "so with plain hosts");
 _Static_assert(DL_MARK_HANDED > DL_ISCSI + DL_DAEMON && DL_GO > DL_MARK_HANDED + DL_RELEASED, "the target waits for GO longer than the source for its disks");
 _Static_assert(DL_SERVE > DL_PAGES_ANSWER + DL_CONNECT, "a page service says first why it does not come up");
 _Static_assert(DL_STOPPED >= DL_PAUSE + DL_LAST_PAGES + DL_STATE + DL_READY, "each step of the pause ends before the pause does");

@@ -65,7 +65,7 @@ static bool concerns(const struct target *t, const json_t *d, const char *copy)
 static int destroy(struct target *t, const json_t *d, const char *expect, struct err *err)
 {
 	return worker_call(t->w, t->w->hypervisord, json_pack("{s:s, s:O, s:[s]}", "op", "destroy", "domid", json_object_get(d, "domid"), "expect",
-			   expect), NULL, 0, NULL, NULL, NULL, DL_ACTIVATE, err);
+			   expect), NULL, 0, NULL, NULL, NULL, DL_DESTROY, err);
 }
 
 static int started(struct target *t, uint64_t *ret, struct err *err)

@@ -27,8 +27,13 @@ static const struct { uint16_t type; int ms; const char *what; } patience[] = {
 	{ STREAM_READY, DL_READY, "building the guest (READY)" }, { STREAM_DONE, DL_DONE, "letting the guest run (DONE)" },
 };
 
-static struct worker_deadline begin_waiting(struct worker *w, uint16_t type)
+static struct worker_deadline begin_waiting(const struct source *s, uint16_t type)
 {
+	struct worker *w = s->w;
+
+	/* two plain hosts do more before they answer */
+	if (type == STREAM_ANSWER && (s->word || w->standalone))
+		return worker_deadline(w, s->word ? DL_WORD : DL_ANSWER_ALONE, "its ANSWER");
 	for (size_t i = 0; i < sizeof(patience) / sizeof(patience[0]); i++)
 		if (patience[i].type == type)
 			return worker_deadline(w, patience[i].ms, patience[i].what);
@@ -37,7 +42,7 @@ static struct worker_deadline begin_waiting(struct worker *w, uint16_t type)
 
 int source_expect(struct source *s, uint16_t type, uint8_t **ret_body, uint32_t *ret_n, struct err *err)
 {
-	struct worker_deadline former = begin_waiting(s->w, type);
+	struct worker_deadline former = begin_waiting(s, type);
 	struct stream_header hdr;
 	int rc = worker_next_record(s->w, &hdr, err);
 
