@@ -49,7 +49,7 @@ dist_man_MANS += docs/man/hypervisord.8 docs/man/haven-hv-domain.8 docs/man/have
 check_PROGRAMS += tests/unit/test_hv_sandbox
 tests_unit_test_hv_sandbox_SOURCES = tests/unit/test_hv_sandbox.c hypervisor/hv_domain_sandbox.c
 tests_unit_test_hv_sandbox_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
-EXTRA_DIST += tests/hypervisor/test-requests tests/hypervisor/test-hand-over tests/hypervisor/test-takes tests/hypervisor/test-run-time tests/hypervisor/test-hostile tests/hypervisor/test-boot-matrix \
+EXTRA_DIST += tests/hypervisor/test-requests tests/hypervisor/test-hand-over tests/hypervisor/test-takes tests/hypervisor/test-run-time tests/hypervisor/test-hostile tests/hypervisor/test-cpu-share tests/hypervisor/test-boot-matrix \
 	tests/hypervisor/long-debian-userland tests/hypervisor/long-stress
 # /init of the guest of tests/hypervisor/test-save-compare
 EXTRA_PROGRAMS += tests/hypervisor/state-keeper
