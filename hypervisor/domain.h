@@ -86,6 +86,8 @@ struct domain {
 		uint32_t mul;            /* ns = ((tsc << shift) * mul) >> 32 */
 		int8_t shift;
 		bool stable;
+		uint64_t slept_ns;       /* what the guest slept in an image and its clocks have not gone on by yet: time_sleep_over */
+		bool jumped;             /* they have, by more than a guest's watchdogs bear */
 		uint32_t generation;     /* changes whenever the above does */
 	} clock;
 	int64_t system_offset_ns;

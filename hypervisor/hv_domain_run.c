@@ -44,6 +44,38 @@ void hv_changed(struct hv *h)
 						"pages", hv_pages_status(h), "serves", h->serves ? h->serves : json_null()));
 }
 
+/* --- what it slept --------------------------------------------------------------------------------------------------- */
+
+#define SLEEP_LOOK_NS 20000000u
+static bool sleep_looks;
+
+static void sleep_watch(struct hv *h);
+
+/* Until there is a moment at which all vCPUs are halted: abi_domain_settle(), which every resume calls, sees to it then. */
+static void sleep_look(void *arg)
+{
+	struct hv *h = arg;
+	uint64_t slept = h->d->clock.slept_ns;
+
+	sleep_looks = false;
+	if (!slept || !h->executing)
+		return;                                /* the next resume asks again */
+	if (!time_sleep_is_over(h->d) && !hv_pages_left(h)) {
+		vcpu_threads_pause(h->d);
+		vcpu_threads_resume(h->d);
+	}
+	if (!h->d->clock.slept_ns)
+		log_info("domain %u: its clocks have gone on by the %llu s that it slept", h->d->domid, (unsigned long long)slept / 1000000000);
+	else
+		sleep_watch(h);
+}
+
+static void sleep_watch(struct hv *h)
+{
+	if (h->d->clock.slept_ns && !sleep_looks)
+		sleep_looks = !qb_loop_timer_add(h->loop, QB_LOOP_LOW, SLEEP_LOOK_NS, h, sleep_look, NULL);
+}
+
 void hv_sync_execution(struct hv *h)
 {
 	bool go = h->have_guest && copy_executes(&h->copy) && !h->drained && atomic_load(&h->d->shutdown_reason) == DOMAIN_RUNNING;
@@ -55,12 +87,14 @@ void hv_sync_execution(struct hv *h)
 	if (go == h->executing)
 		return;
 	h->executing = go;
-	if (go)
+	if (go) {
 		vcpu_threads_resume(h->d);
-	else if (hv_pages_left(h))             /* one that waits for a page stands still, and parks when it has it */
+		sleep_watch(h);
+	} else if (hv_pages_left(h)) {           /* one that waits for a page stands still, and parks when it has it */
 		vcpu_threads_pause_soon(h->d);
-	else
+	} else {
 		vcpu_threads_pause(h->d);
+	}
 }
 
 static int io_start(struct hv *h, void *arg)

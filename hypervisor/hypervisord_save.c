@@ -177,7 +177,7 @@ static void restore_done(struct job *j)
 	child_watch(d);
 	hvd_log("domain %s (%u): restored", d->name, d->domid);
 	dom_event(d, "domain-created");
-	j->reply = json_pack("{s:i}", "domid", d->domid);
+	j->reply = json_pack("{s:i, s:I}", "domid", d->domid, "saved_realtime_ns", (json_int_t)config_int(j->data, "saved_realtime_ns", 0));
 }
 
 static void check_work(struct job *j)
@@ -241,6 +241,7 @@ static void check_done(struct job *j)
 	next->in_fd = j->in_fd;
 	j->in_fd = -1;
 	next->req = json_incref(j->req);
+	next->data = json_incref(j->data);
 	job_pending_move(j, next);
 	next->work = restore_work;
 	next->done = restore_done;

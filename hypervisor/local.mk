@@ -51,13 +51,13 @@ tests_unit_test_hv_sandbox_SOURCES = tests/unit/test_hv_sandbox.c hypervisor/hv_
 tests_unit_test_hv_sandbox_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 EXTRA_DIST += tests/hypervisor/test-requests tests/hypervisor/test-hand-over tests/hypervisor/test-takes tests/hypervisor/test-run-time tests/hypervisor/test-hostile tests/hypervisor/test-cpu-share tests/hypervisor/test-boot-matrix \
 	tests/hypervisor/long-debian-userland tests/hypervisor/long-stress
-# /init of the guest of tests/hypervisor/test-save-compare
+# /init of the guest of tests/hypervisor/test-save-compare and test-hand-over
 EXTRA_PROGRAMS += tests/hypervisor/state-keeper
 tests_hypervisor_state_keeper_SOURCES = tests/hypervisor/state_keeper.c
 tests_hypervisor_state_keeper_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
 tests_hypervisor_state_keeper_LDFLAGS = -static
 CLEANFILES += tests/hypervisor/state-keeper
-EXTRA_DIST += tests/hypervisor/test-save-compare
+EXTRA_DIST += tests/hypervisor/test-save-compare tests/hypervisor/test-save-forms tests/hypervisor/images.py tests/hypervisor/keeper.py
 check_PROGRAMS += tests/fuzz/fuzz_build
 tests_fuzz_fuzz_build_SOURCES = tests/fuzz/fuzz_build.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_build_LDADD = $(HYPERVISOR_LIBS) lib/libhaven.a $(QB_LIBS)

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/atomic_file.h"
@@ -446,7 +447,7 @@ static int agentd_restore(json_t *request, const char *file, int fd, json_t **re
 }
 
 /* In a cluster the domain is claimed first, as at a start; and Pacemaker looks again once it runs. */
-static int restore_clustered(const char *file, int fd, bool paused, bool force, long long *ret_domid)
+static int restore_clustered(const char *file, int fd, bool paused, bool force, long long *ret_domid, long long *ret_saved_ns)
 {
 	json_t *info = NULL, *request, *reply = NULL;
 	char *resource = NULL;
@@ -455,8 +456,10 @@ static int restore_clustered(const char *file, int fd, bool paused, bool force, 
 
 	if (rc != XL_OK)
 		return rc;
+	*ret_saved_ns = xl_int(info, "saved_realtime_ns");
 	request = json_deep_copy(info);
 	json_object_del(request, "ok");
+	json_object_del(request, "saved_realtime_ns");
 	json_object_update_new(request, json_pack("{s:s, s:b, s:b}", "op", "restore", "paused", paused, "force", force));
 	json_object_set_new(request, "check", json_true());
 	rc = agentd_restore(json_deep_copy(request), file, fd, NULL);
@@ -478,20 +481,50 @@ static int restore_clustered(const char *file, int fd, bool paused, bool force, 
 	return rc;
 }
 
-static int restore_alone(const char *file, int fd, bool paused, bool force, long long *ret_domid)
+static int restore_alone(const char *file, int fd, bool paused, bool force, long long *ret_domid, long long *ret_saved_ns)
 {
 	json_t *reply = NULL;
 	int rc = call_with_fd(json_pack("{s:s, s:b, s:b}", "op", "restore", "paused", paused, "force", force), file, fd, &reply, "restoring");
 
 	*ret_domid = xl_int(reply, "domid");
+	*ret_saved_ns = xl_int(reply, "saved_realtime_ns");
 	json_decref(reply);
 	return rc;
+}
+
+static const char *span(long long s, char *buf, size_t size)
+{
+	if (s < 60)
+		snprintf(buf, size, "%lld s", s);
+	else
+		snprintf(buf, size, "%lld d %02lld:%02lld:%02lld", s / 86400, s / 3600 % 24, s / 60 % 60, s % 60);
+	return buf;
+}
+
+/* The guest was not asked, so it is its operator who has to know. */
+static void say_clocks(const char *file, long long saved_ns)
+{
+	struct timespec now;
+	char text[64];
+	long long s;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	s = (long long)now.tv_sec - saved_ns / 1000000000;
+	if (!saved_ns)
+		return;
+	if (s < 0) {
+		printf("%s was saved %s ahead of this node's clock: the guest's clocks stand where they were\n", file,
+		       span(-s, text, sizeof(text)));
+		return;
+	}
+	printf("%s was saved %s ago: the guest's clocks, monotonic ones too, go on by that time as soon as all its vCPUs are idle\n", file,
+	       span(s, text, sizeof(text)));
 }
 
 int cmd_restore(int argc, char **argv)
 {
 	bool console = false, paused = false, force = false;
-	long long domid = -1;
+	long long domid = -1, saved_ns = 0;
 	int c, fd, rc;
 
 	while ((c = getopt_long(argc, argv, "cp", long_options, NULL)) != -1) {
@@ -508,8 +541,10 @@ int cmd_restore(int argc, char **argv)
 	if (fd < 0)
 		return xl_fail("%s: cannot read it: %s", argv[optind], strerror(errno));
 	hold_signals();
-	rc = (xl_clustered() ? restore_clustered : restore_alone)(argv[optind], fd, paused, force, &domid);
+	rc = (xl_clustered() ? restore_clustered : restore_alone)(argv[optind], fd, paused, force, &domid, &saved_ns);
 	close(fd);
+	if (rc == XL_OK)
+		say_clocks(argv[optind], saved_ns);
 	return rc == XL_OK && console ? xl_console_attach(domid) : rc;
 }
 

@@ -61,6 +61,7 @@ uint64_t abi_read_tsc(void);
 uint64_t abi_tsc_khz(bool *ret_stable);               /* rate of abi_read_tsc(); stable: invariant and in step on all CPUs */
 uint64_t system_time_ns(const struct domain *d);
 void time_update_vcpu(struct vcpu *v);                /* vcpu_time_info of v, before it enters the guest */
+bool time_sleep_is_over(const struct domain *d);      /* nothing to go on by, or not now: some vCPU is at work (any thread, a hint) */
 void time_update_wallclock(struct domain *d);
 void time_poll_timers(struct vcpu *v);                /* raises VIRQ_TIMER when singleshot/periodic is due */
 uint64_t time_next_deadline_ns(const struct vcpu *v); /* host monotonic, UINT64_MAX: none */
@@ -98,7 +99,7 @@ int abi_vcpu_load(struct vcpu *v, const void *p, size_t n);
 /*
  * load: domain first, then its vCPUs, all before any vCPU thread runs; guest memory may come before or after.  settle:
  * once memory is there and the back ends have taken their grants again, before the first vCPU runs (vcpu_threads_resume
- * does it); nothing to do for a domain that was built here.
+ * does it, each time); nothing to do for a domain that was built here.
  */
 void abi_domain_settle(struct domain *d);
 

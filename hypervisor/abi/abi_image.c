@@ -19,6 +19,7 @@
 
 #define DOMAIN_VERSION 1U
 #define VCPU_VERSION 1U
+#define SLEEP_NS 1000000000UL           /* a pause that is no longer one, but a sleep: time_sleep_over() */
 
 /* ---- runs over the frames ---- */
 
@@ -283,7 +284,7 @@ int abi_domain_save(struct domain *d, struct buf *out)
 	save_runs(d, out, populated_value);
 	save_runs(d, out, pt_type_value);
 	buf_u64(out, system_time_ns(d));
-	buf_u64(out, abi_realtime_ns());
+	buf_u64(out, abi_realtime_ns() - d->clock.slept_ns);
 	buf_u64(out, d->tsc_khz);
 	buf_u64(out, 0);
 	buf_u64(out, d->vm_assist);
@@ -354,6 +355,7 @@ static bool domain_parse(const struct domain *d, struct domain_scratch *s, struc
 static void domain_apply(struct domain *d, struct domain_scratch *s)
 {
 	uint64_t now = abi_realtime_ns(), saved = s->realtime_ns + (uint64_t)d->saved_clock_behind_ns, words = (d->max_pages + 63) / 64, held = 0;
+	uint64_t pause;
 
 	pthread_mutex_lock(&d->lock);
 	memcpy(d->populated, s->populated, words * sizeof(uint64_t));
@@ -373,7 +375,9 @@ static void domain_apply(struct domain *d, struct domain_scratch *s)
 	apply_grant_maps(d, s->grant_map);
 	d->grant->unsettled = true;
 	/* System time goes on by the true pause; a clock that is behind the source's does not take it back. */
-	time_set(d, s->system_ns + (now > saved && saved < 1UL << 62 ? now - saved : 0));
+	pause = now > saved && saved < 1UL << 62 ? now - saved : 0;
+	d->clock.slept_ns = pause > SLEEP_NS ? pause : 0;
+	time_set(d, s->system_ns + (pause > SLEEP_NS ? 0 : pause));
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -428,6 +432,7 @@ void abi_domain_settle(struct domain *d)
 	if (d->grant->unsettled)
 		grant_sweep(d);
 	d->grant->unsettled = false;
+	time_sleep_over(d);
 	pthread_mutex_unlock(&d->lock);
 	watchdog_rearm(d);
 }

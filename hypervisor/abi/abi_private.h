@@ -203,9 +203,11 @@ void grant_domain_destroy(struct domain *d);
 
 void time_domain_init(struct domain *d);
 void time_set(struct domain *d, uint64_t system_ns);          /* system time is system_ns now; vCPUs are told as they enter */
+/* The guest's clocks go on by what it slept, if nothing of it is at work.  Its vCPUs stand still; with d->lock. */
+void time_sleep_over(struct domain *d);
 /*
  * One instant by the guest's TSC, which counts at tsc_khz, and by its system time: what ties the two.  With a stable TSC it stays the same
- * for as long as the guest lives.  go_on: the TSC follows system time from there, never back behind it; before the first vCPU
+ * for as long as the guest lives and does not sleep.  go_on: the TSC follows system time from there, never back behind it; before the first vCPU
  * runs.  0, or -EINVAL.
  */
 struct tsc_pair { uint64_t tsc, ns, khz; };

@@ -107,6 +107,33 @@ int tsc_go_on(struct domain *d, const struct tsc_pair *p)
 	return 0;
 }
 
+/*
+ * A guest that was not asked cannot tell its scheduler that it slept: what ran on a vCPU then would be charged with all of it, and
+ * wait until everything else has had as much.  So the sleep is put where the guest sleeps by itself: all vCPUs that are up are
+ * halted (SCHEDOP_block).  One that polls is no such: it waits for a lock in the middle of something.
+ */
+static bool all_halted(const struct domain *d)
+{
+	for (unsigned i = 0; i < d->nr_vcpus; i++) {
+		int state = atomic_load(&d->vcpu[i]->run_state);
+
+		if (state != VCPU_BLOCKED && state != VCPU_DOWN)
+			return false;
+	}
+	return true;
+}
+
+bool time_sleep_is_over(const struct domain *d) { return !d->clock.slept_ns || !all_halted(d); }
+
+void time_sleep_over(struct domain *d)
+{
+	if (time_sleep_is_over(d))
+		return;
+	time_set(d, system_time_ns(d) + d->clock.slept_ns);
+	d->clock.slept_ns = 0;
+	d->clock.jumped = true;
+}
+
 void time_domain_init(struct domain *d)
 {
 	uint64_t khz = abi_tsc_khz(&d->clock.stable);
@@ -154,9 +181,13 @@ void time_update_vcpu(struct vcpu *v)
 	struct domain *d = v->d;
 	struct vcpu_time_info *out = &v->info->time, t;
 
-	if (d->clock.stable && v->time_generation == d->clock.generation)
+	bool fresh = v->time_generation != d->clock.generation;
+
+	if (d->clock.stable && !fresh)
 		return;
 	t = time_info(d);
+	/* The guest takes this flag out itself, once it has told its watchdogs (Linux: pvclock_touch_watchdogs). */
+	t.flags |= fresh && d->clock.jumped ? XEN_PVCLOCK_GUEST_STOPPED : out->flags & XEN_PVCLOCK_GUEST_STOPPED;
 	v->time_generation = d->clock.generation;
 	out->version |= 1;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);

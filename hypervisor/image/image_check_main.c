@@ -61,8 +61,9 @@ static int check(json_t **ret, struct err *err)
 	if (!rc && !json_is_object(config))
 		rc = err_set(err, -EINVAL, "the image is damaged: no configuration in it");
 	if (!rc)
-		*ret = json_pack("{s:b, s:i, s:O, s:I, s:b, s:b}", "ok", 1, "domid", (int)hdr.domid, "config", config, "epoch",
-				 (json_int_t)saved.epoch, "cluster", saved.cluster, "goes_on", saved.goes_on);
+		*ret = json_pack("{s:b, s:i, s:O, s:I, s:b, s:b, s:I}", "ok", 1, "domid", (int)hdr.domid, "config", config, "epoch",
+				 (json_int_t)saved.epoch, "cluster", saved.cluster, "goes_on", saved.goes_on, "saved_realtime_ns",
+				 (json_int_t)hdr.realtime_ns);
 	json_decref(config);
 	return rc;
 }

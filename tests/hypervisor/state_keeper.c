@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * state_keeper.c - /init of the guest of tests/hypervisor/test-save-compare: work whose state a save and a restore must not touch.
+ * state_keeper.c - /init of the guest of tests/hypervisor/test-save-compare and test-hand-over: work whose state a save, a restore and a
+ * move must not touch.
  *
  *   vectors   all sixteen vector registers (AVX where there is), MXCSR and the x87 control word hold values through a long loop
  *   bases     FS and GS base, and a value behind each
@@ -8,26 +9,35 @@
  *   children  fork, exit status, wait
  *   pipes     a number goes round between two processes
  *   clocks    CLOCK_MONOTONIC never steps back, a timer's signal comes
+ *   store     a transaction that takes a while commits what it wrote or ends in EAGAIN, a watch tells of each commit
+ *   debug     a watchpoint in the debug registers stops a child at each write to a word, and nowhere else; not with no_watchpoint=1 on
+ *             the kernel's command line: a vCPU that has one armed runs in the emulator, and takes a second where others wait for it
  *
- * Each is a process of its own; once a second one line on the console: "alive" and what each has counted, "errors N".
+ * Each is a process of its own; ten times a second one line on the console: "alive" and what each has counted, "errors N"; now and then
+ * another, "clocks" and the seconds of CLOCK_MONOTONIC and CLOCK_REALTIME.
  */
 #include <cpuid.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/user.h>
 #include <sys/wait.h>
+#include <xen/io/xs_wire.h>
 #include <time.h>
 #include <unistd.h>
 
-#define WORKERS 6
+#define WORKERS 8
 #define ARCH_SET_GS 0x1001
 #define ARCH_GET_GS 0x1004
 
@@ -200,9 +210,170 @@ static void clocks(volatile uint64_t *count)
 	}
 }
 
+/* ---- debug registers ---- */
+
+static volatile long watched;
+
+#define DR(n) offsetof(struct user, u_debugreg[n])
+#define DR7_WRITES_OF_8 (1UL | 1UL << 16 | 2UL << 18)       /* DR0, by this process: writes of eight octets */
+#define DR7_ASKED 0xffff00ffUL                              /* what is neither fixed nor the kernel's own */
+
+static void written_to(void)
+{
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	raise(SIGSTOP);
+	for (;;) {
+		for (volatile int i = 0; i < (watched & 7 ? 2 : 100); i++)
+			;
+		watched++;
+	}
+}
+
+static void debug(volatile uint64_t *count)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		written_to();
+	waitpid(pid, &status, 0);
+	if (ptrace(PTRACE_POKEUSER, pid, DR(0), &watched) || ptrace(PTRACE_POKEUSER, pid, DR(7), DR7_WRITES_OF_8))
+		wrong("a watchpoint cannot be set");
+	for (long n = 1;; n++) {
+		ptrace(PTRACE_CONT, pid, NULL, NULL);
+		if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP) {
+			wrong("no watchpoint");
+			pause();
+		}
+		if (ptrace(PTRACE_PEEKDATA, pid, &watched, NULL) != n || !(ptrace(PTRACE_PEEKUSER, pid, DR(6), NULL) & 1))
+			wrong("a watchpoint was missed, or was none");
+		if ((void *)ptrace(PTRACE_PEEKUSER, pid, DR(0), NULL) != &watched ||
+		    ((unsigned long)ptrace(PTRACE_PEEKUSER, pid, DR(7), NULL) & DR7_ASKED & 0xf0003) != (DR7_WRITES_OF_8 & 0xf0003))
+			wrong("debug registers");
+		++*count;
+	}
+}
+
+/* ---- the store ---- */
+
+#define STORE_PATH "data/keeper"
+static int store_fd;
+static uint64_t store_events;
+
+static bool store_read(void *p, size_t n)
+{
+	for (size_t at = 0; at < n;) {
+		ssize_t r = read(store_fd, (char *)p + at, n - at);
+
+		if (r <= 0)
+			return false;
+		at += (size_t)r;
+	}
+	return true;
+}
+
+/* The next message, into body as a string; events are counted.  Its type. */
+static uint32_t store_hear(char body[512])
+{
+	struct xsd_sockmsg m;
+
+	if (!store_read(&m, sizeof(m)) || m.len >= 512 || !store_read(body, m.len)) {
+		wrong("the store's answer");
+		pause();
+	}
+	body[m.len] = 0;
+	store_events += m.type == XS_WATCH_EVENT;
+	return m.type;
+}
+
+static uint32_t store_ask(uint32_t type, uint32_t tx, const char *body, size_t n, char answer[512])
+{
+	struct xsd_sockmsg m = { .type = type, .tx_id = tx, .len = (uint32_t)n };
+	char packet[256];
+	uint32_t got;
+
+	memcpy(packet, &m, sizeof(m));
+	memcpy(packet + sizeof(m), body, n);
+	if (write(store_fd, packet, sizeof(m) + n) != (ssize_t)(sizeof(m) + n))
+		wrong("a request to the store");
+	while ((got = store_hear(answer)) == XS_WATCH_EVENT)
+		;
+	return got;
+}
+
+static long store_value(uint32_t tx)
+{
+	char answer[512];
+
+	return store_ask(XS_READ, tx, STORE_PATH, sizeof(STORE_PATH), answer) == XS_READ ? atol(answer) : -1;
+}
+
+/* One transaction in which n is written, with a while between.  Was it committed? */
+static bool store_commit(long n)
+{
+	char answer[512], body[64] = STORE_PATH;
+	uint32_t tx;
+	bool ours;
+
+	if (store_ask(XS_TRANSACTION_START, 0, "", 1, answer) != XS_TRANSACTION_START)
+		wrong("no transaction begins");
+	tx = (uint32_t)strtoul(answer, NULL, 10);
+	store_ask(XS_WRITE, tx, body, sizeof(STORE_PATH) + (size_t)sprintf(body + sizeof(STORE_PATH), "%ld", n), answer);
+	usleep(20000);
+	ours = store_value(tx) == n;
+	if (store_value(0) != n - 1)
+		wrong("what a transaction wrote is seen outside of it, or what was committed is not");
+	if (store_ask(XS_TRANSACTION_END, tx, "T", 2, answer) == XS_TRANSACTION_END) {
+		if (!ours)
+			wrong("a transaction was committed that had lost what it wrote");
+		return true;
+	}
+	if (strcmp(answer, "EAGAIN") != 0)
+		wrong(answer);
+	return false;
+}
+
+static void store(volatile uint64_t *count)
+{
+	static const char watch[] = STORE_PATH "\0keeper";
+	char answer[512];
+
+	mkdir("/dev/xen", 0755);
+	store_fd = open("/dev/xen/xenbus", O_RDWR);
+	store_ask(XS_WRITE, 0, STORE_PATH "\0" "0", sizeof(STORE_PATH) + 1, answer);
+	if (store_fd < 0 || store_ask(XS_WATCH, 0, watch, sizeof(watch), answer) != XS_WATCH)
+		wrong("the store cannot be watched");
+	while (!store_events)                           /* a watch begins with one */
+		store_hear(answer);
+	for (long n = 1;; n++) {
+		uint64_t before;
+
+		do
+			before = store_events;
+		while (!store_commit(n));
+		while (store_events == before)
+			store_hear(answer);
+		if (store_value(0) != n)
+			wrong("what was committed is not there");
+		++*count;
+	}
+}
+
+/* Now and then nothing is to be done, as in most guests. */
+static void rest(const pid_t *worker, int workers)
+{
+	for (int i = 0; i < workers; i++)
+		kill(worker[i], SIGSTOP);
+	usleep(150000);
+	for (int i = 0; i < workers; i++)
+		kill(worker[i], SIGCONT);
+}
+
 int main(void)
 {
-	static void (*const work[WORKERS])(volatile uint64_t *) = { vectors, bases, memory, children, pipes, clocks };
+	static void (*const work[WORKERS])(volatile uint64_t *) = { vectors, bases, memory, children, pipes, clocks, store, debug };
+	int workers = getenv("no_watchpoint") ? WORKERS - 1 : WORKERS;       /* of the kernel's command line */
+	pid_t worker[WORKERS];
 	int fd;
 
 	mount("dev", "/dev", "devtmpfs", 0, NULL);
@@ -211,14 +382,20 @@ int main(void)
 		dup2(fd, i);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	for (int i = 0; i < WORKERS; i++)
-		if (fork() == 0)
+	for (int i = 0; i < workers; i++) {
+		worker[i] = fork();
+		if (worker[i] == 0)
 			work[i](&s->count[i]);
+	}
 	for (uint64_t n = 1;; n++) {
 		printf("alive %lu:", n);
-		for (int i = 0; i < WORKERS; i++)
+		for (int i = 0; i < workers; i++)
 			printf(" %lu", s->count[i]);
 		printf(" errors %lu\n", s->errors);
+		if (n % 3 == 0)
+			printf("clocks %lu %lu\n", now_ns() / 1000000000, (uint64_t)time(NULL));
 		usleep(100000);
+		if (n % 20 == 0)
+			rest(worker, workers);
 	}
 }

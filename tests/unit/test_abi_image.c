@@ -133,9 +133,9 @@ static void system_time_goes_on_by_the_true_pause(void **state)
 	struct buf dom = save_domain();
 	uint64_t then = system_time_ns(d);
 
-	fake_real += 7000000000UL;
+	fake_real += 700000000UL;
 	assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
-	assert_int_equal(system_time_ns(d), then + 7000000000UL);
+	assert_int_equal(system_time_ns(d), then + 700000000UL);
 	fake_real -= 3600000000000UL;
 	assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
 	assert_int_equal(system_time_ns(d), then);
@@ -281,7 +281,10 @@ static void a_tsc_record_is_checked(void **state)
 	buf_free(&b);
 }
 
-/* From a file there is no other clock than what the file says: days are days. */
+/*
+ * From a file there is no other clock than what the file says: days are days.  But not for what runs: a guest's scheduler charged all of them
+ * to it.  So they pass when all vCPUs are halted; a guest that is saved again before has not lost them.
+ */
 static void a_guest_restored_after_days(void **state)
 {
 	const uint64_t days = 3 * 86400UL * 1000000000;
@@ -291,7 +294,42 @@ static void a_guest_restored_after_days(void **state)
 	move_to_blank();
 	fake_real = real + days;
 	assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
-	assert_int_equal(system_time_ns(d), then + days);
+	for (unsigned i = 0; i < 2; i++)
+		atomic_store(&d->vcpu[i]->run_state, i ? VCPU_BLOCKED : VCPU_RUNNABLE);
+	assert_true(time_sleep_is_over(d));
+	abi_domain_settle(d);
+	assert_int_equal(system_time_ns(d), then);
+	time_update_vcpu(v);
+	assert_int_equal(v->info->time.flags, XEN_PVCLOCK_TSC_STABLE_BIT);
+	buf_free(&dom);
+	dom = save_domain();
+	move_to_blank();
+	fake_real = real + days + 500;
+	assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
+	atomic_store(&d->vcpu[0]->run_state, VCPU_BLOCKED);
+	atomic_store(&d->vcpu[1]->run_state, VCPU_POLLING);      /* in the middle of something */
+	abi_domain_settle(d);
+	assert_int_equal(system_time_ns(d), then);
+	atomic_store(&d->vcpu[1]->run_state, VCPU_DOWN);
+	assert_false(time_sleep_is_over(d));
+	abi_domain_settle(d);
+	assert_int_equal(system_time_ns(d), then + days + 500);
+	assert_true(time_sleep_is_over(d));
+	abi_domain_settle(d);                                    /* once */
+	assert_int_equal(system_time_ns(d), then + days + 500);
+	for (unsigned i = 0; i < 2; i++) {
+		time_update_vcpu(d->vcpu[i]);
+		assert_int_equal(d->vcpu[i]->info->time.flags, XEN_PVCLOCK_TSC_STABLE_BIT | XEN_PVCLOCK_GUEST_STOPPED);
+	}
+	v->info->time.flags &= (uint8_t)~XEN_PVCLOCK_GUEST_STOPPED;       /* as Linux does */
+	time_update_vcpu(v);
+	assert_int_equal(v->info->time.flags, XEN_PVCLOCK_TSC_STABLE_BIT);
+	d->clock.stable = false;                                /* the pair is written anew at each entry, the flag is not */
+	time_update_vcpu(v);
+	assert_int_equal(v->info->time.flags, 0);
+	time_update_vcpu(d->vcpu[1]);
+	assert_int_equal(d->vcpu[1]->info->time.flags, XEN_PVCLOCK_GUEST_STOPPED);
+	d->clock.stable = true;
 	buf_free(&dom);
 }
 
