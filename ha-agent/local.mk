@@ -35,6 +35,10 @@ tests_unit_test_resolve_plan_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_ownership_sim
 tests_unit_test_ownership_sim_SOURCES = tests/unit/test_ownership_sim.c
 tests_unit_test_ownership_sim_LDADD = ha-agent/libown.a
+check_PROGRAMS += tests/unit/test_ownership_sim2
+tests_unit_test_ownership_sim2_SOURCES = tests/unit/test_ownership_sim.c
+tests_unit_test_ownership_sim2_CPPFLAGS = $(AM_CPPFLAGS) -DSIM_NODES=2
+tests_unit_test_ownership_sim2_LDADD = ha-agent/libown.a
 check_PROGRAMS += tests/unit/test_ownership_sim5
 tests_unit_test_ownership_sim5_SOURCES = tests/unit/test_ownership_sim.c
 tests_unit_test_ownership_sim5_CPPFLAGS = $(AM_CPPFLAGS) -DSIM_NODES=5
