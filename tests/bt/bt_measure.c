@@ -15,22 +15,24 @@ static uint8_t *code_end, *data_end[3];
 static volatile uint64_t at_rip, at_address;
 static volatile int at_signal;
 static volatile bool with_address;
-uint64_t measure_host_rsp, measure_target, measure_rdi;
+uint64_t measure_host_rsp, measure_target, measure_gpr[16];
 
 void measure_enter(void);
 void measure_leave(void);
 
-/* Everything but rdi is 0, the stack pointer too: handlers have a stack of their own. */
+/* The guest's stack pointer is none: handlers have a stack of their own. */
 __asm__(
 	".text\n"
 	".globl measure_enter\n"
 	"measure_enter:\n"
 	"	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
 	"	mov %rsp, measure_host_rsp(%rip)\n"
-	"	mov measure_rdi(%rip), %rdi\n"
-	"	xor %eax, %eax; xor %ecx, %ecx; xor %edx, %edx; xor %ebx, %ebx; xor %ebp, %ebp; xor %esi, %esi; xor %esp, %esp\n"
-	"	xor %r8d, %r8d; xor %r9d, %r9d; xor %r10d, %r10d; xor %r11d, %r11d; xor %r12d, %r12d; xor %r13d, %r13d\n"
-	"	xor %r14d, %r14d; xor %r15d, %r15d\n"
+	"	lea measure_gpr(%rip), %rdi\n"
+	"	mov 0(%rdi), %rax; mov 8(%rdi), %rcx; mov 16(%rdi), %rdx; mov 24(%rdi), %rbx\n"
+	"	mov 32(%rdi), %rsp; mov 40(%rdi), %rbp; mov 48(%rdi), %rsi\n"
+	"	mov 64(%rdi), %r8; mov 72(%rdi), %r9; mov 80(%rdi), %r10; mov 88(%rdi), %r11\n"
+	"	mov 96(%rdi), %r12; mov 104(%rdi), %r13; mov 112(%rdi), %r14; mov 120(%rdi), %r15\n"
+	"	mov 56(%rdi), %rdi\n"
 	"	jmp *measure_target(%rip)\n"
 	".globl measure_leave\n"
 	"measure_leave:\n"
@@ -85,7 +87,7 @@ int measure_begin(void)
 	return 0;
 }
 
-enum measured measure(const uint8_t *code, size_t n, enum measure_data data, size_t size)
+enum measured measure(const uint8_t *code, size_t n, enum measure_data data, size_t size, unsigned reg)
 {
 	uint64_t start = (uint64_t)(uintptr_t)(code_end - n), end = (uint64_t)(uintptr_t)code_end;
 	uint64_t operand = (uint64_t)(uintptr_t)(data_end[data] - size);
@@ -94,7 +96,8 @@ enum measured measure(const uint8_t *code, size_t n, enum measure_data data, siz
 	if (data == MEASURE_WRITABLE)
 		memset(data_end[data] - 256, 1, 256);
 	measure_target = start;
-	measure_rdi = operand;
+	memset(measure_gpr, 0, sizeof(measure_gpr));
+	measure_gpr[reg] = operand;
 	measure_enter();
 	if (with_address && at_address == end && at_rip == end)
 		return MEASURED_DONE;

@@ -7,7 +7,7 @@
  * be one that reaches segments, control registers or memory by itself.
  *
  * Then the CPU itself is asked (bt_measure.h): does it take what is copied for an instruction of that length, does what is translated with
- * its operand replaced touch no more than is checked, and write only where that is checked?
+ * its operand replaced touch no more than is checked, and write only where that is checked?  So with what the emulator leaves to it.
  *
  * Then one encoding of each kind is run, in the real engine, in user, kernel and 32-bit code, by a process in which every
  * guest register holds a host address that faults when touched, a seccomp filter kills whatever calls the kernel from
@@ -29,6 +29,7 @@
 #include <Zydis/Zydis.h>
 
 #include "hypervisor/engine/bt/bt_xlat.h"
+#include "hypervisor/engine/bt/emulate.h"
 #include "tests/bt/bt_guest.h"
 #include "tests/bt/bt_measure.h"
 
@@ -417,19 +418,15 @@ static size_t emitted(const struct bt_insn *in, uint8_t *to)
 	return e.p;
 }
 
-/* NULL, or how the CPU has it. */
-static const char *measure_judge(const struct bt_insn *in)
+/* NULL, or how the CPU has n bytes of code with an operand of size bytes at (reg). */
+static const char *measure_code(const uint8_t *code, size_t n, size_t size, bool writes, unsigned reg)
 {
 	static const enum measure_data fills[] = { MEASURE_ZEROS, MEASURE_ONES };
-	uint8_t code[32];
-	size_t n = emitted(in, code), size = in->cls == BC_VERBATIM ? 0 : in->cls == BC_BIT ? in->opsize : in->mem_size;
 	enum measured whole = MEASURED_FAULT, cut;
 
-	if (!n)
-		return NULL;
 	measured++;
-	for (unsigned i = 0; i < (in->mem_wr ? 1 : 2); i++) {
-		enum measured m = measure(code, n, in->mem_wr ? MEASURE_WRITABLE : fills[i], size);
+	for (unsigned i = 0; i < (writes ? 1 : 2); i++) {
+		enum measured m = measure(code, n, writes ? MEASURE_WRITABLE : fills[i], size, reg);
 
 		if (m == MEASURED_LONGER)
 			return "the CPU takes it for longer";
@@ -445,10 +442,35 @@ static const char *measure_judge(const struct bt_insn *in)
 	measured_done += whole == MEASURED_DONE;
 	if (n == 1)
 		return NULL;
-	cut = measure(code, n - 1, in->mem_wr ? MEASURE_WRITABLE : MEASURE_ONES, size);
+	cut = measure(code, n - 1, writes ? MEASURE_WRITABLE : MEASURE_ONES, size, reg);
 	if (cut != MEASURED_LONGER && !(cut == MEASURED_FAULT && whole == MEASURED_FAULT))
 		return "the CPU takes it for shorter";
 	return NULL;
+}
+
+static const char *measure_judge(const struct bt_insn *in)
+{
+	uint8_t code[32];
+	size_t n = emitted(in, code), size = in->cls == BC_VERBATIM ? 0 : in->cls == BC_BIT ? in->opsize : in->mem_size;
+
+	return n ? measure_code(code, n, size, in->mem_wr, REG_RDI) : NULL;
+}
+
+/* The same of what the emulator leaves to the CPU, which of 32-bit code is another encoding. */
+static const char *measure_emulated(const uint8_t *b, bool code32)
+{
+	struct emu e = { .code32 = code32 };
+	unsigned reg = 0;
+	uint8_t code[32];
+	bool writes = false;
+	size_t n, size = 0;
+	ZyanStatus st;
+
+	memcpy(e.bytes, b, 15);
+	if (!emu_decode(&e, 15, &st) || emu_handler(&e) != emu_native)
+		return NULL;
+	n = emu_native_encode(&e, code, &reg, &size, &writes);
+	return n ? measure_code(code, n, size, writes, reg) : NULL;
 }
 
 static unsigned measure_nr, measure_every;
@@ -458,11 +480,18 @@ static void visit_measure(const struct enc *e)
 	struct bt_insn in;
 	const char *why;
 
-	if (measure_nr++ % measure_every || complaints > 20 || bt_decode(&in, BTN_CODE_VA, e->b, 15))
+	if (measure_nr++ % measure_every || complaints > 20)
 		return;
-	why = measure_judge(&in);
+	why = bt_decode(&in, BTN_CODE_VA, e->b, 15) ? NULL : measure_judge(&in);
 	if (why)
 		show(why, e->b);
+	for (unsigned code32 = 0; code32 < 2; code32++) {
+		why = measure_emulated(e->b, code32);
+		if (why) {
+			fprintf(stderr, "in the emulator, %u bits: ", code32 ? 32 : 64);
+			show(why, e->b);
+		}
+	}
 }
 
 /* What is decoded otherwise on purpose: it would be seen. */

@@ -14,7 +14,7 @@ static emu_fn (*const finders[])(const struct emu *e) = {
 	emu_priv_handler, emu_msr_handler, emu_desc_handler, emu_legacy_handler,
 };
 
-static bool decode(struct emu *e, size_t n, ZyanStatus *st)
+bool emu_decode(struct emu *e, size_t n, ZyanStatus *st)
 {
 	ZydisDecoder dec;
 
@@ -39,21 +39,21 @@ static int fetch(struct emu *e)
 	if (mmu_span_map(e->v, rip, n, MMU_EXEC, 0, &s))
 		return -1;
 	mmu_span_read(&s, e->bytes);
-	if (decode(e, n, &st))
+	if (emu_decode(e, n, &st))
 		return 0;
 	if (st == ZYDIS_STATUS_NO_MORE_DATA && n < ZYDIS_MAX_INSTRUCTION_LENGTH) {
 		more = ZYDIS_MAX_INSTRUCTION_LENGTH - n;
 		if (mmu_span_map(e->v, e->code32 ? (uint32_t)(rip + n) : rip + n, more, MMU_EXEC, 0, &s))
 			return -1;
 		mmu_span_read(&s, e->bytes + n);
-		if (decode(e, ZYDIS_MAX_INSTRUCTION_LENGTH, &st))
+		if (emu_decode(e, ZYDIS_MAX_INSTRUCTION_LENGTH, &st))
 			return 0;
 	}
 	/* more than 15 bytes is #GP, everything else unknown is #UD (SDM vol. 3 section 6.15) */
 	return st == ZYDIS_STATUS_NO_MORE_DATA || st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG ? emu_gp(e) : emu_ud(e);
 }
 
-static emu_fn find_handler(const struct emu *e)
+emu_fn emu_handler(const struct emu *e)
 {
 	for (size_t i = 0; i < sizeof(finders) / sizeof(finders[0]); i++) {
 		emu_fn f = finders[i](e);
@@ -94,7 +94,7 @@ int emu_step(struct vcpu *v)
 	if (e.code32)
 		e.next = (uint32_t)e.next;
 	/* LOCK is allowed on few instructions; Zydis refuses the others while decoding */
-	rc = find_handler(&e)(&e);
+	rc = emu_handler(&e)(&e);
 	if (rc == -1)
 		return EXIT_EXCEPTION;
 	v->regs.rip = e.next;

@@ -92,5 +92,14 @@ emu_fn emu_legacy_handler(const struct emu *e);
 /* Whatever is left: run by the host CPU on a copy of the guest's state, if the whitelist has it, else #UD. */
 int emu_native(struct emu *e);
 int emu_native_at(struct emu *e, uint64_t va);    /* with its memory operand at va */
+/*
+ * What emu_native() has the CPU run for it, at most 32 bytes: their number, 0 when it is refused.  *ret_size: of its memory operand, which is
+ * then the one that register *ret_reg points to; 0: it has none.
+ */
+size_t emu_native_encode(const struct emu *e, uint8_t *to, unsigned *ret_reg, size_t *ret_size, bool *ret_write);
+
+/* emulate.c: bytes[0..n) into in and op; who does it. */
+bool emu_decode(struct emu *e, size_t n, ZyanStatus *st);
+emu_fn emu_handler(const struct emu *e);
 
 #endif

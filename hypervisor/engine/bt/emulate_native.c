@@ -388,6 +388,16 @@ static unsigned gprs_used(const struct emu *e)
 	return used;
 }
 
+/* Six low registers could be it, and no instruction uses more than five. */
+static unsigned operand_register(unsigned used)
+{
+	unsigned r = 0;
+
+	while (r == REG_RSP || r == REG_RBP || (used & 1u << r))
+		r++;
+	return r;
+}
+
 static const uint8_t save_regs[] = { 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57 };   /* rbx rbp r12-15 */
 static const uint8_t restore_regs[] = { 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b };
 
@@ -409,10 +419,8 @@ static void build_thunk(struct emu_thunks *t, unsigned n, const struct emu *e, i
 	struct thunk_slot *s = &t->slot[n];
 	struct thunk_data *d = t->data;
 	struct out o = { .p = t->write + n * SLOT_SIZE, .va = (uint64_t)(uintptr_t)(t->exec + n * SLOT_SIZE), .t = t };
-	unsigned used = gprs_used(e), areg = 0;
+	unsigned used = gprs_used(e), areg = operand_register(used);
 
-	while (areg == REG_RSP || areg == REG_RBP || (used & 1u << areg))
-		areg++;                              /* six low registers, and none uses more than five */
 	PUT(&o, 0xf3, 0x0f, 0x1e, 0xfa);             /* endbr64 */
 	put(&o, save_regs, sizeof(save_regs));
 	if (vec) {
@@ -561,20 +569,28 @@ static unsigned operand_alignment(const struct emu *e, const ZydisDecodedOperand
 	}
 }
 
+/* Bytes that have to be the guest's; of what acts on a cache line, one of them. */
+static size_t operand_bytes(const struct emu *e, int mem)
+{
+	switch (e->in.mnemonic) {
+	case ZYDIS_MNEMONIC_CLFLUSH: case ZYDIS_MNEMONIC_CLFLUSHOPT: case ZYDIS_MNEMONIC_CLWB:
+		return 1;
+	default:
+		return e->op[mem].size < 8 ? 1 : e->op[mem].size / 8;
+	}
+}
+
 static int native_operand(struct emu *e, int mem, bool vec, uint64_t va, bool split)
 {
 	struct emu_thunks *t = e->v->emu_private;
 	const ZydisDecodedOperand *op = &e->op[mem];
 	bool write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	bool pointers = e->in.mnemonic == ZYDIS_MNEMONIC_FNSTENV || e->in.mnemonic == ZYDIS_MNEMONIC_FNSAVE;
-	size_t n = op->size / 8;
+	size_t n = operand_bytes(e, mem);
 	struct mmu_span s;
 	uint8_t *host;
 	int rc;
 
-	if (e->in.mnemonic == ZYDIS_MNEMONIC_CLFLUSH || e->in.mnemonic == ZYDIS_MNEMONIC_CLFLUSHOPT ||
-	    e->in.mnemonic == ZYDIS_MNEMONIC_CLWB || n == 0)
-		n = 1;                               /* a byte of the line */
 	if (n > BOUNCE_SIZE - 128)
 		return emu_ud(e);
 	if (va & (operand_alignment(e, op) - 1))
@@ -633,3 +649,17 @@ static int native_checked(struct emu *e, const uint64_t *va)
 
 int emu_native(struct emu *e) { return native_checked(e, NULL); }
 int emu_native_at(struct emu *e, uint64_t va) { return native_checked(e, &va); }
+
+size_t emu_native_encode(const struct emu *e, uint8_t *to, unsigned *ret_reg, size_t *ret_size, bool *ret_write)
+{
+	struct out o = { .p = to };
+	int mem;
+
+	if (classify(e, &mem) == ALLOW_NO)
+		return 0;
+	*ret_reg = operand_register(gprs_used(e));
+	*ret_size = mem < 0 ? 0 : operand_bytes(e, mem);
+	*ret_write = mem >= 0 && (e->op[mem].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+	put_instruction(&o, e, mem, *ret_reg);
+	return (size_t)(o.p - to);
+}
