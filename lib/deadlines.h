@@ -14,7 +14,7 @@
 
 enum {
 	/* --- leaves: one process of this node answers -------------------------------------------------------------------- */
-	DL_WAY = 2000,               /* the network's part of a question over the link, and a process's turn on a busy node */
+	DL_WAY = 4000,               /* the network's part of a question over the link, and a process's turn on a busy node */
 	DL_DAEMON = 10000,           /* a local daemon or hv-domain: an ordinary request */
 	DL_STORE = 10000,            /* xenstored */
 	DL_HELPERS = 15000,          /* haven-storage and haven-network: all of a domain's, begun together */

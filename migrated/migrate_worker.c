@@ -275,7 +275,8 @@ static int wait_reply(struct worker *w, int sock, uint64_t deadline_ns)
 {
 	for (;;) {
 		struct pollfd p[2] = { { .fd = sock, .events = POLLIN }, { .fd = w->control, .events = POLLIN } };
-		int r = poll(p, 2, TICK_MS), rc;
+		uint64_t now = link_now_ns(), left_ms = deadline_ns > now ? (deadline_ns - now) / 1000000 + 1 : 0;
+		int r = poll(p, 2, left_ms < TICK_MS ? (int)left_ms : TICK_MS), rc;
 
 		if (r < 0 && errno != EINTR)
 			return -errno;
