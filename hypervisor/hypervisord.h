@@ -70,6 +70,7 @@ struct hvd {
 	int done_fd;                           /* eventfd: jobs have come back */
 	struct pending *pending_head, **pending_tail;
 	char hostname[65];
+	unsigned disks_checked;                /* helpers of `takes` under way */
 	uint64_t reserved_kib;                 /* memory of copies being made, not yet in anybody's status */
 };
 

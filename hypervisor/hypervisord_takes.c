@@ -13,6 +13,7 @@
 #include "lib/proto/hv_disk.h"
 
 #define DISKS_MAX 32
+#define CHECKED_MAX 128u               /* disks looked at at a time, for whoever asks */
 #define HURRY_MS 100                   /* of DL_CHECK, for the reply */
 
 static void problem_add(struct job *j, const char *text)
@@ -86,25 +87,29 @@ static void takes_work(struct job *j)
 }
 
 static void end_late_helpers(struct job *j) { helpers_end(j->shadow); }
+static void late_helpers_ended(struct job *j) { j->h->disks_checked -= (unsigned)j->number; }
 
 /* Ending one that hangs takes as long as the kernel does. */
 static void takes_done(struct job *j)
 {
 	struct job *late;
 
-	if (!j->shadow->helpers)
+	late = j->shadow->helpers ? job_new(j->h, NULL, NULL) : NULL;
+	if (!late) {                           /* out of memory: those that hang end with hypervisord */
+		late_helpers_ended(j);
 		return;
-	late = job_new(j->h, NULL, NULL);
-	if (!late)
-		return;                        /* out of memory: they end with hypervisord */
+	}
 	late->shadow = j->shadow;
 	j->shadow = NULL;
+	late->number = j->number;
 	late->work = end_late_helpers;
+	late->done = late_helpers_ended;
 	job_start_beside(late);
 }
 
 void op_takes(struct msg_call *c, void *h)
 {
+	struct hvd *hvd = h;
 	struct job *j = job_new(h, c, NULL);
 	struct err err = { 0 };
 	size_t i, iscsi = 0;
@@ -119,6 +124,14 @@ void op_takes(struct msg_call *c, void *h)
 		job_finish_now(j);
 		return;
 	}
+	i = json_array_size(json_object_get(j->data, "disk"));
+	j->number = i < DISKS_MAX ? (int64_t)i : DISKS_MAX;
+	if (j->number + hvd->disks_checked > CHECKED_MAX) {
+		job_fail(j, -EBUSY, "hypervisord looks at %u disks for others already; ask again", hvd->disks_checked);
+		job_finish_now(j);
+		return;
+	}
+	hvd->disks_checked += (unsigned)j->number;
 	j->shadow->hvd = h;
 	snprintf(j->shadow->uuid, sizeof j->shadow->uuid, "%s", config_str(j->data, "uuid", ""));
 	j->reply = json_pack("{s:[]}", "problems");
