@@ -220,10 +220,9 @@ static void own_on_claim(struct own *o, struct own_dom *d, const struct own_msg 
 	if (own_set_record(o, d, &rec, m->config))
 		return;
 	d->hold |= own_bit(o, m->from);
-	if (m->from == o->me) {
-		d->told = true;		/* the claim itself told everybody that this node holds it */
+	/* the claim itself told everybody that this node holds it; but who asked for a report, having missed a record, cannot take the claim */
+	if (m->from == o->me && d->told)
 		d->told_holds = true;
-	}
 	own_track(o, d, m);
 	own_ack(o, m);
 }

@@ -169,7 +169,8 @@ static bool rule_claim_counts(struct own *o, struct own_dom *d)
 
 	if (out->type != OWN_M_CLAIM || out->done)
 		return false;
-	if (d->job != OWN_J_START) {	/* given up: the report says that nothing is held */
+	/* given up, or another record came after it, in which case it never counts: the report says that nothing is held */
+	if (d->job != OWN_J_START || d->rec.epoch > out->epoch) {
 		own_out_clear(o, d);
 		return true;
 	}

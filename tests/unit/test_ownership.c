@@ -790,6 +790,42 @@ static void test_quorum_pauses_and_resumes(void **state)
 	assert_true(did_act(OWN_DO_QRESUME));
 }
 
+/* A claim that other records overtook never counted, and for as long as it stood no other one was made: the domain stayed down (the simulator found it). */
+static void test_claim_overtaken(void **state)
+{
+	struct own_entry there = { .rec = record(5, 2, 0), .act_known = true };
+	uint64_t last = 0;
+
+	assert_int_equal(start(), 0);
+	assert_true(did_send(OWN_M_CLAIM));
+	forget_outputs();
+	hear_report(2, false, true, &there);
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	for (int i = 0; i < n_sent; i++)
+		last = sent[i].type == OWN_M_CLAIM ? sent[i].epoch : last;
+	assert_int_equal(last, 6);
+}
+
+/*
+ * Who could not write a record asks everybody for theirs.  A claimer took its own claim, sent again meanwhile, for the answer; the other one
+ * could not take that claim, and asked no more (the simulator found it).
+ */
+static void test_asked_while_claiming(void **state)
+{
+	struct own_msg claim = { .type = OWN_M_CLAIM, .epoch = 1, .rec = record(1, 1, 0), .config = "{}" };
+
+	assert_int_equal(start(), 0);
+	claim.serial = sent[0].serial;
+	hear(1, claim);
+	forget_outputs();
+	hear(2, (struct own_msg){ .type = OWN_M_ASK });
+	hear(1, claim);
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	assert_true(did_send(OWN_M_REPORT));
+	for (int i = 0; i < n_sent; i++)
+		assert_true(sent[i].type != OWN_M_REPORT || sent[i].holds);
+}
+
 /* A start that Pacemaker asks for while another node runs the guest waited for its whole time-out: it has to know who runs it. */
 static void test_start_knows_who_runs_it(void **state)
 {
@@ -896,7 +932,7 @@ int main(void)
 		T(test_contradicted_before_it_runs), T(test_contradicted_before_it_knows), T(test_overtaken_report_is_said_anew), T(test_late_running_is_taken_back),
 		T(test_overtaken_release_is_given_up),
 		T(test_crossing_releases),
-		T(test_quorum_pauses_and_resumes), T(test_start_knows_who_runs_it),
+		T(test_quorum_pauses_and_resumes), T(test_claim_overtaken), T(test_asked_while_claiming), T(test_start_knows_who_runs_it),
 		T(test_restore_waits_for_no_other_epoch), T(test_leave_only_with_empty_hands),
 		cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_codec_refuses),
 	};
