@@ -501,6 +501,8 @@ static const char *span(long long s, char *buf, size_t size)
 	return buf;
 }
 
+#define SLEEP_S 10                     /* docs/specs/image.md, "A sleep" */
+
 /* The guest was not asked, so it is its operator who has to know. */
 static void say_clocks(const char *file, long long saved_ns)
 {
@@ -517,8 +519,8 @@ static void say_clocks(const char *file, long long saved_ns)
 		       span(-s, text, sizeof(text)));
 		return;
 	}
-	printf("%s was saved %s ago: the guest's clocks, monotonic ones too, go on by that time as soon as all its vCPUs are idle\n", file,
-	       span(s, text, sizeof(text)));
+	printf("%s was saved %s ago: the guest's clocks, monotonic ones too, %s\n", file, span(s, text, sizeof(text)),
+	       s < SLEEP_S ? "have gone on by that time" : "go on by that time as soon as all its vCPUs are idle");
 }
 
 int cmd_restore(int argc, char **argv)

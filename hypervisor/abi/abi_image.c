@@ -19,7 +19,8 @@
 
 #define DOMAIN_VERSION 1U
 #define VCPU_VERSION 1U
-#define SLEEP_NS 1000000000UL           /* a pause that is no longer one, but a sleep: time_sleep_over() */
+#define JUMP_NS 1000000000UL            /* a pause that the guest's watchdogs are told of */
+#define SLEEP_NS 10000000000UL          /* one that is a sleep: time_sleep_over() */
 
 /* ---- runs over the frames ---- */
 
@@ -376,6 +377,7 @@ static void domain_apply(struct domain *d, struct domain_scratch *s)
 	d->grant->unsettled = true;
 	/* System time goes on by the true pause; a clock that is behind the source's does not take it back. */
 	pause = now > saved && saved < 1UL << 62 ? now - saved : 0;
+	d->clock.jumped = pause > JUMP_NS && pause <= SLEEP_NS;
 	d->clock.slept_ns = pause > SLEEP_NS ? pause : 0;
 	time_set(d, s->system_ns + (pause > SLEEP_NS ? 0 : pause));
 	pthread_mutex_unlock(&d->lock);
