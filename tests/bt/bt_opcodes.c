@@ -538,7 +538,7 @@ static int measure_all(bool every)
 			_exit(2);
 		measure_matters();
 		measure_every = every ? 1 : 3;
-		modrms_set(every);
+		modrms_set(false);                /* operands are replaced, and registers are alike */
 		walk(visit_measure, every);
 		printf("%lu asked of the CPU: %lu ran, %lu raised an exception; %lu otherwise than decoded\n", measured, measured_done,
 		       measured - measured_done, complaints);
