@@ -57,6 +57,18 @@ class Debian(Guest):
         self(f"guest-clock {PORT} >/dev/null 2>&1 & disown")
         return seconds
 
+    def clocks_kept(self, first):
+        """Its clocks have gone as the node's since clock() said `first`."""
+        last = self.clock()
+        moved = [last[i] - first[i] for i in (0, 1)]
+        print(f"clocks: the guest's less the node's moved by {moved[0] * 1e3:+.2f} ms (real time), {moved[1] * 1e3:+.2f} ms (monotonic); "
+              f"round trips {first[2] * 1e3:.2f}, {last[2] * 1e3:.2f} ms", flush=True)
+        if max(map(abs, moved)) > 0.02 + first[2] + last[2]:
+            raise Failed(f"the guest's time drifts: {first} -> {last}")
+        # Linux counts lost ticks until it has its clock source: a slow boot leaves it behind, by what it took
+        if not -20 < first[0] < 0.5:
+            raise Failed(f"a guest takes the time of day from its node: it is {first[0]:+.3f} s off")
+
     def clock(self):
         """(realtime, monotonic) of the guest less the node's in seconds, from the quickest of many exchanges; its round trip."""
         best = None
