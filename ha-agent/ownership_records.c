@@ -158,11 +158,11 @@ static void own_on_running(struct own *o, struct own_dom *d, const struct own_ms
 	rec.owner = m->from;
 	rec.to = 0;
 	rec.domid = m->rec.domid ? m->rec.domid : rec.domid;
+	own_track(o, d, m);	/* also when it cannot be written here: the others acknowledge it once, and a handed copy waits for all of them */
 	if (own_set_record(o, d, &rec, NULL))
 		return;
 	if (m->from == o->me)
 		d->contradicted = false;
-	own_track(o, d, m);
 	own_ack(o, m);
 }
 
