@@ -674,7 +674,7 @@ static void one(unsigned long k)
 	native_unlock(nat->mem + off);
 	nat->mem[off + len - 1] = 0x0b;                 /* ud2 where the guest has syscall */
 	nat->in = in;
-	if (btn_run(nat, 60000)) {
+	if (btn_run(nat)) {
 		fprintf(stderr, "the native process died (seed %#lx)\n", seed);
 		exit(1);
 	}

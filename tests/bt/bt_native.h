@@ -39,7 +39,7 @@ struct btn_shared {                 /* shared with the child */
 /* Start the child.  Before the engine's handlers are installed. */
 struct btn_shared *btn_start(void);
 /* Run from in.rip until a fault; out is filled and mem is as the run left it.  -1: the child died. */
-int btn_run(struct btn_shared *s, unsigned timeout_ms);
+int btn_run(struct btn_shared *s);
 /*
  * With every data page writable from here on: nanoseconds the code at in.rip takes until it ends, best of `times`; memory
  * is left as it was after the last.
