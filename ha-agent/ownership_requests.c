@@ -113,6 +113,9 @@ static void own_resend(struct own *o, struct own_dom *d)
 	bool ours = d->rec.owner == o->me || (out.type == OWN_M_RELEASE && !d->rec.owner);
 	struct own_msg m = { .type = OWN_M_NONE };
 
+	/* its own sender could not write it: the rule makes another one */
+	if ((out.type == OWN_M_RUNNING || out.type == OWN_M_RELEASE) && !out.done && d->rec.epoch < out.epoch)
+		d->outs[o->self] = (struct own_out){ .type = OWN_M_NONE };
 	if (out.type == OWN_M_NONE || out.done || !o->view || d->rec.epoch != out.epoch || !ours)
 		return;
 	m.type = out.type;
