@@ -16,9 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/msg.h"
 #include "lib/xlcfg.h"
 
@@ -34,19 +34,11 @@ enum {
 #define UNSEEN_MS 15000		/* for a ha-agentd that is being started again to be told of a failed move */
 #define OUTCOME_MS 60000	/* for a move's outcome after ha-agentd's restart; no verdict is better than a long one: nothing is fenced meanwhile */
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-static int64_t deadline_ms;	/* of this action, on now_ms()'s clock */
+static int64_t deadline_ms;	/* of this action, on monotonic_ms()'s clock */
 
 static int64_t left_ms(void)
 {
-	int64_t left = deadline_ms - now_ms();
+	int64_t left = deadline_ms - monotonic_ms();
 
 	return left > 0 ? left : 0;
 }
@@ -126,19 +118,19 @@ static bool worth_retrying(int rc)
  */
 static int ask(json_t *req, int64_t limit_ms, json_t **ret, struct err *err)
 {
-	int64_t end = now_ms() + limit_ms;
+	int64_t end = monotonic_ms() + limit_ms;
 	int fd, rc;
 
 	for (;;) {
 		fd = msg_connect(AGENTD, err);
 		rc = fd;
 		if (fd >= 0) {
-			rc = msg_call(fd, req, NULL, 0, ret, NULL, NULL, (int)(end - now_ms() > 1 ? end - now_ms() : 1), NULL, NULL, err);
+			rc = msg_call(fd, req, NULL, 0, ret, NULL, NULL, (int)(end - monotonic_ms() > 1 ? end - monotonic_ms() : 1), NULL, NULL, err);
 			close(fd);
 			if (rc != -ECONNRESET && rc != -EAGAIN && rc != -EPIPE)
 				break;
 		}
-		if (!worth_retrying(rc) || now_ms() + RETRY_MS >= end)
+		if (!worth_retrying(rc) || monotonic_ms() + RETRY_MS >= end)
 			break;
 		usleep(RETRY_MS * 1000);
 	}
@@ -392,7 +384,7 @@ static int unseen_failure(int status)
  */
 static int outcome_after_restart(const char *target)
 {
-	int64_t end = now_ms() + (left_ms() < OUTCOME_MS ? left_ms() : OUTCOME_MS);
+	int64_t end = monotonic_ms() + (left_ms() < OUTCOME_MS ? left_ms() : OUTCOME_MS);
 	struct where w;
 	struct err err;
 
@@ -407,7 +399,7 @@ static int outcome_after_restart(const char *target)
 		if (!strcmp(w.copy, "none") && strcmp(w.owner, env("OCF_RESKEY_CRM_meta_migrate_source", w.owner)))
 			break;
 		usleep(RETRY_MS * 1000);
-	} while (now_ms() + RETRY_MS < end);
+	} while (monotonic_ms() + RETRY_MS < end);
 	return exit_reason(OCF_ERR_GENERIC, "ha-agentd ended during the move of %s to %s, and how that ended is not known here (haven status)",
 			   domain_name(), target);
 }
@@ -598,7 +590,7 @@ int main(int argc, char **argv)
 	int64_t timeout = env_long("OCF_RESKEY_CRM_meta_timeout", TIMEOUT_DEFAULT_MS);
 
 	signal(SIGPIPE, SIG_IGN);
-	deadline_ms = now_ms() + (timeout > 3 * MARGIN_MS ? timeout - MARGIN_MS : timeout * 2 / 3);
+	deadline_ms = monotonic_ms() + (timeout > 3 * MARGIN_MS ? timeout - MARGIN_MS : timeout * 2 / 3);
 	for (size_t i = 0; argc == 2 && i < sizeof(actions) / sizeof(actions[0]); i++) {
 		if (strcmp(argv[1], actions[i].name))
 			continue;

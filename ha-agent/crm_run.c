@@ -9,33 +9,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ha-agent/crm_run.h"
+#include "lib/clock.h"
 #include "lib/spawn.h"
 
 #define ARGS_MAX 24
 #define OUT_MAX (1u << 20)
 
-static int64_t crm_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* Reads to the end or the deadline. 0, -ETIMEDOUT or -errno. */
 static int crm_collect(int fd, char **out, int timeout_s)
 {
-	int64_t end = crm_now_ms() + (int64_t)timeout_s * 1000;
+	int64_t end = monotonic_ms() + (int64_t)timeout_s * 1000;
 	size_t n = 0, size = 4096;
 	char *buf = malloc(size);
 
 	while (buf) {
 		struct pollfd p = { fd, POLLIN, 0 };
-		int64_t left = end - crm_now_ms();
+		int64_t left = end - monotonic_ms();
 		ssize_t r = left > 0 ? poll(&p, 1, (int)left) : 0;
 
 		if (r < 0 && errno == EINTR)

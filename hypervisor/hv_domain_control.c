@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "hypervisor/hv_domain_image.h"
 #include "hypervisor/hv_domain_pages.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 
 static void op_status(struct msg_call *c, void *arg)
@@ -199,7 +200,7 @@ static void op_activate(struct msg_call *c, void *arg)
 	if (!h->move)                    /* else the channel's end ends the attempt */
 		h->copy.attempt = 0;
 	hv_sync_execution(h);
-	msg_reply(c, json_pack("{s:I}", "run_ns", (json_int_t)io_now_ns()));
+	msg_reply(c, json_pack("{s:I}", "run_ns", (json_int_t)monotonic_ns()));
 	hv_changed(h);
 }
 
@@ -234,7 +235,7 @@ static void quorum(struct msg_call *c, struct hv *h, enum copy_event e)
 		return;
 	}
 	hv_sync_execution(h);
-	reply = json_pack("{s:I}", h->executing ? "runs_ns" : "stopped_ns", (json_int_t)io_now_ns());
+	reply = json_pack("{s:I}", h->executing ? "runs_ns" : "stopped_ns", (json_int_t)monotonic_ns());
 	hv_changed(h);
 	msg_reply(c, reply);
 }

@@ -15,12 +15,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include "hypervisor/engine/bt/cpuid.h"
 #include "hypervisor/hv_domain_image.h"
 #include "hypervisor/hv_domain_pages.h"
 #include "hypervisor/vcpu_thread.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 
 struct hv_move {
@@ -31,14 +31,6 @@ struct hv_move {
 	bool all_dirty;                        /* no round was read since dirty-start: everything counts */
 	struct msg_call *waiting;              /* the request under way: pause, state-save or state-load */
 };
-
-static uint64_t monotonic_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000UL + (uint64_t)ts.tv_nsec;
-}
 
 /* A memfd with n bytes, sealed; -errno. */
 static int memfd_of(const char *name, const void *p, size_t n)

@@ -24,8 +24,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/proto/pages.h"
 
@@ -62,14 +62,6 @@ struct hv_pages {
 	pthread_t thread;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000UL + (uint64_t)ts.tv_nsec;
-}
-
 static bool is_owed(const struct hv_pages *p, uint64_t frame)
 {
 	return frame / 64 < p->words && atomic_load(&p->owed[frame / 64]) >> (frame % 64) & 1;
@@ -102,7 +94,7 @@ static void wake(struct hv_pages *p, uint64_t frame, uint64_t n)
 
 static void wake_all(struct hv_pages *p)
 {
-	p->woken_ns = now_ns();
+	p->woken_ns = monotonic_ns();
 	wake(p, 0, p->h->d->max_pages);
 }
 
@@ -222,7 +214,7 @@ static void note_ask(struct hv_pages *p, uint64_t frame)
 		if (p->ask[i].frame == frame)
 			return;
 	if (p->nr_asks < ASKS_MAX)
-		p->ask[p->nr_asks++] = (struct ask){ frame, now_ns() };
+		p->ask[p->nr_asks++] = (struct ask){ frame, monotonic_ns() };
 }
 
 static void serve_fault(struct hv_pages *p, uint64_t frame)
@@ -251,7 +243,7 @@ static void take_faults(struct hv_pages *p)
 /* Who waits, and for how long; a wake-up that went astray is made good. */
 static void look_at_asks(struct hv_pages *p)
 {
-	uint64_t now = now_ns(), oldest = now;
+	uint64_t now = monotonic_ns(), oldest = now;
 	unsigned n = 0;
 	bool waiting;
 

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+#include "lib/clock.h"
 #include "lib/deadlines.h"
 #include "lib/paths.h"
 #include "lib/spawn.h"
@@ -25,17 +25,9 @@ struct helper {
 	int64_t until_ms;                      /* to answer what it was asked */
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static int time_left(const struct helper *h)
 {
-	int64_t left = h->until_ms - now_ms();
+	int64_t left = h->until_ms - monotonic_ms();
 
 	return left > 1 ? (int)left : 1;
 }
@@ -46,7 +38,7 @@ static int helper_start(struct helper *h, const char *name, struct err *err)
 	char *argv[] = { prog, NULL };
 	int sv[2] = { -1, -1 }, rc = path_join(prog, sizeof prog, path_libexec(), "%s", name);
 
-	*h = (struct helper) { .name = name, .sock = -1, .pidfd = -1, .until_ms = now_ms() + deadline(DL_HELPERS) };
+	*h = (struct helper) { .name = name, .sock = -1, .pidfd = -1, .until_ms = monotonic_ms() + deadline(DL_HELPERS) };
 	if (!rc && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) < 0)
 		rc = -errno;
 	if (rc)
@@ -176,7 +168,7 @@ int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *r
 	struct helper *h = *helper_find(d, key);
 
 	if (h)
-		h->until_ms = d->helpers_until_ms ? d->helpers_until_ms : now_ms() + deadline(DL_HELPERS);
+		h->until_ms = d->helpers_until_ms ? d->helpers_until_ms : monotonic_ms() + deadline(DL_HELPERS);
 	/* one that a restarted hypervisord lost, or that was killed, is replaced: the fresh one's answer counts */
 	if (h && helper_ask(h, req, ret_reply, ret_fd, err) == 0) {
 		json_decref(req);
@@ -187,7 +179,7 @@ int helper_kept_call(struct dom *d, const char *key, const char *name, json_t *r
 
 void helpers_within(struct dom *d, int ms)
 {
-	d->helpers_until_ms = ms ? now_ms() + ms : 0;
+	d->helpers_until_ms = ms ? monotonic_ms() + ms : 0;
 }
 
 void helpers_end(struct dom *d)

@@ -8,19 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+#include "lib/clock.h"
 #include "lib/deadlines.h"
 #include "lib/conf.h"
 #include "lib/log.h"
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static double ms(uint64_t ns) { return (double)ns / 1e6; }
 
@@ -525,7 +517,7 @@ static void activate_work(struct job *j)
 {
 	struct dom *d = j->dom;
 	uint64_t attempt = (uint64_t)j->number;
-	uint64_t begin = now_ns(), checked, recorded, opened, runs;
+	uint64_t begin = monotonic_ns(), checked, recorded, opened, runs;
 
 	j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate-begin", "attempt", (json_int_t)attempt), NULL, 0, NULL, NULL,
 			   NULL, deadline(DL_DAEMON), &j->err);
@@ -536,21 +528,21 @@ static void activate_work(struct job *j)
 	}
 	if (j->rc)
 		return;
-	checked = now_ns();
+	checked = monotonic_ns();
 	j->rc = ran_write(d, attempt);
 	if (j->rc) {
 		job_fail(j, j->rc, "activate: cannot record it on disk: %s", strerror(-j->rc));
 		return;
 	}
-	recorded = now_ns();
+	recorded = monotonic_ns();
 	j->rc = disks_activate(d, &j->err);
 	if (!j->rc)
 		vifs_up(d);
-	opened = now_ns();
+	opened = monotonic_ns();
 	if (!j->rc)
 		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, &j->reply, NULL,
 				   NULL, 20000, &j->err);
-	runs = (uint64_t)config_int(j->reply, "run_ns", (json_int_t)now_ns());
+	runs = (uint64_t)config_int(j->reply, "run_ns", (json_int_t)monotonic_ns());
 	if (j->rc) {
 		json_decref(j->reply);
 		j->reply = NULL;

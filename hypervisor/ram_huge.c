@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+#include "lib/clock.h"
 #include "lib/huge.h"
 
 #define RANGE_FRAMES (HUGE_PAGE >> PAGE_SHIFT_HV)
@@ -49,18 +50,10 @@ struct ram_huge {
 	bool stop;
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000UL + (uint64_t)ts.tv_nsec;
-}
-
 /* true: it is to end. */
 static bool rest(struct ram_huge *h, uint64_t ns)
 {
-	uint64_t end = now_ns() + ns;
+	uint64_t end = monotonic_ns() + ns;
 	struct timespec ts = { .tv_sec = (time_t)(end / 1000000000UL), .tv_nsec = (long)(end % 1000000000UL) };
 	bool stop;
 
@@ -125,7 +118,7 @@ unsigned ram_huge_round(struct ram_huge *h)
 
 		if (h->done[r] || !held_whole(h->d, r) || !touched(h->d, r))
 			continue;
-		begun = now_ns();
+		begun = monotonic_ns();
 		rc = collapse(h, r);
 		if (rc) {
 			/* no large page free, or somebody uses one of the small: another time */
@@ -135,7 +128,7 @@ unsigned ram_huge_round(struct ram_huge *h)
 		h->done[r] = 1;
 		h->refused = 0;
 		moved++;
-		if (rest(h, PAUSE_FACTOR * (now_ns() - begun)))
+		if (rest(h, PAUSE_FACTOR * (monotonic_ns() - begun)))
 			break;
 	}
 	return moved;
@@ -158,7 +151,7 @@ static uint64_t vcpus_cpu_ns(const struct domain *d)
 
 static void idle_look(struct ram_huge *h)
 {
-	uint64_t now = now_ns(), cpu = vcpus_cpu_ns(h->d);
+	uint64_t now = monotonic_ns(), cpu = vcpus_cpu_ns(h->d);
 	bool idle = (cpu - h->cpu_ns) * 100 < (now - h->looked_ns) * IDLE_PERCENT;
 
 	h->looked_ns = now;
@@ -171,17 +164,17 @@ static void idle_look(struct ram_huge *h)
 static void *main_of(void *arg)
 {
 	struct ram_huge *h = arg;
-	uint64_t ms = BUSY_MS, next_round = now_ns() + ms * 1000000UL, next_look = now_ns() + LOOK_MS * 1000000UL;
+	uint64_t ms = BUSY_MS, next_round = monotonic_ns() + ms * 1000000UL, next_look = monotonic_ns() + LOOK_MS * 1000000UL;
 
 	for (;;) {
-		uint64_t now = now_ns(), next = next_round < next_look ? next_round : next_look;
+		uint64_t now = monotonic_ns(), next = next_round < next_look ? next_round : next_look;
 
 		if (next > now && rest(h, next - now))
 			return NULL;
-		now = now_ns();
+		now = monotonic_ns();
 		if (now >= next_round) {
 			ms = ram_huge_round(h) ? BUSY_MS : ms < IDLE_MS / 2 ? 2 * ms : IDLE_MS;
-			next_round = h->hopeless ? UINT64_MAX : now_ns() + ms * 1000000UL;
+			next_round = h->hopeless ? UINT64_MAX : monotonic_ns() + ms * 1000000UL;
 		}
 		if (now >= next_look) {
 			idle_look(h);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* msg_client.c - blocking requests of tools and short-lived processes; see msg.h. */
+#include "lib/clock.h"
 #include "lib/msg.h"
 
 #include <poll.h>
@@ -7,7 +8,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/paths.h"
@@ -51,20 +51,12 @@ int msg_connect(const char *name, struct err *err)
 	return fd;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
-}
-
 static int wait_readable(int sock, int64_t deadline_ms)
 {
 	struct pollfd p = { .fd = sock, .events = POLLIN };
 
 	for (;;) {
-		int64_t left = deadline_ms < 0 ? -1 : deadline_ms - now_ms();
+		int64_t left = deadline_ms < 0 ? -1 : deadline_ms - monotonic_ms();
 		int r;
 
 		if (deadline_ms >= 0 && left < 0)
@@ -102,7 +94,7 @@ int msg_call(int sock, const json_t *request, const int *fds, int nfds, json_t *
 int msg_await(int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms, msg_progress_fn progress,
 	      void *arg, struct err *err)
 {
-	int64_t deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	int64_t deadline = timeout_ms < 0 ? -1 : monotonic_ms() + timeout_ms;
 
 	for (;;) {
 		json_t *obj = NULL, *p;

@@ -25,10 +25,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include <qb/qbloop.h>
 
+#include "lib/clock.h"
 #include "lib/conf.h"
 #include "lib/daemon.h"
 #include "lib/deadlines.h"
@@ -79,14 +79,6 @@ static struct {
 /* --- jobs: one worker each ------------------------------------------------------------------------------------------------- */
 
 static void spare_later(unsigned ms);
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
 
 /* Also when who asked is gone. */
 static void tell_end(const struct job *j, const json_t *reply)
@@ -538,7 +530,7 @@ static void job_incoming(int tcp, const struct fair_caller *caller)
 
 	if (j) {
 		j->caller = *caller;
-		j->since_ns = now_ns();
+		j->since_ns = monotonic_ns();
 	}
 	if (j && job_work(j, NULL, tcp, &err) < 0)
 		job_free(j);
@@ -642,7 +634,7 @@ static void refused(void)
 {
 	static uint64_t told_ns;
 	static unsigned count;
-	uint64_t now = now_ns();
+	uint64_t now = monotonic_ns();
 
 	count++;
 	if (now - told_ns < 1000 * NS_PER_MS)
@@ -707,7 +699,7 @@ static bool admit_stranger(const struct fair_caller *who)
 	}
 	if (fair_count(all, JOBS_MAX, who) >= ADDRESS_MAX)
 		return false;
-	if (!fair_spend(&m.budget, who, now_ns()))
+	if (!fair_spend(&m.budget, who, monotonic_ns()))
 		return false;
 	if (n < STRANGERS_MAX)
 		return true;
@@ -796,7 +788,7 @@ static int32_t on_connection(int32_t listener, int32_t revents, void *arg)
 		close(fd);
 		return 0;
 	}
-	*g = (struct greeting){ .fd = fd, .caller = who, .since_ns = now_ns() };
+	*g = (struct greeting){ .fd = fd, .caller = who, .since_ns = monotonic_ns() };
 	qb_loop_poll_add(m.loop, QB_LOOP_MED, fd, POLLIN, g, on_greeting);
 	qb_loop_timer_add(m.loop, QB_LOOP_LOW, GREETING_MS * NS_PER_MS, g, greeting_timeout, &g->timer);
 	return 0;

@@ -10,8 +10,8 @@
 #include "migrated/migrated.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "migrated/move_turns.h"
 
@@ -26,14 +26,6 @@ static struct {
 	qb_loop_timer_handle wake, tell;
 	bool going, again;
 } n;
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
 
 static int slot_of(const struct job *j)
 {
@@ -146,7 +138,7 @@ void node_turns_go(void)
 	n.going = true;
 	while (n.again) {
 		n.again = false;
-		while (turns_next(&n.turns, now_ns(), &slot, &word))
+		while (turns_next(&n.turns, monotonic_ns(), &slot, &word))
 			if (n.job[slot])
 				tell(n.job[slot], word);
 		measure_next();
@@ -155,7 +147,7 @@ void node_turns_go(void)
 	if (n.wake)
 		qb_loop_timer_del(n.loop, n.wake);
 	n.wake = 0;
-	wake = turns_wake_ns(&n.turns, now_ns());
+	wake = turns_wake_ns(&n.turns, monotonic_ns());
 	if (wake)
 		qb_loop_timer_add(n.loop, QB_LOOP_HIGH, wake, NULL, on_wake, &n.wake);
 	tell_waiting(false);

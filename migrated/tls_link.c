@@ -11,23 +11,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
+
+#include "lib/clock.h"
 
 #define TICK_MS 200
 #define GATHER_MAX 4096
 #define NS_PER_MS 1000000ull
 #define SILENCE_DEFAULT_NS (10000 * NS_PER_MS)
 
-uint64_t link_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
+uint64_t link_now_ns(void) { return monotonic_ns(); }
 
 void link_init(struct tls_link *l)
 {

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/clock.h"
 #include "lib/log.h"
 
 #define DEPTH 32
@@ -66,14 +67,6 @@ struct lun {
 	atomic_uint block_size;
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static void wake(struct lun *l)
 {
 	uint64_t one = 1;
@@ -95,7 +88,7 @@ static void session_lost(struct lun *l, const char *why)
 	for (struct io *i = l->todo; i; i = i->next)
 		i->in_flight = false;
 	session_close(&l->session, false);
-	l->reconnect_at_ms = now_ms() + RECONNECT_MS;
+	l->reconnect_at_ms = monotonic_ms() + RECONNECT_MS;
 }
 
 static void key_lost(struct lun *l, const char *what)
@@ -173,7 +166,7 @@ static int connect_now(struct lun *l, struct err *err)
 		log_info("%s (%s): the target is back", l->conf.vdev, l->conf.iscsi.iqn);
 	l->complained = false;
 	l->recheck = false;
-	l->nop_at_ms = now_ms() + NOP_EVERY_MS;
+	l->nop_at_ms = monotonic_ms() + NOP_EVERY_MS;
 	atomic_store(&l->connected, true);
 	return 0;
 }
@@ -183,7 +176,7 @@ static void reconnect(struct lun *l)
 	struct err err = { 0 };
 	int rc;
 
-	if (now_ms() < l->reconnect_at_ms)
+	if (monotonic_ms() < l->reconnect_at_ms)
 		return;
 	rc = connect_now(l, &err);
 	if (rc == -EKEYREJECTED)
@@ -211,9 +204,9 @@ static void nop_cb(struct iscsi_context *c, int status, void *data, void *arg)
 
 static void keep_alive(struct lun *l)
 {
-	if (now_ms() < l->nop_at_ms)
+	if (monotonic_ms() < l->nop_at_ms)
 		return;
-	l->nop_at_ms = now_ms() + NOP_EVERY_MS;
+	l->nop_at_ms = monotonic_ms() + NOP_EVERY_MS;
 	if (iscsi_get_nops_in_flight(l->session.c) >= NOPS_LOST)
 		session_lost(l, "it does not answer");
 	else if (iscsi_nop_out_async(l->session.c, nop_cb, NULL, 0, NULL) < 0)
@@ -244,7 +237,7 @@ static void sense_verdict(struct io *i, const struct scsi_sense *sense)
 		break;
 	case SCSI_SENSE_NOT_READY:
 	case SCSI_SENSE_COMMAND_ABORTED:
-		i->not_before_ms = now_ms() + BUSY_RETRY_MS;
+		i->not_before_ms = monotonic_ms() + BUSY_RETRY_MS;
 		break;
 	case SCSI_SENSE_ILLEGAL_REQUEST:                   /* without a cache there is nothing to flush */
 		io_end(i, i->q.op == HV_DISK_FLUSH ? 0 : -EIO);
@@ -285,7 +278,7 @@ static void io_cb(struct iscsi_context *c, int status, void *data, void *arg)
 		l->recheck = true;
 		break;
 	default:                                           /* busy, task set full, a failing session: again, a little later */
-		i->not_before_ms = now_ms() + BUSY_RETRY_MS;
+		i->not_before_ms = monotonic_ms() + BUSY_RETRY_MS;
 		break;
 	}
 }
@@ -318,7 +311,7 @@ static int io_start(struct lun *l, struct io *i)
 
 static void io_start_all(struct lun *l)
 {
-	int64_t now = now_ms();
+	int64_t now = monotonic_ms();
 
 	for (struct io *i = l->todo; i && l->in_flight < DEPTH; i = i->next)
 		if (!i->in_flight && i->not_before_ms <= now && io_start(l, i) < 0) {
@@ -330,7 +323,7 @@ static void io_start_all(struct lun *l)
 /* The operator's time-out: only what is not in the target's hands can be given up. */
 static void io_expire(struct lun *l)
 {
-	int64_t limit = (int64_t)l->conf.io_timeout_s * 1000, now = now_ms();
+	int64_t limit = (int64_t)l->conf.io_timeout_s * 1000, now = monotonic_ms();
 	struct io *next;
 
 	if (!limit || atomic_load(&l->connected) || atomic_load(&l->state) == LUN_KEY_LOST)
@@ -368,7 +361,7 @@ void lun_submit(struct lun *l, const struct hv_disk_req *q)
 	}
 	i->l = l;
 	i->q = *q;
-	i->since_ms = now_ms();
+	i->since_ms = monotonic_ms();
 	atomic_fetch_add(&l->waiting, 1);
 	pthread_mutex_lock(&l->lock);
 	*l->inbox_tail = i;
@@ -583,11 +576,11 @@ int lun_release(struct lun *l, struct err *err) { return lun_command(l, CMD_RELE
 
 int lun_drain(struct lun *l, int timeout_ms, struct err *err)
 {
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = monotonic_ms() + timeout_ms;
 	struct timespec ms = { .tv_nsec = 1000000 };
 
 	while (atomic_load(&l->waiting)) {
-		if (now_ms() > end)
+		if (monotonic_ms() > end)
 			return err_set(err, -ETIMEDOUT, "disk %s: %u requests wait for %s", l->conf.vdev, atomic_load(&l->waiting),
 				       lun_connected(l) ? "the target" : "a lost target");
 		nanosleep(&ms, NULL);

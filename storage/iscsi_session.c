@@ -2,22 +2,14 @@
 /* iscsi_session.c - see iscsi_session.h; libiscsi without its own reconnecting, which knows nothing of reservations. */
 #include "config.h"
 #include "storage/iscsi_session.h"
+#include "lib/clock.h"
 
 #include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define PR_IN_BYTES 1024
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 int session_service(struct iscsi_session *s, int wake_fd, int timeout_ms)
 {
@@ -57,11 +49,11 @@ static void orphan_add(struct iscsi_session *s, struct session_answer *a, struct
 /* 0: answered.  Else the session is no good any more, and a and t (or NULL) are its orphans. */
 static int answer_wait(struct iscsi_session *s, struct session_answer *a, struct scsi_task *t)
 {
-	int64_t end = now_ms() + SESSION_TIMEOUT_MS;
+	int64_t end = monotonic_ms() + SESSION_TIMEOUT_MS;
 	int rc = 0;
 
 	while (!a->done && rc == 0) {
-		int64_t left = end - now_ms();
+		int64_t left = end - monotonic_ms();
 
 		rc = left <= 0 ? -ENOTCONN : session_service(s, -1, (int)left);
 	}

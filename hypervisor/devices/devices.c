@@ -10,6 +10,7 @@
 #include "hypervisor/devices/blk_pool.h"
 #include "hypervisor/devices/blk_remote.h"
 
+#include "lib/clock.h"
 #include "lib/log.h"
 
 #include <errno.h>
@@ -77,7 +78,7 @@ void devices_console_write(struct domain *d, const char *s, size_t n)
 
 bool devices_may_log(struct devices *ds)
 {
-	uint64_t now = io_now_ns();
+	uint64_t now = monotonic_ns();
 
 	if (now - ds->log_window_ns > 10000000000ull) {
 		ds->log_window_ns = now;
@@ -371,7 +372,7 @@ static unsigned in_flight(const struct devices *ds)
 
 uint64_t devices_waiting_ns(const struct devices *ds, char *ret_vdev, size_t size)
 {
-	uint64_t oldest = UINT64_MAX, at, now = io_now_ns();
+	uint64_t oldest = UINT64_MAX, at, now = monotonic_ns();
 
 	for (unsigned i = 0; i < ds->nr_vbd; i++) {
 		at = vbd_oldest_ns(ds->vbd[i]);

@@ -6,6 +6,7 @@
  * being served are freed after it, since the round may still name them.
  */
 #include "hypervisor/devices/io_loop.h"
+#include "lib/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -49,14 +50,6 @@ struct io_loop {
 	uint64_t armed_ns;
 	bool stop, reap;
 };
-
-uint64_t io_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* ---- descriptors ---- */
 
@@ -121,7 +114,7 @@ static void timers_arm(struct io_loop *l)
 static void timers_due(void *arg, uint32_t events)
 {
 	struct io_loop *l = arg;
-	uint64_t n, now = io_now_ns();
+	uint64_t n, now = monotonic_ns();
 
 	if (read(l->timerfd, &n, sizeof(n)) < 0 && errno != EAGAIN)
 		return;
@@ -147,7 +140,7 @@ struct io_timer *io_timer_add(struct io_loop *l, io_fn *fn, void *arg)
 
 void io_timer_set(struct io_timer *t, uint64_t delay_ns)
 {
-	t->at_ns = io_now_ns() + delay_ns;
+	t->at_ns = monotonic_ns() + delay_ns;
 	timers_arm(t->l);
 }
 

@@ -41,7 +41,6 @@ struct io_timer *io_timer_add(struct io_loop *l, io_fn *fn, void *arg);
 void io_timer_set(struct io_timer *t, uint64_t delay_ns);
 void io_timer_clear(struct io_timer *t);
 void io_timer_del(struct io_timer *t);
-uint64_t io_now_ns(void);
 
 /* fn runs on the loop's thread some time after each io_wake_ring(); several rings may become one run. */
 struct io_wake *io_wake_add(struct io_loop *l, io_fn *fn, void *arg);

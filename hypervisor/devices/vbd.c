@@ -14,6 +14,7 @@
 #include "hypervisor/devices/blk_pool.h"
 #include "hypervisor/devices/blk_remote.h"
 
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/vdev.h"
 
@@ -368,7 +369,7 @@ static void vreq_take(struct vbd *v, const struct blkif_request *r)
 	q->used = true;
 	q->then_data = false;
 	q->gen = v->gen;
-	q->begun_ns = io_now_ns();
+	q->begun_ns = monotonic_ns();
 	q->id = r->id;
 	q->guest_op = r->operation;
 	q->op = BLK_FLUSH;
@@ -607,7 +608,7 @@ void vbd_flush_all(struct vbd *v)
 	if (v->conf.readonly || !v->dirty || q->used || (!v->conf.iscsi && v->conf.fd < 0))
 		return;
 	q->used = true;
-	q->begun_ns = io_now_ns();
+	q->begun_ns = monotonic_ns();
 	q->op = BLK_FLUSH;
 	q->sector = q->sectors = 0;
 	q->nr_segs = q->acquired = 0;
