@@ -106,22 +106,34 @@ void own_nudge(struct own *o, const char *uuid)
 	own_run(o);
 }
 
-/* A member that could not write a record when it came acknowledges it when it comes again. */
+/*
+ * The record a re-send carries; false: not to be sent. Of a RUNNING or a RELEASE that is not on this disk yet it is made of the record
+ * that is: who could not write its own record has to be heard acknowledging that very one, since nobody else waits for another.
+ */
+static bool own_resend_record(const struct own *o, const struct own_dom *d, const struct own_out *out, struct own_record *rec)
+{
+	bool ours = d->rec.owner == o->me || (out->type == OWN_M_RELEASE && !d->rec.owner);
+
+	*rec = d->rec;
+	if (d->rec.epoch == out->epoch)
+		return ours;
+	if (d->rec.epoch > out->epoch || (out->type != OWN_M_RUNNING && out->type != OWN_M_RELEASE))
+		return false;
+	rec->owner = out->type == OWN_M_RUNNING ? o->me : 0;
+	rec->to = 0;
+	if (out->type == OWN_M_RUNNING && d->copy_domid)
+		rec->domid = d->copy_domid;
+	return true;
+}
+
+/* A member that could not write a record when it came, its own sender too, acknowledges it when it comes again. */
 static void own_resend(struct own *o, struct own_dom *d)
 {
 	const struct own_out out = d->outs[o->self];
-	bool ours = d->rec.owner == o->me || (out.type == OWN_M_RELEASE && !d->rec.owner);
-	struct own_msg m = { .type = OWN_M_NONE };
+	struct own_msg m = { .type = out.type, .epoch = out.epoch, .serial = out.serial };
 
-	/* its own sender could not write it: the rule makes another one */
-	if ((out.type == OWN_M_RUNNING || out.type == OWN_M_RELEASE) && !out.done && d->rec.epoch < out.epoch)
-		d->outs[o->self] = (struct own_out){ .type = OWN_M_NONE };
-	if (out.type == OWN_M_NONE || out.done || !o->view || d->rec.epoch != out.epoch || !ours)
+	if (out.type == OWN_M_NONE || out.done || !o->view || !own_resend_record(o, d, &out, &m.rec))
 		return;
-	m.type = out.type;
-	m.epoch = out.epoch;
-	m.serial = out.serial;
-	m.rec = d->rec;
 	m.config = out.type == OWN_M_CLAIM ? d->config : NULL;
 	memcpy(m.uuid, d->uuid, sizeof(m.uuid));
 	own_send(o, &m);

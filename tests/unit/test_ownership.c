@@ -739,6 +739,75 @@ static void test_late_running_is_taken_back(void **state)
 		assert_false(sent[i].type == OWN_M_REPORT && sent[i].holds);
 }
 
+/*
+ * A handed copy waits for this very RUNNING: its sender, who could not write it, says it again until it has acknowledged it, also when a
+ * report brings the record meanwhile (simulator, two nodes and a device, seeds 17706 and 37832).
+ */
+static void test_running_its_sender_could_not_write(void **state)
+{
+	struct own_entry other = { .rec = record(1, 3, 0) }, written = { .rec = record(2, 1, 0) };
+	const struct own_dom *d;
+	struct own_msg m;
+
+	run_here();
+	d = own_find(o, U);
+	hear_report(3, false, true, &other);
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	assert_int_equal(sent[n_sent - 1].type, OWN_M_RUNNING);
+	m = (struct own_msg){ .type = OWN_M_RUNNING, .epoch = 2, .serial = sent[n_sent - 1].serial, .rec = record(2, 1, 0) };
+	forget_outputs();
+	persist_rc = -ENOSPC;
+	hear(1, m);
+	hear_ack(2, OWN_M_RUNNING, 2, m.serial);
+	hear_ack(3, OWN_M_RUNNING, 2, m.serial);
+	assert_false(did_send(OWN_M_ACK));
+	own_tick(o);
+	assert_int_equal(sent[0].type, OWN_M_RUNNING);
+	assert_true(sent[0].epoch == 2 && sent[0].serial == m.serial && sent[0].domid == 3);
+	persist_rc = 0;
+	hear_report(2, false, true, &written);
+	assert_int_equal(d->rec.epoch, 2);
+	assert_false(d->outs[0].done);
+	forget_outputs();
+	own_tick(o);
+	assert_true(sent[0].type == OWN_M_RUNNING && sent[0].epoch == 2 && sent[0].serial == m.serial);
+	hear(1, m);
+	assert_true(did_send(OWN_M_ACK));
+	hear_ack(1, OWN_M_RUNNING, 2, m.serial);
+	assert_true(d->outs[0].done);
+	forget_outputs();
+	own_tick(o);
+	assert_false(did_send(OWN_M_RUNNING));
+}
+
+/* The same of a RELEASE; and it is said no more once another record is above it. */
+static void test_release_its_sender_could_not_write(void **state)
+{
+	char text[OWN_TEXT_LEN];
+	uint64_t serial = 0;
+
+	run_here();
+	own_stop(o, U, text);
+	local(OWN_NONE, 0, 0);
+	own_action_done(o, U, OWN_DO_DESTROY, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	hear_report(1, false, true, &(struct own_entry){ .rec = record(1, 1, 0) });
+	for (int i = 0; i < n_sent; i++)
+		serial = sent[i].type == OWN_M_RELEASE ? sent[i].serial : serial;
+	persist_rc = -ENOSPC;
+	hear(1, (struct own_msg){ .type = OWN_M_RELEASE, .epoch = 2, .serial = serial, .rec = record(2, 0, 0) });
+	persist_rc = 0;
+	forget_outputs();
+	own_tick(o);
+	assert_true(sent[0].type == OWN_M_RELEASE && sent[0].epoch == 2 && sent[0].serial == serial);
+	hear_report(2, false, true, &(struct own_entry){ .rec = record(3, 2, 0), .holds = true });
+	forget_outputs();
+	own_tick(o);
+	assert_false(did_send(OWN_M_RELEASE));
+}
+
 /* A release that another record came after is not waited for: the node's next announcement did not go out while it was. */
 static void test_overtaken_release_is_given_up(void **state)
 {
@@ -930,6 +999,7 @@ int main(void)
 		T(test_a_copy_that_serves_stays), T(test_stop_leaves_a_copy_that_serves), T(test_a_copy_that_serves_goes_when_nobody_can_use_it), T(test_a_guest_ends_when_its_pages_are_lost),
 		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_move_whose_copy_died), T(test_contradicted_copy_goes_above),
 		T(test_contradicted_before_it_runs), T(test_contradicted_before_it_knows), T(test_overtaken_report_is_said_anew), T(test_late_running_is_taken_back),
+		T(test_running_its_sender_could_not_write), T(test_release_its_sender_could_not_write),
 		T(test_overtaken_release_is_given_up),
 		T(test_crossing_releases),
 		T(test_quorum_pauses_and_resumes), T(test_claim_overtaken), T(test_asked_while_claiming), T(test_start_knows_who_runs_it),
