@@ -2,7 +2,7 @@
 sbin_PROGRAMS += migrated/migrated
 havenlibexec_PROGRAMS += migrated/haven-migrate-worker migrated/haven-migrate-signer
 
-migrated_migrated_SOURCES = migrated/migrated.c migrated/migrated.h migrated/migrated_turns.c migrated/migrated_pages.c migrated/move_turns.c migrated/move_turns.h \
+migrated_migrated_SOURCES = migrated/migrated.c migrated/migrated.h migrated/migrated_callers.c migrated/migrated_turns.c migrated/migrated_pages.c migrated/move_turns.c migrated/move_turns.h \
 	migrated/fair_slots.c migrated/fair_slots.h migrated/stream.c migrated/stream.h
 migrated_migrated_LDADD = $(PKI_LIBS)
 

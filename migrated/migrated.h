@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * migrated.h - a move as migrated's three files share it: migrated.c (processes, requests, connections), migrated_turns.c (whose turn it
- * is), migrated_pages.c (guests that run elsewhere before all of their memory has left).
+ * migrated.h - a move as migrated's four files share it: migrated.c (processes, requests), migrated_callers.c (who calls from the network),
+ * migrated_turns.c (whose turn it is), migrated_pages.c (guests that run elsewhere before all of their memory has left).
  */
 #ifndef MIGRATED_MIGRATED_H
 #define MIGRATED_MIGRATED_H
@@ -11,6 +11,7 @@
 #include <sys/types.h>
 #include <jansson.h>
 #include <qb/qbloop.h>
+#include "lib/conf.h"
 #include "lib/msg.h"
 #include "migrated/fair_slots.h"
 #include "migrated/stream.h"
@@ -52,6 +53,17 @@ void job_answer(struct job *j, json_t *reply);
 void job_progress(struct job *j, json_t *progress);
 /* Answers with that error and forgets it; its worker, if any, sees its socket close. */
 void job_refuse(struct job *j, int rc, const char *text);
+
+/* A worker for a connection that was let in; tcp is borrowed. */
+void job_incoming(int tcp, const struct fair_caller *caller);
+/* It is out of the jobs; its worker, if any, sees its socket close. */
+void job_free(struct job *j);
+
+/* --- migrated_callers.c --- */
+/* Listens.  jobs as in node_turns_init().  0 and the port, or -errno with err. */
+int node_callers_init(qb_loop_t *loop, struct job **jobs, const struct conf *conf, int *ret_port, struct err *err);
+/* One who was let in has shown a certificate. */
+void node_callers_known(const struct fair_caller *who);
 
 /* --- migrated_turns.c --- */
 /* jobs: JOBS_MAX of them, borrowed for good. */
