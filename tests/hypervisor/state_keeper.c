@@ -11,7 +11,8 @@
  *   clocks    CLOCK_MONOTONIC never steps back, a timer's signal comes
  *   store     a transaction that takes a while commits what it wrote or ends in EAGAIN, a watch tells of each commit
  *   debug     a watchpoint in the debug registers stops a child at each write to a word, and nowhere else; not with no_watchpoint=1 on
- *             the kernel's command line: a vCPU that has one armed runs in the emulator, and takes a second where others wait for it
+ *             the kernel's command line: a vCPU that has one armed runs in the emulator, and takes a second where others wait for it;
+ *             with no_store=1 neither this nor the store
  *
  * Each is a process of its own; ten times a second one line on the console: "alive" and what each has counted, "errors N"; now and then
  * another, "clocks" and the seconds of CLOCK_MONOTONIC and CLOCK_REALTIME.
@@ -372,7 +373,8 @@ static void rest(const pid_t *worker, int workers)
 int main(void)
 {
 	static void (*const work[WORKERS])(volatile uint64_t *) = { vectors, bases, memory, children, pipes, clocks, store, debug };
-	int workers = getenv("no_watchpoint") ? WORKERS - 1 : WORKERS;       /* of the kernel's command line */
+	/* of the kernel's command line */
+	int workers = getenv("no_store") ? WORKERS - 2 : getenv("no_watchpoint") ? WORKERS - 1 : WORKERS;
 	pid_t worker[WORKERS];
 	int fd;
 
