@@ -541,14 +541,13 @@ class Node:
                 if progress is not None:
                     progress.append(reply["progress"])
 
-    def workers(self, spare=False):
-        """Workers of this node that have a move (spare: that wait for one), whoever their parent is by now."""
+    def pids(self, wanted):
+        """Of this node, whoever their parent is by now; wanted: of a command line."""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    argv = f.read().split(b"\0")
-                    if not argv[0].endswith(b"haven-migrate-worker") or (b"spare" in argv) != spare:
+                    if not wanted(f.read().split(b"\0")):
                         continue
                 with open(f"/proc/{pid}/environ", "rb") as f:
                     if f"HAVEN_RUN_DIR={self.run}".encode() in f.read().split(b"\0"):
@@ -557,20 +556,13 @@ class Node:
                 continue
         return found
 
+    def workers(self, spare=False):
+        """Workers that have a move (spare: that wait for one)."""
+        return self.pids(lambda argv: argv[0].endswith(b"haven-migrate-worker") and (b"spare" in argv) == spare)
+
     def processes(self):
         """migrated and what it has started: workers, spares, signers."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    if b"/migrate" not in (cmd := f.read().split(b"\0")[0]) and not cmd.endswith(b"haven-migrate-signer"):
-                        continue
-                with open(f"/proc/{pid}/environ", "rb") as f:
-                    if f"HAVEN_RUN_DIR={self.run}".encode() in f.read().split(b"\0"):
-                        found.append(int(pid))
-            except OSError:
-                continue
-        return found
+        return self.pids(lambda argv: b"/migrate" in argv[0] or argv[0].endswith(b"haven-migrate-signer"))
 
     def memory(self):
         """KiB of their own of all of them, and how many they are."""

@@ -570,21 +570,24 @@ static void emit_way_in(struct xl *x, unsigned scratch)
 	}
 }
 
+/* Where `jcc` leads, out of line: registers become as `to`, and it goes on at `target`. */
+static void emit_cold_way(struct xl *x, uint32_t jcc, struct regstate now, struct regstate to, uint32_t target)
+{
+	struct emit *e = &x->e, hot = cold_begin(x);
+
+	e_patch(e, jcc, e->p);
+	xl_state_fix(x, now, to);
+	e_jmp_to(e, target);
+	cold_end(x, hot);
+}
+
 /* One more round within the pages looked up?  If not: to `setup`, where registers are as `at`. */
 static void emit_loop_limit(struct xl *x, uint32_t setup, struct regstate at)
 {
-	struct emit *e = &x->e;
 	struct regstate now = { x->spilled, x->clean };
-	struct emit hot;
-	uint32_t jcc;
 
-	e_gs(e, 1, 0x3b, x->fast.iv, GS_OFF(loop_limit));
-	jcc = e_jcc_fwd(e, CC_E);
-	hot = cold_begin(x);
-	e_patch(e, jcc, e->p);
-	xl_state_fix(x, now, at);
-	e_jmp_to(e, setup);
-	cold_end(x, hot);
+	e_gs(&x->e, 1, 0x3b, x->fast.iv, GS_OFF(loop_limit));
+	emit_cold_way(x, e_jcc_fwd(&x->e, CC_E), now, at, setup);
 	state_set(x, now);
 }
 
@@ -594,7 +597,6 @@ static void emit_loop_end(struct xl *x, uint32_t head, struct regstate top)
 	struct emit *e = &x->e;
 	const struct bt_insn *end = &x->in[x->loop_end];
 	struct regstate now;
-	struct emit hot;
 	uint32_t jcc;
 
 	xl_record_start(x);
@@ -607,15 +609,10 @@ static void emit_loop_end(struct xl *x, uint32_t head, struct regstate top)
 		return;
 	}
 	jcc = e_jcc_fwd(e, end->cc);
-	if (now.spilled == top.spilled && !(top.clean & ~now.clean)) {
+	if (now.spilled == top.spilled && !(top.clean & ~now.clean))
 		e_patch(e, jcc, head);
-	} else {
-		hot = cold_begin(x);
-		e_patch(e, jcc, e->p);
-		xl_state_fix(x, now, top);
-		e_jmp_to(e, head);
-		cold_end(x, hot);
-	}
+	else
+		emit_cold_way(x, jcc, now, top, head);
 	state_set(x, now);
 	xl_border(x);
 	xl_emit_link(x, end->va + end->len, false);
