@@ -49,7 +49,8 @@ tests_fuzz_fuzz_stream_SOURCES = tests/fuzz/fuzz_stream.c tests/fuzz/fuzz_main.c
 tests_fuzz_fuzz_stream_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS)
 
 check_PROGRAMS += tests/fuzz/fuzz_source
-tests_fuzz_fuzz_source_SOURCES = tests/fuzz/fuzz_source.c tests/fuzz/octet_link.c tests/fuzz/octet_link.h tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h \
+tests_fuzz_fuzz_source_SOURCES = tests/fuzz/fuzz_source.c tests/fuzz/octet_link.c tests/fuzz/octet_link.h tests/fuzz/worker_double.c \
+	tests/fuzz/worker_double.h tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h \
 	migrated/move_source.c migrated/move_source.h migrated/source_links.c migrated/source_round.c migrated/source_turn.c migrated/source_meet.c \
 	migrated/source_words.c migrated/worker_records.c migrated/migrate_worker.h migrated/ledger.c migrated/ledger.h migrated/pages_serve.c \
 	migrated/precopy.c migrated/precopy.h migrated/page_source.c migrated/page_source.h migrated/stream_digest.c migrated/stream_digest.h \
@@ -57,7 +58,8 @@ tests_fuzz_fuzz_source_SOURCES = tests/fuzz/fuzz_source.c tests/fuzz/octet_link.
 tests_fuzz_fuzz_source_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS)
 
 check_PROGRAMS += tests/fuzz/fuzz_target
-tests_fuzz_fuzz_target_SOURCES = tests/fuzz/fuzz_target.c tests/fuzz/octet_link.c tests/fuzz/octet_link.h tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h \
+tests_fuzz_fuzz_target_SOURCES = tests/fuzz/fuzz_target.c tests/fuzz/octet_link.c tests/fuzz/octet_link.h tests/fuzz/worker_double.c \
+	tests/fuzz/worker_double.h tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h \
 	migrated/move_target.c migrated/move_target.h migrated/target_links.c migrated/pages_fetch.c migrated/copy_word.c migrated/move_check.c \
 	migrated/move_check.h migrated/worker_records.c migrated/migrate_worker.h migrated/page_sink.c migrated/page_sink.h migrated/page_source.c migrated/page_source.h \
 	migrated/stream_digest.c migrated/stream_digest.h migrated/stream.c migrated/stream.h

@@ -18,6 +18,7 @@
 #include "migrated/move_source.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/octet_link.h"
+#include "tests/fuzz/worker_double.h"
 
 #define RAM 70u                      /* two words of bitmap, the second not full */
 #define SPECIAL 8u
@@ -31,12 +32,12 @@ static struct {
 	json_t *move, *postcopy, *pages;
 	/* of one input */
 	unsigned ticks, dirty_rounds;
-	bool paused, handed, replied, pages_run;
+	bool paused, handed, pages_run;
 } f;
 
 /* --- the local daemons ---------------------------------------------------------------------------------------------------- */
 
-static int give(const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds)
+int daemon_says(const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds)
 {
 	json_t *reply = NULL;
 	int fds[2], n = 0;
@@ -74,28 +75,6 @@ static int give(const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds)
 	return 0;
 }
 
-int worker_ask(int sock, json_t *request, const int *fds, int nfds, struct err *err)
-{
-	json_decref(request);
-	return 0;
-}
-
-int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms,
-		  struct err *err)
-{
-	return give(op, ret_reply, ret_fds, ret_nfds);
-}
-
-int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,
-		int timeout_ms, struct err *err)
-{
-	char op[32];
-
-	snprintf(op, sizeof(op), "%s", json_string_value(json_object_get(request, "op")));
-	json_decref(request);
-	return give(op, ret_reply, ret_fds, ret_nfds);
-}
-
 int worker_open(struct worker *w, struct err *err)
 {
 	move_policy_default(&w->policy);
@@ -105,9 +84,6 @@ int worker_open(struct worker *w, struct err *err)
 	return 0;
 }
 
-int worker_drop_root(struct worker *w, struct err *err) { return 0; }
-int worker_close_doors(struct worker *w, struct err *err) { return 0; }
-bool worker_channel_ended(const struct worker *w) { return false; }
 int worker_serve(struct worker *w, json_t *request, struct err *err) { json_decref(request); return 0; }
 int worker_dial(struct worker *w, unsigned which) { return octet_link_dial(); }
 
@@ -122,19 +98,6 @@ int worker_tick(struct worker *w, bool writing)
 	if (w->progress && f.ticks % 8 == 0)
 		w->progress(w, w->progress_arg);
 	return worker_overdue(w) ? -ETIMEDOUT : 0;
-}
-
-/* The reply, like all that goes to migrated, has to fit a packet. */
-void worker_send_control(struct worker *w, json_t *obj)
-{
-	size_t n = json_dumpb(obj, NULL, 0, JSON_COMPACT);
-
-	if (n > MSG_MAX_BYTES) {
-		fprintf(stderr, "%zu octets for migrated\n", n);
-		abort();
-	}
-	f.replied = f.replied || json_object_get(obj, "ok");
-	json_decref(obj);
 }
 
 /* --- a target that does as it should: what there is to vary --------------------------------------------------------------- */
@@ -353,7 +316,7 @@ static int run_once(const uint8_t *data, size_t size, bool endless)
 		memcpy(octets + 4, data + 5, size - 5);
 	f.ticks = f.dirty_rounds = 0;
 	f.pages_run = kind == 2;
-	f.paused = f.handed = f.replied = false;
+	f.paused = f.handed = worker_replied = false;
 	link_init(&w.link);
 	octet_link_begin(octets, n, patience < 63 ? patience : 4, endless, f.ssl);
 	if (kind == 2)
@@ -369,7 +332,7 @@ static int run_once(const uint8_t *data, size_t size, bool endless)
 	}
 	free(octets);
 	/* a guest that was paused is handed over, or its channel was closed, which lets it go */
-	if (!f.replied || (f.paused && !f.handed && w.channel >= 0) || (octet_link_sent(STREAM_GO) && !f.handed))
+	if (!worker_replied || (f.paused && !f.handed && w.channel >= 0) || (octet_link_sent(STREAM_GO) && !f.handed))
 		return 1;
 	if (w.channel >= 0)
 		close(w.channel);

@@ -24,6 +24,7 @@
 #include "migrated/page_source.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/octet_link.h"
+#include "tests/fuzz/worker_double.h"
 
 #define RAM 70u
 #define SPECIAL 8u
@@ -38,7 +39,7 @@ static struct {
 	/* of one input */
 	unsigned ticks;
 	size_t handed;                   /* to the domain of a page service, at most in one packet */
-	bool incoming, loaded, activated, replied;
+	bool incoming, loaded, activated;
 } f;
 
 /* The token, and so the digests' key, is the same each time. */
@@ -103,7 +104,7 @@ static json_t *reply_of(const char *op)
 	return json_object();
 }
 
-static int give(const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds)
+int daemon_says(const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds)
 {
 	int n = 0;
 
@@ -123,28 +124,6 @@ static int give(const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds)
 	return 0;
 }
 
-int worker_ask(int sock, json_t *request, const int *fds, int nfds, struct err *err)
-{
-	json_decref(request);
-	return 0;
-}
-
-int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds, int timeout_ms,
-		  struct err *err)
-{
-	return give(op, ret_reply, ret_fds, ret_nfds);
-}
-
-int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int nfds, json_t **ret_reply, int *ret_fds, int *ret_nfds,
-		int timeout_ms, struct err *err)
-{
-	char op[32];
-
-	snprintf(op, sizeof(op), "%s", json_string_value(json_object_get(request, "op")));
-	json_decref(request);
-	return give(op, ret_reply, ret_fds, ret_nfds);
-}
-
 int worker_open(struct worker *w, struct err *err)
 {
 	w->version = STREAM_VERSION;
@@ -152,9 +131,6 @@ int worker_open(struct worker *w, struct err *err)
 	return 0;
 }
 
-int worker_drop_root(struct worker *w, struct err *err) { return 0; }
-int worker_close_doors(struct worker *w, struct err *err) { return 0; }
-bool worker_channel_ended(const struct worker *w) { return false; }
 
 /* A source that lives keeps a copy that is being filled, and a page service, as long as it does: its own deadline, or the cluster, ends them. */
 int worker_tick(struct worker *w, bool writing)
@@ -166,14 +142,6 @@ int worker_tick(struct worker *w, bool writing)
 		abort();
 	}
 	return worker_overdue(w) ? -ETIMEDOUT : 0;
-}
-
-void worker_send_control(struct worker *w, json_t *obj)
-{
-	if (json_dumpb(obj, NULL, 0, JSON_COMPACT) > MSG_MAX_BYTES)
-		abort();
-	f.replied = f.replied || json_object_get(obj, "ok");
-	json_decref(obj);
 }
 
 /* --- a source that does as it should: what there is to vary ------------------------------------------------------------------ */
@@ -330,13 +298,13 @@ static int run_once(const uint8_t *data, size_t size, bool endless)
 	struct worker w = { .control = -1, .hypervisord = -1, .ha_agentd = 0, .channel = -1, .tcp = -1, .dialed_fd = -1, .cancellable = true };
 
 	f.ticks = 0;
-	f.incoming = f.loaded = f.activated = f.replied = false;
+	f.incoming = f.loaded = f.activated = worker_replied = false;
 	link_init(&w.link);
 	octet_link_begin(data, size, 0, endless, f.ssl);
 	move_target_run(&w);
 	domain_close();
 	/* no READY, no activation; and a copy that is not activated goes with its channel */
-	if (!f.replied || (f.activated && (!f.loaded || !octet_link_sent(STREAM_READY))) || (f.incoming && !f.activated && w.channel >= 0))
+	if (!worker_replied || (f.activated && (!f.loaded || !octet_link_sent(STREAM_READY))) || (f.incoming && !f.activated && w.channel >= 0))
 		return 1;
 	if (w.channel >= 0)
 		close(w.channel);
