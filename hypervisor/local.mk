@@ -35,6 +35,10 @@ check_PROGRAMS += tests/unit/test_hv_pages
 tests_unit_test_hv_pages_SOURCES = tests/unit/test_hv_pages.c hypervisor/hv_domain_pages.c hypervisor/hv_domain_copy.c
 tests_unit_test_hv_pages_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_ram_ready
+tests_unit_test_ram_ready_SOURCES = tests/unit/test_ram_ready.c
+tests_unit_test_ram_ready_LDADD = hypervisor/build/libhvbuild.a $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/test_pv_start
 tests_unit_test_pv_start_SOURCES = tests/unit/test_pv_start.c
 tests_unit_test_pv_start_LDADD = $(HYPERVISOR_LIBS) lib/libhaven.a $(QB_LIBS) $(UNIT_LIBS)

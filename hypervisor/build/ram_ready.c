@@ -27,7 +27,10 @@ struct ram_ready {
 	pthread_t helper[HELPERS_MAX]; unsigned nr_helpers;
 };
 
-/* The host makes a large page only where it has a small one. */
+/*
+ * The host makes a large page only where it has a small one.  Whoever does not wait for a chunk may write it meanwhile: the
+ * touch that brings the small page leaves what is there, and MADV_COLLAPSE and MADV_POPULATE_WRITE do by themselves.
+ */
 static void chunk_make(const struct ram_ready *r, unsigned c)
 {
 	uint8_t *p = r->p + c * CHUNK;
@@ -36,7 +39,7 @@ static void chunk_make(const struct ram_ready *r, unsigned c)
 	if ((uintptr_t)p & (HUGE_PAGE - 1))
 		whole = 0;
 	for (size_t at = 0; at < whole; at += HUGE_PAGE)
-		*(volatile uint8_t *)(p + at) = 0;
+		__atomic_fetch_or(p + at, 0, __ATOMIC_RELAXED);
 	if (whole && madvise(p, whole, MADV_COLLAPSE))
 		whole = 0;
 	if (whole < n)
