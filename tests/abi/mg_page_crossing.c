@@ -45,10 +45,23 @@ void guest_main(void)
 	CHECK_EQ(edge[-3], 0x55);
 	TRY("mov -1(%0), %%ax", : : "r"(edge) : "rax", "r11", "memory");
 	CHECK_EQ(trapped.cr2, (uint64_t)edge);
+	/* ten bytes are two accesses for the CPU, which does the first of them; here not */
+	__asm__ volatile("fninit; fldz");
+	TRY("fstpt (%0)", : : "r"(edge - 8) : "r11", "memory");
+	CHECK_EQ(trapped.vector, 14);
+	CHECK_EQ(trapped.cr2, (uint64_t)edge);
+	CHECK_EQ(*(volatile uint64_t *)(edge - 8), 0x5555555555555555UL);
+	TRY("fbstp (%0)", : : "r"(edge - 9) : "r11", "memory");
+	CHECK_EQ(trapped.cr2, (uint64_t)edge);
+	CHECK_EQ(*(volatile uint64_t *)(edge - 9), 0x5555555555555555UL);
 	map_page((uint64_t)q, (old & ~P_RW));
 	TRY("movq $0, (%0)", : : "r"(edge - 3) : "r11", "memory");
 	CHECK_EQ(trapped.error, 3);
 	CHECK_EQ(edge[-1], 0x55);
 	CHECK_EQ(edge[-3], 0x55);
 	map_page((uint64_t)q, old);
+	/* the number is still there to be stored */
+	__asm__ volatile("fbstp (%0)" : : "r"(edge - 9) : "memory");
+	CHECK_EQ(*(volatile uint64_t *)(edge - 9), 0);
+	CHECK_EQ(edge[0], 0);
 }
