@@ -13,24 +13,21 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "tests/bench/bench.h"
+#include "tests/bench/guest_start.h"
 
 static double cpu_seconds(void)
 {
@@ -83,46 +80,6 @@ static void run(const char *name)
 	fflush(stdout);
 }
 
-static void modules_load(void)
-{
-	FILE *order = fopen("/modules/order", "r");
-	char name[64], path[80];
-
-	while (order && fgets(name, sizeof(name), order)) {
-		int fd;
-
-		name[strcspn(name, "\n")] = 0;
-		snprintf(path, sizeof(path), "/modules/%s", name);
-		fd = open(path, O_RDONLY);
-		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
-			perror(path);
-		close(fd);
-	}
-	if (order)
-		fclose(order);
-}
-
-static void address_set(const char *text)
-{
-	struct ifreq r = { .ifr_name = "eth0" };
-	struct sockaddr_in a = { .sin_family = AF_INET };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	for (int i = 0; i < 200 && ioctl(fd, SIOCGIFFLAGS, &r); i++)
-		usleep(50000);
-	inet_pton(AF_INET, text, &a.sin_addr);
-	memcpy(&r.ifr_addr, &a, sizeof(a));
-	if (ioctl(fd, SIOCSIFADDR, &r))
-		perror(text);
-	inet_pton(AF_INET, "255.255.255.0", &a.sin_addr);
-	memcpy(&r.ifr_netmask, &a, sizeof(a));
-	ioctl(fd, SIOCSIFNETMASK, &r);
-	ioctl(fd, SIOCGIFFLAGS, &r);
-	r.ifr_flags |= IFF_UP;
-	ioctl(fd, SIOCSIFFLAGS, &r);
-	close(fd);
-}
-
 static void as_init(void)
 {
 	struct termios t;
@@ -142,9 +99,9 @@ static void as_init(void)
 		t.c_lflag &= ~(tcflag_t)ECHO;
 		tcsetattr(0, TCSANOW, &t);
 	}
-	modules_load();
+	guest_modules_load();
 	if (getenv("BENCH_ADDRESS"))
-		address_set(getenv("BENCH_ADDRESS"));
+		guest_address_set(getenv("BENCH_ADDRESS"));
 }
 
 int main(int argc, char **argv)

@@ -12,7 +12,6 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/reboot.h>
-#include <net/if.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -20,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -28,6 +26,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "tests/bench/guest_start.h"
 
 #define PAGE 4096UL
 #define MAX_RATE (~0UL)
@@ -72,46 +72,6 @@ static const char *option(const char *key)
 		p++;
 	}
 	return value;
-}
-
-/* /modules/order names them in the order of their needs. */
-static void load_modules(void)
-{
-	char order[4096], *save, path[128];
-
-	read_file("/modules/order", order, sizeof(order));
-	for (char *name = strtok_r(order, " ", &save); name; name = strtok_r(NULL, " ", &save)) {
-		int fd;
-
-		snprintf(path, sizeof(path), "/modules/%.100s", name);
-		fd = open(path, O_RDONLY);
-		if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) < 0)
-			perror(path);
-		if (fd >= 0)
-			close(fd);
-	}
-}
-
-static void eth0_up(const char *address)
-{
-	struct ifreq r = { .ifr_name = "eth0" };
-	struct sockaddr_in *a = (struct sockaddr_in *)&r.ifr_addr;
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	a->sin_family = AF_INET;
-	for (int i = 0; i < 300; i++) {
-		inet_pton(AF_INET, address, &a->sin_addr);
-		if (ioctl(fd, SIOCSIFADDR, &r) == 0)
-			break;
-		usleep(100000);
-	}
-	inet_pton(AF_INET, "255.255.255.0", &a->sin_addr);
-	if (ioctl(fd, SIOCSIFNETMASK, &r) < 0)
-		perror("eth0: netmask");
-	r.ifr_flags = IFF_UP | IFF_RUNNING;
-	if (ioctl(fd, SIOCSIFFLAGS, &r) < 0)
-		perror("eth0: up");
-	close(fd);
 }
 
 static uint64_t noise(uint64_t *x)
@@ -221,10 +181,10 @@ int main(void)
 	mount("proc", "/proc", "proc", 0, NULL);
 	read_file("/proc/cmdline", cmdline, sizeof(cmdline));
 	read_file("/proc/sys/kernel/random/boot_id", boot_id, sizeof(boot_id));
-	load_modules();
+	guest_modules_load();
 	snprintf(address, sizeof(address), "%s", option("move_address"));
 	if (*address)
-		eth0_up(address);
+		guest_address_set(address);
 	memory_bytes = strtoul(option("move_mib"), NULL, 10) << 20;
 	snprintf(how, sizeof(how), "%s", option("move_fill"));
 	if (memory_bytes) {

@@ -2,7 +2,7 @@
 # The engine's speed against native and QEMU's TCG: make bench-engine [JSON=FILE] [BENCH="NAME..."] [RUNS=N]
 EXTRA_PROGRAMS += tests/bench/bench-guest
 tests_bench_bench_guest_SOURCES = tests/bench/bench.h tests/bench/bench_main.c tests/bench/bench_compute.c tests/bench/bench_kernel.c \
-	tests/bench/bench_io.c
+	tests/bench/bench_io.c tests/bench/guest_start.c tests/bench/guest_start.h
 tests_bench_bench_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
 tests_bench_bench_guest_LDFLAGS = -static
 CLEANFILES += tests/bench/bench-guest
@@ -10,7 +10,7 @@ EXTRA_DIST += tests/bench/bench-engine tests/bench/benchqemu.py tests/bench/benc
 
 # Live migration against QEMU and the limit of the wire: make bench-migrate [JSON=FILE] [CASES="NAME..."] [SIDES="NAME..."] [RUNS=N] [MIB=N]
 EXTRA_PROGRAMS += tests/bench/bench-move-guest tests/bench/bench-wire
-tests_bench_bench_move_guest_SOURCES = tests/bench/bench_move_guest.c
+tests_bench_bench_move_guest_SOURCES = tests/bench/bench_move_guest.c tests/bench/guest_start.c tests/bench/guest_start.h
 tests_bench_bench_move_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS) -pthread
 tests_bench_bench_move_guest_LDFLAGS = -static -pthread
 tests_bench_bench_wire_SOURCES = tests/bench/bench_wire.c
