@@ -6,7 +6,7 @@ tests_bench_bench_guest_SOURCES = tests/bench/bench.h tests/bench/bench_main.c t
 tests_bench_bench_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS)
 tests_bench_bench_guest_LDFLAGS = -static
 CLEANFILES += tests/bench/bench-guest
-EXTRA_DIST += tests/bench/bench-engine tests/bench/benchqemu.py tests/bench/benchnode.py tests/bench/bench-migrate
+EXTRA_DIST += tests/bench/bench-engine tests/bench/benchqemu.py tests/bench/benchnode.py tests/bench/bench-migrate tests/bench/test-bench-migrate
 
 # Live migration against QEMU and the limit of the wire: make bench-migrate [JSON=FILE] [CASES="NAME..."] [SIDES="NAME..."] [RUNS=N] [MIB=N]
 EXTRA_PROGRAMS += tests/bench/bench-move-guest tests/bench/bench-wire
