@@ -93,23 +93,37 @@ static int do_salc(struct emu *e)
 	return 0;
 }
 
-static int do_bound(struct emu *e)
+/* One of the bounds, the lower or the upper, to *limit. */
+static int bound_read(struct emu *e, unsigned i, int32_t *limit)
 {
 	const ZydisDecodedOperand *op = &e->op[1];
 	unsigned w = e->in.operand_width / 8;
-	int32_t index, limit[2] = { 0 };
-	uint64_t off = emu_offset(e, op);
+	int16_t word;
 
-	for (unsigned i = 0; i < 2; i++)
-		if (emu_read(e, op->mem.segment, emu_linear(e, op->mem.segment, off + i * w), w, &limit[i]))
-			return -1;
-	index = (int32_t)emu_reg_read(e, e->op[0].reg.value);
+	*limit = 0;
+	if (emu_read(e, op->mem.segment, emu_linear(e, op->mem.segment, emu_offset(e, op) + i * w), w, limit))
+		return -1;
 	if (w == 2) {
-		index = (int16_t)index;
-		limit[0] = (int16_t)limit[0];
-		limit[1] = (int16_t)limit[1];
+		memcpy(&word, limit, 2);
+		*limit = word;
 	}
-	return index < limit[0] || index > limit[1] ? mmu_raise(e->v, VEC_BR, 0) : 0;
+	return 0;
+}
+
+/* An index below the lower bound is told before the upper one is read, and may be missing. */
+static int do_bound(struct emu *e)
+{
+	int32_t index = (int32_t)emu_reg_read(e, e->op[0].reg.value), limit;
+
+	if (e->in.operand_width == 16)
+		index = (int16_t)index;
+	if (bound_read(e, 0, &limit))
+		return -1;
+	if (index < limit)
+		return mmu_raise(e->v, VEC_BR, 0);
+	if (bound_read(e, 1, &limit))
+		return -1;
+	return index > limit ? mmu_raise(e->v, VEC_BR, 0) : 0;
 }
 
 /* vzeroall, vzeroupper: registers 0..7 only */
