@@ -8,7 +8,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
+#include <signal.h>
 #include <time.h>
+#include <ucontext.h>
 
 #include "tests/bt/bt_guest.h"
 
@@ -170,6 +172,90 @@ static void kicks(void **state)
 	atomic_store(&stop, true);
 	pthread_join(t, NULL);
 	atomic_store(&g->v->kick, false);
+}
+
+/*
+ * A kick that finds the vCPU where an access is tried again after its miss.  That may be the first byte of the instruction's code,
+ * where the guest's flags and a scratch register are no longer in the host's.
+ */
+static unsigned colds, cold_to_trap;
+static uint64_t resume;
+static struct sigaction engine_trap;
+
+void resume_trap(void);
+__asm__(".text\n.globl resume_trap\nresume_trap:\n\tint3\n");
+
+static int cold_then_trap(struct bt_vcpu *bv)
+{
+	int rc = bt_cold(bv);
+
+	if (!rc && colds++ == cold_to_trap) {
+		resume = bv->resume;
+		bv->resume = (uint64_t)(uintptr_t)resume_trap;
+	}
+	return rc;
+}
+
+/* The trap is the kick's signal at the place where the engine was going. */
+static void on_trap(int sig, siginfo_t *si, void *ctx)
+{
+	enum { UC_RIP = 16 };
+	greg_t *rip = &((ucontext_t *)ctx)->uc_mcontext.gregs[UC_RIP];
+
+	if (*rip == (greg_t)(uintptr_t)resume_trap + 1) {
+		*rip = (greg_t)resume;
+		sig = SIGUSR1;
+	}
+	engine_trap.sa_sigaction(sig, si, ctx);
+}
+
+static void run_missing(unsigned trap, struct cpu_regs *end)
+{
+	start(g->v, 0);
+	for (unsigned r = REG_R8; r < NR_GPR; r++)
+		g->v->regs.gpr[r] = 0x1111 * r;
+	engine_bt.tlb_flush_local(g->v);
+	btg_written(g, 0, 1);                                    /* the block as a whole, not from where the last one was left */
+	colds = 0;
+	cold_to_trap = trap;
+	assert_int_equal(btg_run(g), EXIT_SYSCALL);
+	*end = g->v->regs;
+}
+
+static void kicked_after_miss(void **state)
+{
+	static const struct { unsigned misses; uint8_t b[20]; } code[] = {
+		/* sub $1, eax; sets (rbx); mov 0x20001040, ecx: the flags are in their slot since the sets */
+		{ 2, { 0x83, 0xe8, 0x01, 0x0f, 0x98, 0x03, 0x8b, 0x0c, 0x25, 0x40, 0x10, 0x00, 0x20, 0x0f, 0x05 } },
+		/* sub $1, eax; sets (rbx); jmp *0x20001048, to the syscall behind it */
+		{ 2, { 0x83, 0xe8, 0x01, 0x0f, 0x98, 0x03, 0xff, 0x24, 0x25, 0x48, 0x10, 0x00, 0x20, 0x0f, 0x05 } },
+		/* mov r10, rax; mov r11, rcx; mov eax, 0x20001040; xor edx, edx: the slots of r10 and r11 are up to date */
+		{ 1, { 0x4c, 0x89, 0xd0, 0x4c, 0x89, 0xd9, 0x89, 0x04, 0x25, 0x40, 0x10, 0x00, 0x20, 0x31, 0xd2, 0x0f, 0x05 } },
+	};
+	struct sigaction sa = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	const uint64_t target = BTN_CODE_VA + 13;
+
+	sigfillset(&sa.sa_mask);
+	memcpy(btg_mem(g) + BTN_CODE_PAGES * 4096 + 0x1048, &target, 8);
+	for (unsigned i = 0; i < sizeof(code) / sizeof(code[0]); i++) {
+		struct cpu_regs want, got;
+
+		load_code(code[i].b, sizeof(code[i].b));
+		sigaction(SIGTRAP, &sa, &engine_trap);
+		bt_of(g->v)->fn_cold = cold_then_trap;
+		run_missing(~0U, &want);
+		assert_int_equal(colds, code[i].misses);
+		for (unsigned trap = 0; trap < code[i].misses; trap++) {
+			uint64_t kicked = bt_of(g->v)->stat[BS_KICK];
+
+			run_missing(trap, &got);
+			assert_int_equal(bt_of(g->v)->stat[BS_KICK], kicked + 1);
+			assert_memory_equal(got.gpr, want.gpr, sizeof(got.gpr));
+			assert_int_equal(got.rflags & BT_RFLAGS_STATUS, want.rflags & BT_RFLAGS_STATUS);
+		}
+		bt_of(g->v)->fn_cold = bt_cold;
+		sigaction(SIGTRAP, &engine_trap, NULL);
+	}
 }
 
 /* ---- dirty log ---- */
@@ -561,7 +647,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(self_modifying), cmocka_unit_test(modified_through_alias),
 		cmocka_unit_test(code_page_remapped), cmocka_unit_test(exceptions), cmocka_unit_test(kicks),
-		cmocka_unit_test(dirty_log), cmocka_unit_test(dirty_log_of_loops), cmocka_unit_test(two_vcpus),
+		cmocka_unit_test(kicked_after_miss), cmocka_unit_test(dirty_log), cmocka_unit_test(dirty_log_of_loops), cmocka_unit_test(two_vcpus),
 		cmocka_unit_test(two_vcpus_apart),
 		cmocka_unit_test(relative_moves), cmocka_unit_test(relative_twins), cmocka_unit_test(relative_neighbours),
 		cmocka_unit_test(relative_template),

@@ -52,10 +52,26 @@ uint32_t xl_tlb_off(const struct xl *x, size_t member)
 	return (uint32_t)((size_t)x->bank * sizeof(struct bt_tlb) + member);
 }
 
+/*
+ * A check that is an instruction's first code, as of a constant address, is begun again where the instruction starts; a kick may
+ * find the thread there.  By then the flags and the registers that became scratch are in their slots alone, so that is where the
+ * record of the start has them.
+ */
+static void record_retry(struct xl *x)
+{
+	struct bt_irec *r = &x->irec[x->nr_irec - 1];
+
+	if (x->b->start + r->hoff != x->e.p)
+		return;
+	r->mask = (uint16_t)x->spilled;
+	r->fl_slot = x->fl == FL_SLOT;
+}
+
 static uint32_t site_new(struct xl *x, unsigned a, unsigned i, unsigned size, bool write)
 {
 	uint32_t n = x->bt->nr_sites++;
 
+	record_retry(x);
 	x->bt->site[n] = (struct bt_site){
 		.resume = x->e.p, .block = x->b, .mask = (uint16_t)x->spilled, .insn = (uint16_t)(x->nr_irec - 1),
 		.a = (uint8_t)a, .i = (uint8_t)i, .size = (uint8_t)size, .range = (uint16_t)size,
