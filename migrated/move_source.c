@@ -351,8 +351,9 @@ static int send_state(struct source *s, struct err *err)
 	if (rc < 0)
 		return rc;
 	size = lseek(fd, 0, SEEK_END);
-	if (size <= 0 || size > (off_t)STREAM_STATE_MAX)
-		rc = err_set(err, -EPROTO, "hv-domain: state-save: %lld bytes of state", (long long)size);
+	if (size <= 0 || size > (off_t)stream_state_max(s->ram_pages))
+		rc = err_set(err, -EPROTO, "hv-domain: state-save: %lld octets of state; a guest of its memory has at most %u", (long long)size,
+			     stream_state_max(s->ram_pages));
 	else if (!(body = malloc((size_t)size)))
 		rc = err_set(err, -ENOMEM, "out of memory");
 	else if (pread(fd, body, (size_t)size, 0) != (ssize_t)size)

@@ -289,14 +289,20 @@ static int send_accept(struct target *t, struct err *err)
 
 /* --- the data of the main link ------------------------------------------------------------------------------------------------ */
 
-/* STATE goes into a memfd in chunks: what a peer announces costs no more memory than what it sends. */
-static int take_state(struct target *t, const struct stream_header *hdr)
+/*
+ * STATE goes into a memfd in chunks: what a peer announces costs no more memory than what it sends, and that is bounded by the memory that
+ * the guest was let in with.
+ */
+static int take_state(struct target *t, const struct stream_header *hdr, struct err *err)
 {
 	static uint8_t chunk[STATE_CHUNK];
 	uint8_t h[STREAM_HEADER_BYTES];
 	uint32_t left = hdr->length;
 	int rc = t->state_bytes ? -EBADMSG : 0;
 
+	if (left > stream_state_max(t->ram_frames))
+		return err_set(err, -EMSGSIZE, "%s: a STATE of %u octets; a guest of this memory has at most %u", t->w->link.peer, left,
+			       stream_state_max(t->ram_frames));
 	t->paused = true;
 	stream_header_encode(h, hdr->type, hdr->length);
 	if (rc == 0)
@@ -413,7 +419,7 @@ static int take_record(struct target *t, const struct stream_header *hdr, bool *
 
 	switch (hdr->type) {
 	case STREAM_STATE:
-		return take_state(t, hdr);
+		return take_state(t, hdr, err);
 	case STREAM_OWED:
 		return take_owed(t, hdr, err);
 	case STREAM_PING:

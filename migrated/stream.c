@@ -53,6 +53,13 @@ bool stream_type_known(uint16_t type)
 	return bounds_of(type) != NULL;
 }
 
+uint32_t stream_state_max(uint64_t ram_frames)
+{
+	uint64_t runs = ram_frames > STREAM_STATE_FRAMES / STREAM_STATE_FRAME ? STREAM_STATE_FRAMES : ram_frames * STREAM_STATE_FRAME;
+
+	return STREAM_STATE_BESIDE + (uint32_t)runs;
+}
+
 const char *stream_type_name(uint16_t type)
 {
 	const struct bounds *b = bounds_of(type);

@@ -29,7 +29,14 @@
 #define STREAM_TEXT_MAX 1024u
 #define STREAM_HELLO_MAX (128u << 10)
 #define STREAM_ANSWER_MAX (64u << 10)
-#define STREAM_STATE_MAX (256u << 20)
+/*
+ * A guest's STATE, whatever the guest does: 16 MiB of store (xenstored exports no more) and 1 MiB of ports, grants, 32 vCPUs and devices, and by its memory
+ * what is said of frames, in the most runs there can be: 8 octets a frame for who has memory, 16 for page tables, and hv-domain writes at most 32 MiB.
+ */
+#define STREAM_STATE_BESIDE (17u << 20)
+#define STREAM_STATE_FRAME 24u
+#define STREAM_STATE_FRAMES (32u << 20)
+#define STREAM_STATE_MAX (STREAM_STATE_BESIDE + STREAM_STATE_FRAMES)
 #define STREAM_UNKNOWN_MAX (64u << 10)
 #define STREAM_OPTIONAL 0x8000u
 
@@ -58,6 +65,7 @@ typedef int (*stream_read_fn)(void *arg, void *dst, size_t n);
 int stream_header_decode(const uint8_t h[STREAM_HEADER_BYTES], struct stream_header *ret);
 void stream_header_encode(uint8_t h[STREAM_HEADER_BYTES], uint16_t type, uint32_t length);
 bool stream_type_known(uint16_t type);
+uint32_t stream_state_max(uint64_t ram_frames);       /* octets of STATE that a guest of that memory can have */
 const char *stream_type_name(uint16_t type);
 
 void stream_preamble_encode(uint8_t p[STREAM_PREAMBLE_BYTES], const struct stream_preamble *pre);

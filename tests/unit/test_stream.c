@@ -271,6 +271,14 @@ static void test_headers_are_bounded(void **state)
 	assert_int_equal(stream_header_decode(h, &hdr), -EBADMSG);
 }
 
+/* 128 MiB of guest; one so large that hv-domain's own limit comes first; and no size there is makes it wrap. */
+static void test_state_is_bounded_by_the_guest(void **state)
+{
+	assert_int_equal(stream_state_max(32768), (17u << 20) + 24 * 32768);
+	assert_int_equal(stream_state_max(4u << 20), STREAM_STATE_MAX);
+	assert_int_equal(stream_state_max(UINT64_MAX), STREAM_STATE_MAX);
+}
+
 static void test_frames_stay_within_the_domain(void **state)
 {
 	uint64_t frame[2];
@@ -396,6 +404,7 @@ int main(void)
 		cmocka_unit_test(test_lost_and_repeated_records_are_noticed),
 		cmocka_unit_test(test_what_is_owed_and_asked_for), cmocka_unit_test(test_accept_says_what_the_copy_can),
 		cmocka_unit_test(test_headers_are_bounded),
+		cmocka_unit_test(test_state_is_bounded_by_the_guest),
 		cmocka_unit_test(test_frames_stay_within_the_domain),
 		cmocka_unit_test(test_small_records_round_trip),
 	};
