@@ -141,6 +141,7 @@ struct own_dom {
 	struct own_out outs[OWN_NODES];
 	uint64_t bgn, bgn_used;
 	uint64_t claim_serial;		/* of our last claim */
+	uint32_t claim_domid;		/* that it asked for */
 	bool told;
 	bool told_holds;
 	enum own_copy told_copy;

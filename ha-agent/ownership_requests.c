@@ -107,8 +107,8 @@ void own_nudge(struct own *o, const char *uuid)
 }
 
 /*
- * The record a re-send carries; false: not to be sent. Of a RUNNING or a RELEASE that is not on this disk yet it is made of the record
- * that is: who could not write its own record has to be heard acknowledging that very one, since nobody else waits for another.
+ * The record a re-send carries; false: not to be sent. Of one that is not on this disk yet it is made of what it was made of the first time:
+ * who could not write its own record has to be heard acknowledging that very one, since nobody else waits for another.
  */
 static bool own_resend_record(const struct own *o, const struct own_dom *d, const struct own_out *out, struct own_record *rec)
 {
@@ -117,8 +117,10 @@ static bool own_resend_record(const struct own *o, const struct own_dom *d, cons
 	*rec = d->rec;
 	if (d->rec.epoch == out->epoch)
 		return ours;
-	if (d->rec.epoch > out->epoch || (out->type != OWN_M_RUNNING && out->type != OWN_M_RELEASE))
+	if (d->rec.epoch > out->epoch)
 		return false;
+	if (out->type != OWN_M_RUNNING && out->type != OWN_M_RELEASE)
+		return own_unwritten(o, d, out, rec);
 	rec->owner = out->type == OWN_M_RUNNING ? o->me : 0;
 	rec->to = 0;
 	if (out->type == OWN_M_RUNNING && d->copy_domid)
@@ -134,7 +136,8 @@ static void own_resend(struct own *o, struct own_dom *d)
 
 	if (out.type == OWN_M_NONE || out.done || !o->view || !own_resend_record(o, d, &out, &m.rec))
 		return;
-	m.config = out.type == OWN_M_CLAIM ? d->config : NULL;
+	if (out.type == OWN_M_CLAIM)
+		m.config = d->rec.epoch == out.epoch ? d->config : d->job_config;
 	memcpy(m.uuid, d->uuid, sizeof(m.uuid));
 	own_send(o, &m);
 }
@@ -153,7 +156,8 @@ static void own_catch_up(struct own *o, struct own_dom *d)
 void own_tick(struct own *o)
 {
 	for (struct own_dom *d = o->doms; d; d = d->next) {
-		own_resend(o, d);
+		if (!own_withdraw(o, d))
+			own_resend(o, d);
 		own_catch_up(o, d);
 		d->backoff = false;
 		d->asked = false;

@@ -60,8 +60,10 @@ static void own_record_send(struct own *o, struct own_dom *d, enum own_type type
 
 	memcpy(m.uuid, d->uuid, sizeof(m.uuid));
 	m.rec = *rec;
-	if (type == OWN_M_CLAIM)
+	if (type == OWN_M_CLAIM) {
 		d->claim_serial = m.serial;
+		d->claim_domid = rec->domid;
+	}
 	if (type != OWN_M_ABORT)	/* an ABORT waits for nobody */
 		d->outs[o->self] = (struct own_out){ .type = type, .epoch = epoch, .serial = m.serial };
 	own_send(o, &m);
@@ -416,12 +418,18 @@ bool own_free_for(const struct own *o, const struct own_dom *d, int j)
 	return n->fenced >= n->seen || n->left >= n->seen;
 }
 
-static bool own_free_all(const struct own *o, const struct own_dom *d)
+static bool own_free_all(const struct own *o, const struct own_dom *d, bool claimed)
 {
 	for (int j = 0; j < o->n_nodes; j++)
-		if (o->nodes[j].configured && !own_free_for(o, d, j))
+		if (o->nodes[j].configured && !own_free_for(o, d, j) && !(claimed && j == o->self))
 			return false;
 	return true;
+}
+
+/* Could it be claimed now? claimed: from the claim on this node counts as a holder. */
+static bool own_may_claim(const struct own *o, const struct own_dom *d, bool claimed)
+{
+	return o->known && o->hv_up && o->quorate && own_synced(o) && own_free_all(o, d, claimed);
 }
 
 /* One above all that were ever given out, else the lowest hole; 0: none is left. */
@@ -468,7 +476,7 @@ static bool rule_start(struct own *o, struct own_dom *d)
 		own_job_end(o, d, -ESTALE, "the domain was started since it was saved: its disks have moved on; restore with --force when they have not");
 		return true;
 	}
-	if (!o->known || !o->hv_up || !o->quorate || !own_synced(o) || !own_free_all(o, d))
+	if (!own_may_claim(o, d, false))
 		return false;
 	rec.owner = o->me;
 	rec.to = 0;
@@ -510,6 +518,51 @@ static bool rule_stop(struct own *o, struct own_dom *d)
 	return true;
 }
 
+static bool own_may_begin(const struct own *o, const struct own_dom *d)
+{
+	return d->copy == OWN_RUN && d->rec.owner == o->me && !d->rec.to && o->quorate && own_synced(o) && !d->unsure && !d->busy && !d->contradicted;
+}
+
+/*
+ * A CLAIM or a BEGIN that nobody could write, its own sender neither, is said again as it was, while it would still be made. Who could write it
+ * after all has it already; where another record came in its place it is refused, as if it had been on its way that long.
+ */
+bool own_unwritten(const struct own *o, const struct own_dom *d, const struct own_out *out, struct own_record *rec)
+{
+	if (d->rec.epoch + 1 != out->epoch)
+		return false;
+	if (out->type == OWN_M_CLAIM && own_may_claim(o, d, true)) {
+		*rec = d->job_rec;
+		rec->to = 0;
+		rec->domid = d->claim_domid;
+	} else if (out->type == OWN_M_BEGIN && d->job == OWN_J_MIGRATE && own_member(o, d->job_to) && own_may_begin(o, d)) {
+		*rec = d->rec;
+		rec->to = d->job_to;
+	} else {
+		return false;
+	}
+	rec->owner = o->me;
+	return true;
+}
+
+/*
+ * Refused when it came, it would have been withdrawn then; but the disk took nothing, and it went by unseen. With another record of its epoch on the
+ * disk it never counts. A claim that somebody else's stands in the way of is off as well: two that nobody wrote would wait for each other.
+ */
+bool own_withdraw(const struct own *o, struct own_dom *d)
+{
+	const struct own_out *out = &d->outs[o->self];
+	bool claim = out->type == OWN_M_CLAIM;
+	bool beaten = d->rec.epoch == out->epoch && (d->rec.owner != o->me || d->rec.to != (claim ? 0 : d->job_to));
+	bool barred = claim && d->rec.epoch < out->epoch && !own_may_claim(o, d, true);
+
+	if (out->done || !(claim || out->type == OWN_M_BEGIN) || !(beaten || barred))
+		return false;
+	own_out_clear(o, d);
+	d->told = false;
+	return true;
+}
+
 static bool rule_migrate(struct own *o, struct own_dom *d)
 {
 	struct own_record rec = d->rec;
@@ -526,9 +579,7 @@ static bool rule_migrate(struct own *o, struct own_dom *d)
 		own_job_end(o, d, -EHOSTDOWN, "the target left the cluster");
 		return true;
 	}
-	if (d->copy != OWN_RUN || rec.owner != o->me || rec.to || !own_idle(o, d) || !o->quorate || !own_synced(o))
-		return false;
-	if (d->unsure || d->busy || d->contradicted)
+	if (!own_idle(o, d) || !own_may_begin(o, d))
 		return false;
 	rec.to = d->job_to;
 	own_record_send(o, d, OWN_M_BEGIN, d->rec.epoch + 1, &rec, NULL);

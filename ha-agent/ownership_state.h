@@ -38,6 +38,9 @@ void own_run(struct own *o);					/* every rule, until none applies */
 void own_job_end(struct own *o, struct own_dom *d, int rc, const char *text);
 bool own_free_for(const struct own *o, const struct own_dom *d, int j);	/* node j holds no copy that stands in a start's way */
 bool own_runs(const struct own_dom *d);
+/* Whether a CLAIM or BEGIN of ours that is not on this disk is to be sent again, and of what record. */
+bool own_unwritten(const struct own *o, const struct own_dom *d, const struct own_out *out, struct own_record *rec);
+bool own_withdraw(const struct own *o, struct own_dom *d);	/* our CLAIM or BEGIN, when it will never count */
 bool own_record_is(const struct own *o, const struct own_dom *d, uint64_t attempt);	/* the move hither of that number */
 
 #endif

@@ -808,6 +808,88 @@ static void test_release_its_sender_could_not_write(void **state)
 	assert_false(did_send(OWN_M_RELEASE));
 }
 
+/* Nobody could write it: it is said again as it was, for the domid it was made for, until somebody can. */
+static void test_claim_nobody_could_write(void **state)
+{
+	struct own_msg m;
+
+	start();
+	m = (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = sent[n_sent - 1].serial, .rec = record(1, 1, 0), .config = "{}" };
+	m.rec.domid = sent[n_sent - 1].domid;
+	persist_rc = -ENOSPC;
+	hear(1, m);
+	for (int i = 0; i < 3; i++) {
+		forget_outputs();
+		own_tick(o);
+		assert_int_equal(sent[0].type, OWN_M_CLAIM);
+		assert_true(sent[0].epoch == 1 && sent[0].serial == m.serial && sent[0].domid == m.rec.domid);
+		hear(1, m);
+		assert_false(did_send(OWN_M_ACK));
+	}
+	persist_rc = 0;
+	hear(1, m);
+	for (uint32_t n = 1; n <= 3; n++)
+		hear_ack(n, OWN_M_CLAIM, 1, m.serial);
+	assert_true(did_act(OWN_DO_CREATE));
+}
+
+/* Two claims, or a claim and a release, of one epoch that nobody could write would wait for each other. */
+static void test_unwritten_claim_gives_way(void **state)
+{
+	struct own_entry other = { .rec = { .epoch = 0 }, .holds = true };
+	struct own_msg m;
+
+	start();
+	m = (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = sent[n_sent - 1].serial, .rec = record(1, 1, 0), .config = "{}" };
+	persist_rc = -ENOSPC;
+	hear(1, m);
+	hear_report(2, false, true, &other);
+	forget_outputs();
+	own_tick(o);
+	assert_false(did_send(OWN_M_CLAIM));
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	assert_true(did_send(OWN_M_REPORT));
+	other.holds = false;
+	forget_outputs();
+	hear_report(2, false, true, &other);
+	assert_true(did_send(OWN_M_CLAIM));		/* made anew, since all are free */
+	assert_true(sent[n_sent - 1].serial != m.serial);
+	persist_rc = 0;
+	hear(2, (struct own_msg){ .type = OWN_M_RELEASE, .epoch = 1, .serial = 1, .rec = record(1, 0, 0) });
+	forget_outputs();
+	own_tick(o);					/* another record of its epoch is on the disk */
+	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
+	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
+	assert_true(did_send(OWN_M_CLAIM));
+	for (int i = 0; i < n_sent; i++)
+		assert_true(sent[i].type != OWN_M_CLAIM || sent[i].epoch == 2);
+}
+
+static void test_begin_nobody_could_write(void **state)
+{
+	char text[OWN_TEXT_LEN];
+	struct own_msg m;
+
+	run_here();
+	assert_int_equal(own_migrate(o, U, 2, text), 0);
+	assert_int_equal(sent[n_sent - 1].type, OWN_M_BEGIN);
+	m = (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = sent[n_sent - 1].serial, .rec = record(2, 1, 2) };
+	persist_rc = -ENOSPC;
+	hear(1, m);
+	forget_outputs();
+	own_tick(o);
+	assert_int_equal(sent[0].type, OWN_M_BEGIN);
+	assert_true(sent[0].epoch == 2 && sent[0].serial == m.serial);
+	persist_rc = 0;
+	hear(1, m);
+	for (uint32_t n = 1; n <= 3; n++)
+		hear_ack(n, OWN_M_BEGIN, 2, m.serial);
+	assert_true(did_act(OWN_DO_MOVE));
+	forget_outputs();
+	own_tick(o);
+	assert_false(did_send(OWN_M_BEGIN));
+}
+
 /* A release that another record came after is not waited for: the node's next announcement did not go out while it was. */
 static void test_overtaken_release_is_given_up(void **state)
 {
@@ -1000,6 +1082,7 @@ int main(void)
 		T(test_handed_waits_for_running_to_count), T(test_move_ends_when_the_target_is_lost), T(test_move_whose_copy_died), T(test_contradicted_copy_goes_above),
 		T(test_contradicted_before_it_runs), T(test_contradicted_before_it_knows), T(test_overtaken_report_is_said_anew), T(test_late_running_is_taken_back),
 		T(test_running_its_sender_could_not_write), T(test_release_its_sender_could_not_write),
+		T(test_claim_nobody_could_write), T(test_unwritten_claim_gives_way), T(test_begin_nobody_could_write),
 		T(test_overtaken_release_is_given_up),
 		T(test_crossing_releases),
 		T(test_quorum_pauses_and_resumes), T(test_claim_overtaken), T(test_asked_while_claiming), T(test_start_knows_who_runs_it),

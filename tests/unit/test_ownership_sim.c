@@ -198,12 +198,20 @@ static void show(void)
 
 /* --- what the protocol asks for ----------------------------------------------------------------------------------------- */
 
+/* For a while no node can write: what was sent then is on no disk. Of the seed and the step alone, so that it takes no number of the others'. */
+static bool all_disks_full(void)
+{
+	uint64_t x = (seed << 20 | steps / 256) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return !calm && (x ^ x >> 29) % 16 == 0;
+}
+
 static int sim_persist(void *arg, const struct own_dom *dom)
 {
 	struct node *n = arg;
 	struct disk *disk = &n->disk[dom_of(dom->uuid)];
 
-	if (!calm && rnd(400) == 0)
+	if ((!calm && rnd(400) == 0) || all_disks_full())
 		return -ENOSPC;
 	disk->rec = dom->rec;
 	disk->begun = dom->begun;
