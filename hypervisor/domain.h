@@ -88,6 +88,7 @@ struct domain {
 		bool stable;
 		uint64_t slept_ns;       /* what the guest slept in an image and its clocks have not gone on by yet: time_sleep_over */
 		bool jumped;             /* they have, by more than a guest's watchdogs bear */
+		uint64_t settled_ns;     /* system time up to which each timer event tells the watchdogs again */
 		uint32_t generation;     /* changes whenever the above does */
 	} clock;
 	int64_t system_offset_ns;

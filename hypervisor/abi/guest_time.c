@@ -14,6 +14,7 @@
 #include "hypervisor/abi/abi_private.h"
 
 #define NS_PER_S 1000000000UL
+#define SETTLE_NS (5 * NS_PER_S)        /* in which a guest that slept has had a timer interrupt on each vCPU, however busy the host */
 
 /* ---- scale ---- */
 
@@ -132,6 +133,22 @@ void time_sleep_over(struct domain *d)
 	time_set(d, system_time_ns(d) + d->clock.slept_ns);
 	d->clock.slept_ns = 0;
 	d->clock.jumped = true;
+	d->clock.settled_ns = system_time_ns(d) + SETTLE_NS;
+}
+
+/*
+ * Once is too early after a sleep.  Linux forgives its watchdogs at the first look at the clock that finds the flag, and
+ * counts its jiffies on by the days later, in the timer interrupt of one CPU: a grace period of RCU that began between the
+ * two, by the old jiffies, is days old by the new ones, and is called a stall (tree_stall.h, check_cpu_stall).  For stalls it
+ * looks in each CPU's timer interrupt, after the clock.  So for a while each of those says it again, and what began by the old
+ * jiffies is forgiven by the new.
+ */
+static void tell_watchdogs_again(struct vcpu *v, uint64_t now)
+{
+	if (now >= v->d->clock.settled_ns)
+		return;
+	v->info->time.flags |= XEN_PVCLOCK_GUEST_STOPPED;
+	vcpu_info_touched(v);
 }
 
 void time_domain_init(struct domain *d)
@@ -237,8 +254,10 @@ void time_poll_timers(struct vcpu *v)
 		v->periodic_next_ns += ((now - v->periodic_next_ns) / v->periodic_ns + 1) * v->periodic_ns;
 		due = true;
 	}
-	if (due)
+	if (due) {
+		tell_watchdogs_again(v, now);
 		evtchn_raise_virq(v, VIRQ_TIMER);
+	}
 	if (v->poll_until_ns && now >= v->poll_until_ns) {
 		int polling = VCPU_POLLING;
 

@@ -324,6 +324,16 @@ static void a_guest_restored_after_days(void **state)
 	v->info->time.flags &= (uint8_t)~XEN_PVCLOCK_GUEST_STOPPED;       /* as Linux does */
 	time_update_vcpu(v);
 	assert_int_equal(v->info->time.flags, XEN_PVCLOCK_TSC_STABLE_BIT);
+	time_poll_timers(v);                                    /* no event, nothing said */
+	assert_int_equal(v->info->time.flags, XEN_PVCLOCK_TSC_STABLE_BIT);
+	for (unsigned i = 0; i < 3; i++) {                       /* but with each one, until the guest has settled */
+		v->singleshot_ns = system_time_ns(d);
+		time_poll_timers(v);
+		time_update_vcpu(v);
+		assert_int_equal(v->info->time.flags, XEN_PVCLOCK_TSC_STABLE_BIT | (i < 2 ? XEN_PVCLOCK_GUEST_STOPPED : 0));
+		v->info->time.flags &= (uint8_t)~XEN_PVCLOCK_GUEST_STOPPED;
+		fake_now += i ? 5000000000 : 1000000;
+	}
 	d->clock.stable = false;                                /* the pair is written anew at each entry, the flag is not */
 	time_update_vcpu(v);
 	assert_int_equal(v->info->time.flags, 0);
