@@ -20,6 +20,7 @@ class Reply:
     journal_epoch: int = 0
     journal_seq: int = 0
     journal_errors: int = 0
+    tsc: int = 0
 
     @property
     def errors(self):
@@ -50,7 +51,7 @@ class ProbeLog:
         self.offset += end
         for line in text[:end].splitlines():
             w = line.split()
-            if w[0] == "R" and len(w) in (13, 16):
+            if w[0] == "R" and len(w) in (13, 16, 17):
                 self.replies.append(Reply(int(w[1]), int(w[2]), w[4], *map(int, w[5:])))
             elif w[0] == "C":
                 self.tcp.append((int(w[1]), w[2:]))

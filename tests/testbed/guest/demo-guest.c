@@ -16,7 +16,7 @@
  *   the one before it to hold what this copy of the guest wrote there: a second copy that runs, or an older one, is found.
  *
  * Status line: SEQ boot_id durable recovered memory_rounds memory_errors clock_errors write_errors monotonic_ns realtime_ns
- * journal_epoch journal_seq journal_errors
+ * journal_epoch journal_seq journal_errors tsc
  */
 #include <arpa/inet.h>
 #include <cpuid.h>
@@ -83,9 +83,9 @@ static void *probes(void *arg)
 		if (r <= 0)
 			continue;
 		in[r] = '\0';
-		snprintf(out, sizeof(out), "%.20s %s %lu %lu %lu %lu %lu %lu %lld %lld %lu %lu %lu", in, boot_id, durable, recovered,
+		snprintf(out, sizeof(out), "%.20s %s %lu %lu %lu %lu %lu %lu %lld %lld %lu %lu %lu %llu", in, boot_id, durable, recovered,
 			 memory_rounds, memory_errors, clock_errors, write_errors, now_ns(CLOCK_MONOTONIC), now_ns(CLOCK_REALTIME),
-			 journal_epoch, journal_seq, journal_errors);
+			 journal_epoch, journal_seq, journal_errors, __builtin_ia32_rdtsc());
 		sendto(fd, out, strlen(out), 0, (struct sockaddr *)&from, n);
 	}
 	return arg;
