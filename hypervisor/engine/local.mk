@@ -48,7 +48,8 @@ ENGINE_LIBS = hypervisor/engine/libbt.a hypervisor/engine/libbtfast.a hypervisor
 
 # The translator against the host CPU; 20 seconds in "make check", longer with an argument
 check_PROGRAMS += tests/bt/bt_fuzz
-tests_bt_bt_fuzz_SOURCES = tests/bt/bt_fuzz.c tests/bt/bt_native.c tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
+tests_bt_bt_fuzz_SOURCES = tests/bt/bt_fuzz.c tests/bt/bt_programs.c tests/bt/bt_programs.h tests/bt/bt_native.c tests/bt/bt_native.h \
+	tests/bt/bt_guest.h tests/bt/bt_noabi.c
 tests_bt_bt_fuzz_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)
 
 # The opcode space against the cage; everything with --long or HAVEN_LONG=1
