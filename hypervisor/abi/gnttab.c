@@ -7,7 +7,8 @@
  * granted to itself (gnttab_map.c); other DomUs' frames are out of reach by construction.
  *
  * An entry in use is counted here, with the frame it named when it was first taken: the guest may scribble over the
- * entry meanwhile and what is in use stays what it was.  GTF_reading/GTF_writing in the entry tell the guest.
+ * entry meanwhile and what is in use stays what it was.  GTF_reading/GTF_writing in the entry tell the guest.  It may also
+ * give the frame up: whoever uses it then writes to memory that is nobody's, and that goes with the last use.
  */
 #include <stdlib.h>
 
@@ -66,6 +67,30 @@ static int grant_mark(struct grant_entry_v1 *e, uint16_t domid, uint16_t bits)
 	return GNTST_okay;
 }
 
+/* false: there was no such use.  d->lock held. */
+static bool use_end(struct domain *d, uint32_t ref, bool write)
+{
+	struct grant_entry_v1 *e = grant_entry(d, ref);
+	struct grant_use *use = &d->grant->use[ref];
+	uint16_t clear = 0;
+
+	if (!e || !(write ? use->writers : use->readers))
+		return false;
+	if (write)
+		use->writers--;
+	else
+		use->readers--;
+	if (!use->writers)
+		clear |= GTF_writing;
+	if (!use->writers && !use->readers)
+		clear |= GTF_reading;
+	if (clear) {
+		__atomic_fetch_and(entry_flags(e), (uint16_t)~clear, __ATOMIC_SEQ_CST);
+		grant_entry_touched(d, ref);
+	}
+	return true;
+}
+
 /* d->lock held.  GNTST_okay and the frame number. */
 int grant_take(struct domain *d, uint32_t ref, uint16_t domid, bool write, uint64_t *ret_mfn)
 {
@@ -89,7 +114,7 @@ int grant_take(struct domain *d, uint32_t ref, uint16_t domid, bool write, uint6
 	else
 		use->readers++;
 	if (!frame_is_populated(d, use->mfn)) {
-		grant_put(d, ref, write);
+		use_end(d, ref, write);
 		return GNTST_bad_page;
 	}
 	*ret_mfn = use->mfn;
@@ -98,24 +123,14 @@ int grant_take(struct domain *d, uint32_t ref, uint16_t domid, bool write, uint6
 
 void grant_put(struct domain *d, uint32_t ref, bool write)
 {
-	struct grant_entry_v1 *e = grant_entry(d, ref);
-	struct grant_use *use = &d->grant->use[ref];
-	uint16_t clear = 0;
+	const struct grant_use *use = &d->grant->use[ref];
 
-	if (!e || !(write ? use->writers : use->readers))
+	if (!use_end(d, ref, write) || use->readers || use->writers || frame_is_populated(d, use->mfn))
 		return;
-	if (write)
-		use->writers--;
+	if (d->ram_release)
+		d->ram_release(d, use->mfn, 1);
 	else
-		use->readers--;
-	if (!use->writers)
-		clear |= GTF_writing;
-	if (!use->writers && !use->readers)
-		clear |= GTF_reading;
-	if (clear) {
-		__atomic_fetch_and(entry_flags(e), (uint16_t)~clear, __ATOMIC_SEQ_CST);
-		grant_entry_touched(d, ref);
-	}
+		memset(domain_frame(d, use->mfn), 0, PAGE_SIZE_HV);
 }
 
 void *grant_acquire(struct domain *d, uint32_t ref, bool write, uint64_t *ret_mfn)

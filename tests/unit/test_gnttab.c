@@ -88,6 +88,36 @@ static void frame_in_use_stays_what_it_was(void **state)
 	grant_release(d, 4, false);
 }
 
+/*
+ * A back end writes to a frame that the guest gave up meanwhile: with memory behind it again the guest would hold more than the node
+ * counts, and find there what was written once it gets the frame back, where zeros are promised.
+ */
+static void what_is_written_to_a_frame_given_up_goes_with_the_use(void **state)
+{
+	uint64_t mfn, bit = 1UL << 40;
+	uint8_t *page;
+
+	grant(5, GTF_permit_access, 0, 40);
+	page = grant_acquire(d, 5, true, &mfn);
+	assert_non_null(page);
+	assert_non_null(grant_acquire(d, 5, false, &mfn));
+	d->populated[0] &= ~bit;
+	memset(page, 0x5a, PAGE_SIZE_HV);
+	grant_release(d, 5, true);
+	assert_int_equal(page[0], 0x5a);                /* in use still */
+	grant_release(d, 5, false);
+	assert_int_equal(page[0], 0);
+	assert_int_equal(page[PAGE_SIZE_HV - 1], 0);
+	page[0] = 1;
+	assert_null(grant_acquire(d, 5, true, &mfn));
+	grant_release(d, 5, true);
+	assert_int_equal(page[0], 1);                   /* nobody's use ended */
+	d->populated[0] |= bit;
+	assert_ptr_equal(grant_acquire(d, 5, true, &mfn), page);
+	grant_release(d, 5, true);
+	assert_int_equal(page[0], 1);
+}
+
 static void setup_table_names_fixed_frames(void **state)
 {
 	struct gnttab_setup_table a = { .dom = DOMID_SELF, .nr_frames = 4 };
@@ -189,7 +219,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(use_shows_in_the_flags_until_the_last_release), T(what_is_not_granted_is_not_given),
-		T(frame_in_use_stays_what_it_was), T(setup_table_names_fixed_frames), T(only_version_one),
+		T(frame_in_use_stays_what_it_was), T(what_is_written_to_a_frame_given_up_goes_with_the_use),
+		T(setup_table_names_fixed_frames), T(only_version_one),
 		T(foreign_frames_are_out_of_reach), T(copy_stays_in_its_pages), T(sweep_clears_what_nobody_uses),
 		T(huge_counts_stop_for_a_kick),
 	};
