@@ -94,8 +94,9 @@ static void gather_complete(struct xb_gather *g)
 		x->ops->connected(x);
 		return;
 	}
-	log_warn("domain %u: %s %u: the front end's keys do not describe a connection: %s", x->ds->d->domid,
-		 x->ops->type, x->devid, strerror(-rc));
+	if (devices_may_log(x->ds))
+		log_warn("domain %u: %s %u: the front end's keys do not describe a connection: %s", x->ds->d->domid,
+			 x->ops->type, x->devid, strerror(-rc));
 	xb_write(x, "error", "%d connecting: %s", -rc, strerror(-rc));
 	set_state(x, XenbusStateClosing);
 }
