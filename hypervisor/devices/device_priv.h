@@ -61,6 +61,8 @@ static inline bool devices_serving(const struct devices *ds) { return ds->starte
 /* fn(arg) on the loop after each notification of the port.  Slot number or -ENOSPC. */
 int devices_port_listen(struct devices *ds, uint32_t port, io_fn *fn, void *arg);
 void devices_port_forget(struct devices *ds, int slot);         /* -1 is fine */
+/* fn once more, after the others have had their turn. */
+void devices_port_again(struct devices *ds, int slot);
 
 /* A request in flight came to its end: the drain may be complete. */
 void devices_drain_progress(struct devices *ds);

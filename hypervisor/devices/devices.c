@@ -47,6 +47,12 @@ void devices_port_forget(struct devices *ds, int slot)
 		atomic_store(&ds->ports[slot].port, 0);
 }
 
+void devices_port_again(struct devices *ds, int slot)
+{
+	atomic_store(&ds->ports[slot].pending, true);
+	io_wake_ring(ds->wake);
+}
+
 void devices_notify(struct domain *d, uint32_t port)
 {
 	struct devices *ds = d->devices;

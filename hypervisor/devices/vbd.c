@@ -26,6 +26,7 @@
 
 #define VBD_RING 32u
 #define VBD_MAX_SEGS 64u                       /* of 4 KiB: one bounce slot */
+#define VBD_BATCH 64                           /* requests a turn: the loop has others to serve, however many come to nothing at once */
 #define SEGS_PER_PAGE (PAGE_SIZE_HV / sizeof(struct blkif_request_segment))
 
 _Static_assert(sizeof(struct blkif_request) == 112, "64-bit layout of blkif_request");
@@ -355,16 +356,19 @@ static int vreq_parse(struct vreq *q, const struct blkif_request *r)
 	}
 }
 
-static void vreq_take(struct vbd *v, const struct blkif_request *r)
+/* NULL: all are in flight.  Those of a connection that has ended count until they are done. */
+static struct vreq *vreq_free(struct vbd *v)
 {
-	struct vreq *q = NULL;
+	for (unsigned i = 0; i < VBD_RING; i++)
+		if (!v->req[i].used)
+			return &v->req[i];
+	return NULL;
+}
+
+static void vreq_take(struct vbd *v, struct vreq *q, const struct blkif_request *r)
+{
 	int rc;
 
-	for (unsigned i = 0; i < VBD_RING && !q; i++)
-		if (!v->req[i].used)
-			q = &v->req[i];
-	if (!q)
-		return;                                    /* cannot be: the ring holds no more than that */
 	q->v = v;
 	q->used = true;
 	q->then_data = false;
@@ -400,19 +404,37 @@ static bool vbd_may_serve(const struct vbd *v)
 	return v->conf.iscsi ? blk_remote_slot(ds->remote, v->conf.iscsi_index, 0) != NULL : v->conf.fd >= 0;
 }
 
+/* An index that went back behind what was taken is as absurd as one too far ahead. */
+static bool ring_lies(const struct vbd *v, RING_IDX prod)
+{
+	RING_IDX unanswered = v->req_cons - v->rsp_prod;
+
+	return (RING_IDX)(prod - v->req_cons) > VBD_RING - unanswered;
+}
+
+/* What is in flight ends unanswered. */
+static void ring_break(struct vbd *v, RING_IDX prod)
+{
+	if (devices_may_log(v->x.ds))
+		log_warn("domain %u: %s: its ring claims %u requests; the disk stops until it is connected anew", v->x.ds->d->domid,
+			 v->conf.vdev, prod - v->req_cons);
+	v->broken = true;
+	v->req_cons = v->rsp_prod;
+}
+
 void vbd_serve(struct vbd *v)
 {
 	struct blkif_request r;
+	struct vreq *q;
 	RING_IDX prod;
+	int left = VBD_BATCH;
 
 	if (!vbd_may_serve(v))
 		return;
 	for (;;) {
 		prod = __atomic_load_n(&v->ring->req_prod, __ATOMIC_ACQUIRE);
-		if ((RING_IDX)(prod - v->rsp_prod) > VBD_RING) {
-			log_warn("domain %u: %s: its ring claims %u requests; the disk stops until it is connected anew",
-				 v->x.ds->d->domid, v->conf.vdev, prod - v->rsp_prod);
-			v->broken = true;
+		if (ring_lies(v, prod)) {
+			ring_break(v, prod);
 			return;
 		}
 		if (v->req_cons == prod) {
@@ -423,10 +445,17 @@ void vbd_serve(struct vbd *v)
 				break;
 			continue;
 		}
+		q = vreq_free(v);
+		if (!q)
+			break;                             /* the next that is done comes here again */
+		if (!left--) {
+			devices_port_again(v->x.ds, v->slot);
+			break;
+		}
 		memcpy(&r, (const void *)&v->ring->ring[v->req_cons & (VBD_RING - 1)].req, sizeof(r));
 		__asm__ volatile("" ::: "memory");         /* the copy is what is checked and used */
 		v->req_cons++;
-		vreq_take(v, &r);
+		vreq_take(v, q, &r);
 		if (v->broken || !v->x.connected)
 			return;
 	}
@@ -515,6 +544,7 @@ static void vbd_disconnect(struct xb_dev *x)
 	devices_port_forget(x->ds, v->slot);
 	v->slot = -1;
 	v->gen++;
+	v->req_cons = v->rsp_prod = 0;
 	grant_release(x->ds->d, v->ring_ref, true);
 	v->ring = NULL;
 }
@@ -662,7 +692,7 @@ int vbd_load(struct vbd *v, struct reader *r)
 	RING_IDX cons = reader_u32(r), prod = reader_u32(r);
 	int rc;
 
-	if (!reader_ok(r) || state > 8 || flags > 3 || cons != prod)
+	if (!reader_ok(r) || state > 8 || flags > 3 || (flags == 1 && cons != prod))
 		return -EINVAL;
 	v->x.state = state;
 	if (!(flags & 1))
@@ -672,7 +702,6 @@ int vbd_load(struct vbd *v, struct reader *r)
 		return rc;
 	v->x.connected = true;
 	v->broken = flags & 2;
-	v->req_cons = cons;
-	v->rsp_prod = prod;
+	v->req_cons = v->rsp_prod = prod;
 	return 0;
 }

@@ -36,7 +36,6 @@ struct vif {
 	struct xb_dev x;
 	struct device_vif conf;
 	struct io_fd *tap;
-	struct io_wake *more;                    /* a batch was full */
 	struct io_timer *announce_timer;
 	unsigned announce_round;
 
@@ -68,7 +67,8 @@ static bool vif_may_serve(const struct vif *v)
 
 static void vif_break(struct vif *v, const char *why)
 {
-	log_warn("domain %u: vif %u: %s; the interface stops until it is connected anew", v->x.ds->d->domid, v->conf.devid, why);
+	if (devices_may_log(v->x.ds))
+		log_warn("domain %u: vif %u: %s; the interface stops until it is connected anew", v->x.ds->d->domid, v->conf.devid, why);
 	v->broken = true;
 }
 
@@ -444,7 +444,7 @@ void vif_serve(struct vif *v)
 		return;
 	}
 	if (tx_serve(v))
-		io_wake_ring(v->more);
+		devices_port_again(v->x.ds, v->tx_slot);
 	if (v->tap && !v->broken)
 		rx_serve(v);
 }
@@ -636,9 +636,8 @@ struct vif *vif_create(struct devices *ds, const struct device_vif *c)
 	v->conf.tap_fd = -1;
 	v->tx_slot = v->rx_slot = -1;
 	xb_init(&v->x, ds, &vif_ops, c->devid);
-	v->more = io_wake_add(ds->loop, vif_notified, v);
 	v->announce_timer = io_timer_add(ds->loop, announce_send, v);
-	if (v->more && v->announce_timer) {
+	if (v->announce_timer) {
 		if (c->tap_fd >= 0)
 			vif_set_tap(v, c->tap_fd);
 		return v;
@@ -654,7 +653,6 @@ void vif_destroy(struct vif *v)
 		return;
 	xb_fini(&v->x);
 	vif_release(v);
-	io_wake_del(v->more);
 	io_timer_del(v->announce_timer);
 	free(v);
 }

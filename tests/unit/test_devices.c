@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -107,15 +108,18 @@ struct t {
 	uint32_t blk_port;
 };
 
-static void store_serve(struct t *t)
+/* Whether anybody asked for anything. */
+static bool store_serve(struct t *t)
 {
 	char p[STORE_MSG_MAX + 1];
 	struct xsd_sockmsg h;
+	bool asked = false;
 	ssize_t n;
 
 	while ((n = recv(t->be, p, STORE_MSG_MAX, MSG_DONTWAIT)) > 0) {
 		char *path = p + sizeof(h), *v;
 
+		asked = true;
 		p[n] = 0;
 		memcpy(&h, p, sizeof(h));
 		switch (h.type) {
@@ -143,14 +147,17 @@ static void store_serve(struct t *t)
 			fail_msg("the back end sent store request %u", h.type);
 		}
 	}
+	return asked;
 }
 
+/* Until nothing has happened for some rounds: what the pool's threads do comes by itself. */
 static void pump(struct t *t)
 {
-	for (int i = 0; i < 40; i++) {
+	for (int quiet = 0; quiet < 5; quiet++) {
 		while (io_loop_run_once(t->l, 1) > 0)
-			;
-		store_serve(t);
+			quiet = 0;
+		if (store_serve(t))
+			quiet = 0;
 	}
 }
 
@@ -879,6 +886,159 @@ static void disk_detach_and_again(void **state)
 	teardown(t);
 }
 
+/* How many requests hv-disk was sent; each is answered. */
+static unsigned remote_answer(struct t *t)
+{
+	struct hv_disk_reply a = { 0 };
+	struct hv_disk_req q;
+	unsigned n = 0, before;
+
+	do {
+		for (before = n; recv(t->remote, &q, sizeof(q), MSG_DONTWAIT) == sizeof(q); n++) {
+			a.id = q.id;
+			assert_int_equal(send(t->remote, &a, sizeof(a), 0), sizeof(a));
+		}
+		pump(t);
+	} while (n != before);
+	return n;
+}
+
+static void blk_put_writes(struct t *t, uint32_t ref, unsigned n)
+{
+	while (n--) {
+		struct blkif_request *r = blk_next(t);
+
+		*r = (struct blkif_request){ .operation = BLKIF_OP_WRITE, .nr_segments = 1, .id = r->id, .seg[0] = { ref, 0, 0 } };
+	}
+	blk_push(t);
+}
+
+static void blk_again(struct t *t)
+{
+	front_write(t, "/local/domain/7/device/vbd/51712/state", "6");
+	front_write(t, "/local/domain/7/device/vbd/51712/state", "1");
+	blk_connect(t);
+}
+
+/*
+ * req_prod goes back behind requests that were taken and are in flight.  A back end that only holds it against what was answered would
+ * take the ring's old entries round and round, four thousand million of them, and serve nothing else meanwhile.  The guest still
+ * moves: its image names no request that is not there.
+ */
+static void disk_ring_runs_backwards(void **state)
+{
+	struct t *t = setup(true);
+	struct device_disk disk = { .vdev = "xvda", .iscsi = true, .fd = -1, .sectors = 2048, .sector_size = 512 };
+	struct device_vif vif = { .mac = { 0, 0x16, 0x3e, 1, 2, 3 }, .mtu = 1500, .tap_fd = -1 };
+	struct devices *spare;
+	struct buf b = BUF_INIT(1 << 20);
+	uint8_t *w;
+	uint32_t ref;
+
+	alarm(60);
+	blk_connect(t);
+	ref = give(t, &w, true);
+	blk_put_writes(t, ref, 32);
+	t->ring->req_prod -= 5;
+	kick(t, t->blk_port);
+	assert_int_equal(remote_answer(t), 32);
+	assert_int_equal(t->ring->rsp_prod, 0);                    /* left alone */
+	assert_true(grant(t, ref)->flags == (GTF_permit_access | GTF_readonly));
+	drain_rc = 1;
+	devices_drain(t->ds, drained, NULL);
+	pump(t);
+	remote_answer(t);                                          /* the drain's flush */
+	assert_int_equal(drain_rc, 0);
+	assert_int_equal(devices_save(t->ds, &b), 0);
+	spare = devices_create(t->d, t->l);
+	devices_add_store(spare);
+	devices_add_console(spare);
+	devices_add_disk(spare, &disk);
+	devices_add_vif(spare, &vif);
+	assert_int_equal(devices_load(spare, b.data, b.len), 0);
+	devices_destroy(spare);
+	t->d->devices = t->ds;
+	t->d->evtchn_notify_backend = devices_notify;
+	devices_resume(t->ds);
+	blk_again(t);
+	blk_put_writes(t, ref, 1);
+	assert_int_equal(remote_answer(t), 1);
+	assert_int_equal(blk_status(t), BLKIF_RSP_OKAY);
+	alarm(0);
+	buf_free(&b);
+	teardown(t);
+}
+
+/* A front end that comes again while the disk has all it takes of the last one's: the new requests wait, none is lost. */
+static void disk_again_with_requests_in_flight(void **state)
+{
+	struct t *t = setup(true);
+	struct buf b = BUF_INIT(1 << 20);
+	uint8_t *w;
+	uint32_t ref;
+
+	blk_connect(t);
+	ref = give(t, &w, true);
+	blk_put_writes(t, ref, 32);
+	blk_again(t);
+	blk_put_writes(t, ref, 2);
+	assert_int_equal(remote_answer(t), 34);
+	assert_int_equal(t->ring->rsp_prod, 2);
+	assert_int_equal(RING_GET_RESPONSE(&t->front, 0)->id, 1001);
+	assert_int_equal(RING_GET_RESPONSE(&t->front, 1)->id, 1002);
+	front_write(t, "/local/domain/7/device/vbd/51712/state", "6");
+	drain_rc = 1;
+	devices_drain(t->ds, drained, NULL);
+	pump(t);
+	remote_answer(t);
+	assert_int_equal(drain_rc, 0);
+	assert_int_equal(devices_save(t->ds, &b), 0);
+	buf_free(&b);
+	teardown(t);
+}
+
+/* A vCPU that puts requests which come to nothing, as fast as it can. */
+static atomic_bool flood_stop;
+
+static void *flood(void *arg)
+{
+	struct blkif_sring *ring = arg;
+
+	while (!atomic_load(&flood_stop))
+		__atomic_store_n(&ring->req_prod, __atomic_load_n(&ring->rsp_prod, __ATOMIC_ACQUIRE) + 20, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* However fast they come, the loop has its turns for others: the console here. */
+static void disk_flood_is_served_in_turns(void **state)
+{
+	struct t *t = setup(false);
+	struct xencons_interface *cons = page_of(t, 2);
+	pthread_t thread;
+	char got[8];
+	int i;
+
+	alarm(60);
+	blk_connect(t);
+	memset(t->ring->ring, 0xc8, 32 * sizeof(t->ring->ring[0]));        /* operation 200 */
+	atomic_store(&flood_stop, false);
+	assert_int_equal(pthread_create(&thread, NULL, flood, t->ring), 0);
+	while (__atomic_load_n(&t->ring->rsp_prod, __ATOMIC_ACQUIRE) < 1000) {
+		devices_notify(t->d, t->blk_port);
+		io_loop_run_once(t->l, 0);
+	}
+	cons->out[0] = 'x';
+	cons->out_prod = 1;
+	devices_notify(t->d, t->d->console_port);
+	for (i = 0; i < 10 && recv(t->console, got, sizeof(got), MSG_DONTWAIT) != 1; i++)
+		io_loop_run_once(t->l, 0);
+	assert_true(i < 10);
+	atomic_store(&flood_stop, true);
+	pthread_join(thread, NULL);
+	alarm(0);
+	teardown(t);
+}
+
 static bool is_watched(const char *path)
 {
 	for (unsigned i = 0; i < nr_watched; i++)
@@ -1266,7 +1426,9 @@ int main(void)
 		cmocka_unit_test(console_keeps_keys_of_the_old_channel),
 		cmocka_unit_test(disk_reads_and_writes), cmocka_unit_test(disk_refuses), cmocka_unit_test(disk_indirect),
 		cmocka_unit_test(disk_through_hv_disk), cmocka_unit_test(drain_waits_and_flushes), cmocka_unit_test(drain_is_taken_back),
-		cmocka_unit_test(disk_detach_and_again), cmocka_unit_test(devices_come_and_go),
+		cmocka_unit_test(disk_detach_and_again), cmocka_unit_test(disk_ring_runs_backwards),
+		cmocka_unit_test(disk_again_with_requests_in_flight), cmocka_unit_test(disk_flood_is_served_in_turns),
+		cmocka_unit_test(devices_come_and_go),
 		cmocka_unit_test(iscsi_disk_goes), cmocka_unit_test(disk_nonsense_in_store), cmocka_unit_test(net_transmits),
 		cmocka_unit_test(net_fragments_and_gso), cmocka_unit_test(net_refuses), cmocka_unit_test(net_receives),
 		cmocka_unit_test(image_travels),
