@@ -166,7 +166,7 @@ static void frontend_changed(struct xb_dev *x)
 		break;
 	case XenbusStateUnknown:                           /* the toolstack removed it: write nothing that it removed */
 		disconnect(x);
-		x->state = XenbusStateClosed;
+		x->state = XenbusStateUnknown;
 		break;
 	case XenbusStateClosed:
 		disconnect(x);

@@ -60,10 +60,16 @@ static char *store_get(const char *path)
 	return NULL;
 }
 
+/* value NULL: the node goes. */
 static void store_set(const char *path, const char *value)
 {
 	char *v = store_get(path);
 
+	for (int i = 0; !value && i < NODES; i++)
+		if (!strcmp(node[i].path, path))
+			node[i].path[0] = 0;
+	if (!value)
+		return;
 	for (int i = 0; !v && i < NODES; i++)
 		if (!node[i].path[0]) {
 			snprintf(node[i].path, sizeof(node[i].path), "%s", path);
@@ -1106,6 +1112,22 @@ static void iscsi_disk_goes(void **state)
 	teardown(t);
 }
 
+/* The front end's nodes go and come again as Closed: the store says Closed too, or who waits for that waits for ever. */
+static void front_end_goes_and_is_closed(void **state)
+{
+	struct t *t = setup(false);
+
+	blk_connect(t);
+	front_write(t, "/local/domain/7/device/vbd/51712/state", NULL);
+	assert_string_equal(store_get("/local/domain/0/backend/vbd/7/51712/state"), "4");       /* nothing is written: it may be gone too */
+	assert_false(grant(t, 8)->flags & (GTF_reading | GTF_writing));
+	front_write(t, "/local/domain/7/device/vbd/51712/state", "6");
+	assert_string_equal(store_get("/local/domain/0/backend/vbd/7/51712/state"), "6");
+	front_write(t, "/local/domain/7/device/vbd/51712/state", "1");
+	blk_connect(t);
+	teardown(t);
+}
+
 static void disk_nonsense_in_store(void **state)
 {
 	static const char *const refs[] = { "", "-1", "8x", "99999999999999999999", "4294967296", "511" };
@@ -1429,7 +1451,8 @@ int main(void)
 		cmocka_unit_test(disk_detach_and_again), cmocka_unit_test(disk_ring_runs_backwards),
 		cmocka_unit_test(disk_again_with_requests_in_flight), cmocka_unit_test(disk_flood_is_served_in_turns),
 		cmocka_unit_test(devices_come_and_go),
-		cmocka_unit_test(iscsi_disk_goes), cmocka_unit_test(disk_nonsense_in_store), cmocka_unit_test(net_transmits),
+		cmocka_unit_test(iscsi_disk_goes), cmocka_unit_test(front_end_goes_and_is_closed),
+		cmocka_unit_test(disk_nonsense_in_store), cmocka_unit_test(net_transmits),
 		cmocka_unit_test(net_fragments_and_gso), cmocka_unit_test(net_refuses), cmocka_unit_test(net_receives),
 		cmocka_unit_test(image_travels),
 	};
