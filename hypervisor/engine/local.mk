@@ -52,6 +52,12 @@ tests_bt_bt_fuzz_SOURCES = tests/bt/bt_fuzz.c tests/bt/bt_programs.c tests/bt/bt
 	tests/bt/bt_guest.h tests/bt/bt_noabi.c
 tests_bt_bt_fuzz_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)
 
+# A kick at every host instruction; 10 seconds in "make check", longer with an argument
+check_PROGRAMS += tests/bt/bt_kicks
+tests_bt_bt_kicks_SOURCES = tests/bt/bt_kicks.c tests/bt/bt_programs.c tests/bt/bt_programs.h tests/bt/bt_native.h tests/bt/bt_guest.h \
+	tests/bt/bt_noabi.c
+tests_bt_bt_kicks_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS)
+
 # The opcode space against the cage; everything with --long or HAVEN_LONG=1
 check_PROGRAMS += tests/bt/bt_opcodes
 tests_bt_bt_opcodes_SOURCES = tests/bt/bt_opcodes.c tests/bt/bt_opcodes_list.h tests/bt/bt_native.h tests/bt/bt_guest.h \

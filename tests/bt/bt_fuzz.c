@@ -12,84 +12,19 @@
  */
 #include <pthread.h>
 #include <time.h>
-#include <Zydis/Zydis.h>
 
 #include "tests/bt/bt_guest.h"
 #include "tests/bt/bt_programs.h"
 
 static struct btn_shared *nat;
 static struct btg *guest;
-static ZydisDecoder zd;
 static unsigned long programs, faults;
 static uint64_t high;                   /* what the program's addresses are above bt_native.h's */
 #define NR_ELSEWHERE 3
 
-static void random_bytes(void *p, size_t n)
-{
-	uint8_t *b = p;
-
-	for (size_t i = 0; i + 8 <= n; i += 8) {
-		uint64_t v = rnd() << 20 ^ rnd();
-
-		if ((v & 7) == 0)
-			v = (v >> 8) & 0xff;
-		memcpy(b + i, &v, 8);
-	}
-}
-
-static void make_state(struct btn_state *s, unsigned off)
-{
-	static const uint16_t fcw = 0x37f;
-	static const uint32_t mxcsr = 0x1f80;
-	static const uint64_t bv = 7;
-
-	memset(s, 0, sizeof(*s));
-	random_bytes(s->gpr, sizeof(s->gpr));
-	for (int r = 0; r < 16; r++) {
-		if (PTRS & 1U << r)
-			s->gpr[r] = high + BTN_DATA_VA + 0x1800 + below(0xc000);
-		if ((PTRS & 1U << r) && below(3))
-			s->gpr[r] = (s->gpr[r] & ~0xfffUL) + 0x400 + (below(0x800) & ~15U);
-		if (IDXS & 1U << r)
-			s->gpr[r] = below(64);
-	}
-	s->gpr[REG_RSP] = high + BTN_STACK_VA + 0x1c00 + (below(0x800) & ~7U);
-	if (below(6) == 0)
-		s->gpr[REG_RSP] = high + BTN_STACK_VA + 0x2000 + below(64);
-	s->rip = high + BTN_CODE_VA + off;
-	s->rflags = 0x202 | (rnd() & BT_RFLAGS_STATUS);
-	memcpy(s->xsave, &fcw, 2);
-	memcpy(s->xsave + 24, &mxcsr, 4);
-	memcpy(s->xsave + 512, &bv, 8);
-	random_bytes(s->xsave + 160, 256);
-	random_bytes(s->xsave + 576, 256);
-}
-
 /* ---- comparison ---- */
 
 static int bad;
-
-static void dump_program(unsigned off)
-{
-	ZydisFormatter f;
-
-	ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_ATT);
-	for (unsigned at = 0; at < prog_len;) {
-		ZydisDecodedInstruction zi;
-		ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-		char text[128] = "?";
-
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zd, prog + at, prog_len - at, &zi, op)))
-			break;
-		ZydisFormatterFormatInstruction(&f, &zi, op, zi.operand_count_visible, text, sizeof(text),
-						high + BTN_CODE_VA + off + at, NULL);
-		fprintf(stderr, "  %lx:", high + BTN_CODE_VA + off + at);
-		for (unsigned i = 0; i < zi.length; i++)
-			fprintf(stderr, " %02x", prog[at + i]);
-		fprintf(stderr, "\t%s\n", text);
-		at += zi.length;
-	}
-}
 
 static void dump_cache(const char *path)
 {
@@ -320,7 +255,7 @@ static bool agrees(const struct btn_state *in, uint8_t *mem, unsigned off, bool 
 
 static void give_up(unsigned off)
 {
-	dump_program(off);
+	prog_print(high + BTN_CODE_VA + off);
 	if (getenv("CACHE"))
 		dump_cache(getenv("CACHE"));
 	exit(1);
@@ -338,8 +273,8 @@ static void one(unsigned long k)
 	prog_make();
 	off = below(3) ? below(256) : 4096 - below(prog_len < 200 ? prog_len : 200);
 	prog_move(off);
-	make_state(&in, off);
-	random_bytes(memory + BTN_CODE_PAGES * 4096, sizeof(memory) - BTN_CODE_PAGES * 4096);
+	prog_state(&in, high, off);
+	prog_memory(memory);
 	if (!agrees(&in, memory, off, k & 1)) {
 		fprintf(stderr, "program %lu of seed %#lx\n", k, seed);
 		give_up(off);
@@ -369,7 +304,7 @@ static void store_across(const struct store *s, unsigned page, unsigned cut, boo
 	memcpy(prog, s->b, s->n);
 	memcpy(prog + s->n, syscall, sizeof(syscall));
 	prog_len = s->n + sizeof(syscall);
-	make_state(&in, 0);
+	prog_state(&in, high, 0);
 	in.gpr[REG_RBX] = high + BTN_DATA_VA + page * 4096UL - cut;
 	memset(memory + code, 0x5c, sizeof(memory) - code);
 	if (!agrees(&in, memory, 0, kernel)) {
@@ -415,7 +350,6 @@ int main(int argc, char **argv)
 	const uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL) * 0x9e3779b97f4a7c15ULL;
 	printf("seed %#lx\n", seed);
 	fflush(stdout);
-	ZydisDecoderInit(&zd, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	prog_begin();
 	nat = btn_start();
 	if (!nat)

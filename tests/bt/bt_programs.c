@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* bt_programs.c - see bt_programs.h. */
+#include <stdio.h>
 #include <string.h>
 #include <Zydis/Zydis.h>
 
-#include "hypervisor/engine/bt/bt_decode.h"
-#include "tests/bt/bt_native.h"
+#include "hypervisor/engine/bt/bt_int.h"
 #include "tests/bt/bt_programs.h"
 
 #define KEEP (PTRS | IDXS | 1U << REG_RSP)
@@ -462,5 +462,73 @@ void prog_move(unsigned off)
 			memcpy(prog + at + d.modrm_off + 1, &rel, 4);
 		}
 		at += d.len;
+	}
+}
+
+static void random_bytes(void *p, size_t n)
+{
+	uint8_t *b = p;
+
+	for (size_t i = 0; i + 8 <= n; i += 8) {
+		uint64_t v = rnd() << 20 ^ rnd();
+
+		if ((v & 7) == 0)
+			v = (v >> 8) & 0xff;
+		memcpy(b + i, &v, 8);
+	}
+}
+
+void prog_memory(uint8_t *mem)
+{
+	random_bytes(mem + BTN_CODE_PAGES * 4096, (BTN_PAGES - BTN_CODE_PAGES) * 4096);
+}
+
+void prog_state(struct btn_state *s, uint64_t base, unsigned off)
+{
+	static const uint16_t fcw = 0x37f;
+	static const uint32_t mxcsr = 0x1f80;
+	static const uint64_t bv = 7;
+
+	memset(s, 0, sizeof(*s));
+	random_bytes(s->gpr, sizeof(s->gpr));
+	for (int r = 0; r < 16; r++) {
+		if (PTRS & 1U << r)
+			s->gpr[r] = base + BTN_DATA_VA + 0x1800 + below(0xc000);
+		if ((PTRS & 1U << r) && below(3))
+			s->gpr[r] = (s->gpr[r] & ~0xfffUL) + 0x400 + (below(0x800) & ~15U);
+		if (IDXS & 1U << r)
+			s->gpr[r] = below(64);
+	}
+	s->gpr[REG_RSP] = base + BTN_STACK_VA + 0x1c00 + (below(0x800) & ~7U);
+	if (below(6) == 0)
+		s->gpr[REG_RSP] = base + BTN_STACK_VA + 0x2000 + below(64);
+	s->rip = base + BTN_CODE_VA + off;
+	s->rflags = 0x202 | (rnd() & BT_RFLAGS_STATUS);
+	memcpy(s->xsave, &fcw, 2);
+	memcpy(s->xsave + 24, &mxcsr, 4);
+	memcpy(s->xsave + 512, &bv, 8);
+	random_bytes(s->xsave + 160, 256);
+	random_bytes(s->xsave + 576, 256);
+}
+
+void prog_print(uint64_t va)
+{
+	ZydisFormatter f;
+
+	ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_ATT);
+	for (unsigned at = 0; at < prog_len;) {
+		ZydisDecodedInstruction zi;
+		ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+		char text[128] = "?";
+
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zd, prog + at, prog_len - at, &zi, op)))
+			break;
+		ZydisFormatterFormatInstruction(&f, &zi, op, zi.operand_count_visible, text, sizeof(text),
+						va + at, NULL);
+		fprintf(stderr, "  %lx:", va + at);
+		for (unsigned i = 0; i < zi.length; i++)
+			fprintf(stderr, " %02x", prog[at + i]);
+		fprintf(stderr, "\t%s\n", text);
+		at += zi.length;
 	}
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "hypervisor/vcpu.h"
+#include "tests/bt/bt_native.h"
 
 #define MAX_PROG 3500
 /* Registers that point into the data pages, and those that hold small numbers: programs change them in some loops alone. */
@@ -29,5 +30,10 @@ void prog_begin(void);
 void prog_make(void);
 /* To run at offset off there, once: its rip-relative operands stay where they are. */
 void prog_move(unsigned off);
+/* What it starts with, `base` above where bt_native.h has it: registers, and all of the memory but the code. */
+void prog_state(struct btn_state *s, uint64_t base, unsigned off);
+void prog_memory(uint8_t *mem);
+/* Its instructions, as if at va, to stderr. */
+void prog_print(uint64_t va);
 
 #endif
