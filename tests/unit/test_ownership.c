@@ -780,8 +780,8 @@ static void test_running_its_sender_could_not_write(void **state)
 	assert_false(did_send(OWN_M_RUNNING));
 }
 
-/* The same of a RELEASE; and it is said no more once another record is above it. */
-static void test_release_its_sender_could_not_write(void **state)
+/* It ran here, was stopped and is gone: the serial of the RELEASE, of epoch 2, that says so. */
+static uint64_t release_here(void)
 {
 	char text[OWN_TEXT_LEN];
 	uint64_t serial = 0;
@@ -794,8 +794,17 @@ static void test_release_its_sender_could_not_write(void **state)
 	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
 	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
 	hear_report(1, false, true, &(struct own_entry){ .rec = record(1, 1, 0) });
+	assert_true(did_send(OWN_M_RELEASE));
 	for (int i = 0; i < n_sent; i++)
 		serial = sent[i].type == OWN_M_RELEASE ? sent[i].serial : serial;
+	return serial;
+}
+
+/* The same of a RELEASE; and it is said no more once another record is above it. */
+static void test_release_its_sender_could_not_write(void **state)
+{
+	uint64_t serial = release_here();
+
 	persist_rc = -ENOSPC;
 	hear(1, (struct own_msg){ .type = OWN_M_RELEASE, .epoch = 2, .serial = serial, .rec = record(2, 0, 0) });
 	persist_rc = 0;
@@ -893,17 +902,7 @@ static void test_begin_nobody_could_write(void **state)
 /* A release that another record came after is not waited for: the node's next announcement did not go out while it was. */
 static void test_overtaken_release_is_given_up(void **state)
 {
-	char text[OWN_TEXT_LEN];
-
-	run_here();
-	own_stop(o, U, text);
-	local(OWN_NONE, 0, 0);
-	own_action_done(o, U, OWN_DO_DESTROY, 0, 0, true, "");
-	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
-	own_action_done(o, U, OWN_DO_REFRESH, 0, 0, true, "");
-	own_action_done(o, U, OWN_DO_ACTIVATED, 0, 0, true, "");
-	hear_report(1, false, true, &(struct own_entry){ .rec = record(1, 1, 0) });
-	assert_true(did_send(OWN_M_RELEASE));
+	release_here();
 	hear_report(2, false, true, &(struct own_entry){ .rec = record(7, 2, 0), .holds = true });
 	assert_int_equal(own_find(o, U)->outs[0].type, OWN_M_NONE);
 }
