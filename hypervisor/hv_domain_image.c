@@ -494,7 +494,7 @@ static int operator_read(struct hv *h, const uint8_t *body, size_t n, struct err
 	return 0;
 }
 
-int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_t n, int *ret_store_fd, struct err *err)
+static int record_load(struct hv *h, uint32_t type, const uint8_t *body, size_t n, int *ret_store_fd, struct err *err)
 {
 	struct devices_io x = { .p = body, .n = n };
 	int rc = 0;
@@ -529,11 +529,20 @@ int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_
 	}
 }
 
-int hv_image_read_end(struct hv *h, const struct image_header *hdr, int store_fd, struct err *err)
+int hv_image_read(struct hv *h, struct image_reader *r, const struct image_header *hdr, int *ret_store_fd, struct err *err)
 {
-	struct domain *d = h->d;
+	const uint8_t *body;
+	uint32_t type;
+	size_t n;
+	int rc = 0;
 
-	if (store_fd < 0 || !d->store_mfn || !atomic_load(&d->tot_pages))
+	while (!rc && (rc = image_read(r, &type, &body, &n, err)) == 1)
+		rc = type == IMAGE_PAGES && hdr->kind == IMAGE_STATE ? err_set(err, -EINVAL, "domain %u: pages among the state", h->d->domid)
+								     : record_load(h, type, body, n, ret_store_fd, err);
+	image_reader_close(r);
+	if (rc)
+		return rc;
+	if (*ret_store_fd < 0 || !h->d->store_mfn || !atomic_load(&h->d->tot_pages))
 		return err_set(err, -EINVAL, "the image is incomplete");
 	h->have_guest = true;
 	return 0;
@@ -543,19 +552,14 @@ static int file_load(struct hv *h, int fd, int *ret_store_fd, struct err *err)
 {
 	struct image_header hdr = { 0 };
 	struct image_reader r;
-	const uint8_t *body;
-	uint32_t type;
-	size_t n;
 	int rc = image_reader_open(&r, fd, &hdr, err);
 
 	if (rc)
 		return rc;
-	if (hdr.max_pages != h->d->max_pages || hdr.special_pages != h->d->nr_special)
-		rc = err_set(err, -EINVAL, "the image's memory differs from its configuration's");
-	while (!rc && (rc = image_read(&r, &type, &body, &n, err)) == 1)
-		rc = hv_image_read_record(h, type, body, n, ret_store_fd, err);
+	if (hdr.max_pages == h->d->max_pages && hdr.special_pages == h->d->nr_special)
+		return hv_image_read(h, &r, &hdr, ret_store_fd, err);
 	image_reader_close(&r);
-	return rc ? rc : hv_image_read_end(h, &hdr, *ret_store_fd, err);
+	return err_set(err, -EINVAL, "the image's memory differs from its configuration's");
 }
 
 static void load_connected(struct hv *h, int rc, const struct err *err, void *arg)

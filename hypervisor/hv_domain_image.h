@@ -32,10 +32,11 @@ void hv_image_forget(void);                    /* who waited is gone: callbacks 
  * 0 or -errno, in w->rc too.
  */
 int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd, bool previous);
-/* Takes one such record; unknown mandatory ones are refused.  *ret_store_fd is a memfd once the store record came. */
-int hv_image_read_record(struct hv *h, uint32_t type, const uint8_t *body, size_t n, int *ret_store_fd, struct err *err);
-/* After the last record: is everything there?  No vCPU has run yet, so the engine has nothing to forget. */
-int hv_image_read_end(struct hv *h, const struct image_header *hdr, int store_fd, struct err *err);
+/*
+ * Takes all records of an image just opened, whose header was found right, and closes it; unknown mandatory ones are refused, and pages
+ * in one that is a state alone.  *ret_store_fd is a memfd once the store record came.  No vCPU has run yet, so the engine has nothing to forget.
+ */
+int hv_image_read(struct hv *h, struct image_reader *r, const struct image_header *hdr, int *ret_store_fd, struct err *err);
 /* Is the image that c asks for to be as a Haven of migration stream version 1 wrote it: without OPERATOR and TSC? */
 bool hv_image_previous(struct msg_call *c);
 uint64_t hv_realtime_ns(void);

@@ -493,22 +493,15 @@ static int state_load(struct hv *h, int fd, struct msg_call *c, int *ret_store_f
 {
 	struct image_header hdr = { 0 };
 	struct image_reader r;
-	const uint8_t *body;
-	uint32_t type;
-	size_t n;
 	int rc = image_reader_open(&r, fd, &hdr, err);
 
 	if (rc)
 		return rc;
 	h->d->saved_clock_behind_ns = clock_behind(c, &hdr);
-	if (hdr.kind != IMAGE_STATE || hdr.max_pages != h->d->max_pages || hdr.special_pages != h->d->nr_special ||
-	    hdr.domid != h->d->domid)
-		rc = err_set(err, -EINVAL, "domain %u: the state that came is another domain's", h->d->domid);
-	while (!rc && (rc = image_read(&r, &type, &body, &n, err)) == 1)
-		rc = type == IMAGE_PAGES ? err_set(err, -EINVAL, "domain %u: pages among the state", h->d->domid)
-					 : hv_image_read_record(h, type, body, n, ret_store_fd, err);
+	if (hdr.kind == IMAGE_STATE && hdr.max_pages == h->d->max_pages && hdr.special_pages == h->d->nr_special && hdr.domid == h->d->domid)
+		return hv_image_read(h, &r, &hdr, ret_store_fd, err);
 	image_reader_close(&r);
-	return rc ? rc : hv_image_read_end(h, &hdr, *ret_store_fd, err);
+	return err_set(err, -EINVAL, "domain %u: the state that came is another domain's", h->d->domid);
 }
 
 static void op_state_load(struct msg_call *c, void *arg)
