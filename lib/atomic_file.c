@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/fd_write.h"
+
 static int sync_folder_of(const char *path)
 {
 	char dir[PATH_MAX];
@@ -35,21 +37,6 @@ static int sync_folder_of(const char *path)
 	return rc;
 }
 
-static int write_all(int fd, const char *p, size_t n)
-{
-	while (n) {
-		ssize_t r = write(fd, p, n);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return -errno;
-		p += r;
-		n -= (size_t)r;
-	}
-	return 0;
-}
-
 int atomic_file_write(const char *path, const void *data, size_t n, unsigned mode)
 {
 	char tmp[PATH_MAX];
@@ -60,7 +47,7 @@ int atomic_file_write(const char *path, const void *data, size_t n, unsigned mod
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
 	if (fd < 0)
 		return -errno;
-	rc = write_all(fd, data, n);
+	rc = fd_write_all(fd, data, n);
 	if (rc == 0 && fsync(fd) < 0)
 		rc = -errno;
 	if (close(fd) < 0 && rc == 0)

@@ -11,6 +11,7 @@
 
 #include "dom0/xenstored/store_state.h"
 #include "lib/atomic_file.h"
+#include "lib/fd_write.h"
 #include "lib/log.h"
 
 static const char magic[8] = "HVNSTOR1";
@@ -18,21 +19,6 @@ static const char magic[8] = "HVNSTOR1";
 static uint32_t checksum(const void *data, size_t len)
 {
 	return (uint32_t)crc32(crc32(0, NULL, 0), data, (uInt)len);
-}
-
-static int write_all(int fd, const uint8_t *data, size_t len)
-{
-	while (len) {
-		ssize_t r = write(fd, data, len);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return -errno;
-		data += r;
-		len -= (size_t)r;
-	}
-	return 0;
 }
 
 /* One frame, one write: header and records together. */
@@ -44,7 +30,7 @@ static int frame_write(struct journal *j, int fd, const struct buf *records, siz
 	buf_u32(&frame, (uint32_t)records->len);
 	buf_u32(&frame, checksum(records->data, records->len));
 	buf_bytes(&frame, records->data, records->len);
-	rc = buf_ok(&frame) ? write_all(fd, frame.data, frame.len) : -ENOMEM;
+	rc = buf_ok(&frame) ? fd_write_all(fd, frame.data, frame.len) : -ENOMEM;
 	*ret_size += frame.len;
 	buf_free(&frame);
 	return rc;
@@ -69,7 +55,7 @@ int journal_compact(struct journal *j, struct store *s)
 		rc = -errno;
 		goto out;
 	}
-	rc = write_all(fd, (const uint8_t *)magic, sizeof(magic));
+	rc = fd_write_all(fd, magic, sizeof(magic));
 	if (rc == 0)
 		rc = frame_write(j, fd, &all, &size);
 	if (rc == 0 && renameat(j->dir, fresh, j->dir, name) < 0)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "lib/buf.h"
+#include "lib/fd_write.h"
 
 #define HEADER_BYTES 48u
 
@@ -52,23 +53,12 @@ static void digest_final(struct image_digest *d, uint8_t out[IMAGE_DIGEST_BYTES]
 
 static void put(struct image_writer *w, const void *p, size_t n, bool digest)
 {
-	const uint8_t *at = p;
-
 	if (digest)
 		EVP_DigestUpdate(w->digest->ctx, p, n);
-	while (n && !w->rc) {
-		ssize_t r = write(w->fd, at, n);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r <= 0) {
-			w->rc = r < 0 ? -errno : -EIO;
-			return;
-		}
-		at += r;
-		n -= (size_t)r;
-		w->bytes += (uint64_t)r;
-	}
+	if (!w->rc)
+		w->rc = fd_write_all(w->fd, p, n);
+	if (!w->rc)
+		w->bytes += n;
 }
 
 static void record_put(struct image_writer *w, uint32_t type, const void *prefix, size_t prefix_len, const void *body, size_t n,
