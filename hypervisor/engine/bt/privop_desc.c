@@ -76,62 +76,61 @@ static int read_selector(struct emu *e, unsigned i, uint16_t *sel)
 	return emu_read(e, op->mem.segment, emu_address(e, op), 2, sel);
 }
 
-static int do_lsl(struct emu *e)
+/* The descriptor that selector operand i names; ZF says whether it can be seen, and d is 0 when not.  -1: the operand faults. */
+static int read_descriptor(struct emu *e, unsigned i, uint64_t *d)
 {
-	uint64_t d = 0, limit;
 	uint16_t sel;
 
-	if (read_selector(e, 1, &sel))
+	if (read_selector(e, i, &sel))
 		return -1;
-	if (priv_descriptor(e->v, sel, &d) || !visible(d)) {
-		set_zf(e, false);
-		return 0;
-	}
+	if (priv_descriptor(e->v, sel, d) || !visible(*d))
+		*d = 0;
+	set_zf(e, *d);
+	return 0;
+}
+
+static int do_lsl(struct emu *e)
+{
+	uint64_t d, limit;
+
+	if (read_descriptor(e, 1, &d))
+		return -1;
 	limit = (d & 0xffff) | (d >> 32 & 0xf0000);
 	if (d & DESC_G)
 		limit = limit << 12 | 0xfff;
-	emu_reg_write(e, e->op[0].reg.value, limit);
-	set_zf(e, true);
+	if (d)
+		emu_reg_write(e, e->op[0].reg.value, limit);
 	return 0;
 }
 
 static int do_lar(struct emu *e)
 {
-	uint64_t d = 0;
-	uint16_t sel;
+	uint64_t d;
 
-	if (read_selector(e, 1, &sel))
+	if (read_descriptor(e, 1, &d))
 		return -1;
-	if (priv_descriptor(e->v, sel, &d) || !visible(d)) {
-		set_zf(e, false);
-		return 0;
-	}
-	emu_reg_write(e, e->op[0].reg.value, d >> 32 & 0xf0ff00);
-	set_zf(e, true);
+	if (d)
+		emu_reg_write(e, e->op[0].reg.value, d >> 32 & 0xf0ff00);
 	return 0;
 }
 
 static int do_verr(struct emu *e)
 {
-	uint64_t d = 0;
-	uint16_t sel;
+	uint64_t d;
 
-	if (read_selector(e, 0, &sel))
+	if (read_descriptor(e, 0, &d))
 		return -1;
-	set_zf(e, !priv_descriptor(e->v, sel, &d) && visible(d) &&
-	       (!(DESC_TYPE(d) & TYPE_CODE) || (DESC_TYPE(d) & TYPE_RW)));
+	set_zf(e, d && (!(DESC_TYPE(d) & TYPE_CODE) || (DESC_TYPE(d) & TYPE_RW)));
 	return 0;
 }
 
 static int do_verw(struct emu *e)
 {
-	uint64_t d = 0;
-	uint16_t sel;
+	uint64_t d;
 
-	if (read_selector(e, 0, &sel))
+	if (read_descriptor(e, 0, &d))
 		return -1;
-	set_zf(e, !priv_descriptor(e->v, sel, &d) && visible(d) &&
-	       (DESC_TYPE(d) & (TYPE_CODE | TYPE_RW)) == TYPE_RW);
+	set_zf(e, (DESC_TYPE(d) & (TYPE_CODE | TYPE_RW)) == TYPE_RW);
 	return 0;
 }
 
