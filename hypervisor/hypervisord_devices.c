@@ -77,6 +77,18 @@ static int disk_open_local(struct dom *d, json_t *disk, enum disk_use use, bool 
 	return rc;
 }
 
+static int disks_open_local(struct dom *d, enum disk_use use, bool add, struct err *err)
+{
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	json_array_foreach(json_object_get(d->config, "disk"), i, v)
+		if (!rc && !disk_is_iscsi(v))
+			rc = disk_open_local(d, v, use, add, err);
+	return rc;
+}
+
 /* --- iSCSI: one hv-disk a domain --------------------------------------------------------------------------------------- */
 
 static json_t *iscsi_disks_of(const json_t *config)
@@ -213,28 +225,27 @@ out:
 /* hv-disk's channel is set before the disks are added, since devices keep it for all iSCSI disks. */
 int disks_open(struct dom *d, enum disk_use use, bool preempt, struct err *err)
 {
-	json_t *v;
-	size_t i;
-	int rc = 0;
+	int rc = disks_open_local(d, use, true, err);
 
-	json_array_foreach(json_object_get(d->config, "disk"), i, v)
-		if (!rc && !disk_is_iscsi(v))
-			rc = disk_open_local(d, v, use, true, err);
 	return rc ? rc : iscsi_open(d, use, preempt, err);
+}
+
+/* Those the domain has already, for use, while it waits. */
+static int disks_open_again(struct dom *d, struct err *err)
+{
+	int rc;
+
+	helpers_within(d, deadline(DL_HELPERS));
+	rc = disks_open_local(d, DISK_USE, false, err);
+	helpers_within(d, 0);
+	return rc;
 }
 
 /* In a cluster, where attempts are numbered by the directory, nobody is shut out who came later than this GO was sent. */
 int disks_activate(struct dom *d, struct err *err)
 {
-	json_t *v;
-	size_t i;
-	int rc = 0;
+	int rc = disks_open_again(d, err);
 
-	helpers_within(d, deadline(DL_HELPERS));
-	json_array_foreach(json_object_get(d->config, "disk"), i, v)
-		if (!rc && !disk_is_iscsi(v))
-			rc = disk_open_local(d, v, DISK_USE, false, err);
-	helpers_within(d, 0);
 	if (!rc && d->has_iscsi)
 		rc = disk_call(d, json_pack("{s:s, s:b, s:b}", "op", "activate", "preempt", true, "older", conf_exists("cluster.conf")), NULL,
 			       deadline(DL_ISCSI), err);
@@ -284,15 +295,8 @@ int disks_release(struct dom *d, struct err *err)
 
 int disks_reopen(struct dom *d, struct err *err)
 {
-	json_t *v;
-	size_t i;
-	int rc = 0;
+	int rc = disks_open_again(d, err);
 
-	helpers_within(d, deadline(DL_HELPERS));
-	json_array_foreach(json_object_get(d->config, "disk"), i, v)
-		if (!rc && !disk_is_iscsi(v))
-			rc = disk_open_local(d, v, DISK_USE, false, err);
-	helpers_within(d, 0);
 	if (!rc && d->has_iscsi)
 		rc = disk_supervise(d, err);
 	return rc;
