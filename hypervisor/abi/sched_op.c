@@ -241,10 +241,8 @@ int64_t do_sched_op_compat(struct vcpu *v, struct hypercall *c)
 {
 	switch (c->arg[0]) {
 	case SCHEDOP_yield:
-		vcpu_yield(v);
-		return 0;
 	case SCHEDOP_block:
-		return sched_block(v);
+		return do_sched_op(v, c);
 	case SCHEDOP_shutdown:
 		return sched_shutdown(v, (unsigned)c->arg[1]);
 	}
