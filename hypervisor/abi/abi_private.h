@@ -32,10 +32,10 @@ hypercall_fn do_mmu_update, do_mmuext_op, do_update_va_mapping, do_update_va_map
 hypercall_fn do_memory_op;                                                                           /* memory_op.c */
 hypercall_fn do_set_trap_table, do_callback_op, do_set_callbacks, do_nmi_op, do_stack_switch, do_fpu_taskswitch,
 	do_set_debugreg, do_get_debugreg;                                                            /* traps.c */
-hypercall_fn do_iret;                                                                                /* frames.c */
+hypercall_fn do_iret;                                                                                /* kernel_entry.c */
 hypercall_fn do_set_gdt, do_update_descriptor, do_set_segment_base;                                  /* segments.c */
 hypercall_fn do_event_channel_op;                                                                    /* evtchn_op.c */
-hypercall_fn do_grant_table_op;                                                                      /* grant.c */
+hypercall_fn do_grant_table_op;                                                                      /* gnttab.c */
 hypercall_fn do_sched_op, do_sched_op_compat;                                                        /* sched_op.c */
 hypercall_fn do_vcpu_op, do_set_timer_op;                                                            /* vcpu_op.c */
 hypercall_fn do_xen_version, do_console_io, do_physdev_op, do_vm_assist;                             /* misc_op.c */

@@ -9,7 +9,7 @@ hypervisor_abi_libabi_a_SOURCES = \
 
 # What an engine calls while guest vector registers are live (serve.c): general registers only, no libc memory functions.
 hypervisor_abi_libabifast_a_SOURCES = \
-	hypervisor/abi/serve.c hypervisor/abi/frames.c hypervisor/abi/guest_mem.c hypervisor/abi/hypercall.c \
+	hypervisor/abi/serve.c hypervisor/abi/kernel_entry.c hypervisor/abi/guest_mem.c hypervisor/abi/hypercall.c \
 	hypervisor/abi/mmu_op.c hypervisor/abi/segments.c hypervisor/abi/traps.c
 hypervisor_abi_libabifast_a_CFLAGS = $(AM_CFLAGS) -mgeneral-regs-only -fno-tree-loop-distribute-patterns
 # each needs the other
@@ -22,14 +22,14 @@ hypervisor_libvcpu_a_SOURCES = \
 
 ABI_FAKE = tests/unit/abi_fake.c tests/unit/abi_fake.h
 ABI_TEST_LIBS = $(ABI_LIBS) lib/libhaven.a $(UNIT_LIBS)
-check_PROGRAMS += tests/unit/test_evtchn tests/unit/test_gnttab tests/unit/test_frames tests/unit/test_mmu_op \
+check_PROGRAMS += tests/unit/test_evtchn tests/unit/test_gnttab tests/unit/test_kernel_entry tests/unit/test_mmu_op \
 	tests/unit/test_guest_time tests/unit/test_abi_image
 tests_unit_test_evtchn_SOURCES = tests/unit/test_evtchn.c $(ABI_FAKE)
 tests_unit_test_evtchn_LDADD = $(ABI_TEST_LIBS)
 tests_unit_test_gnttab_SOURCES = tests/unit/test_gnttab.c $(ABI_FAKE)
 tests_unit_test_gnttab_LDADD = $(ABI_TEST_LIBS)
-tests_unit_test_frames_SOURCES = tests/unit/test_frames.c $(ABI_FAKE)
-tests_unit_test_frames_LDADD = $(ABI_TEST_LIBS)
+tests_unit_test_kernel_entry_SOURCES = tests/unit/test_kernel_entry.c $(ABI_FAKE)
+tests_unit_test_kernel_entry_LDADD = $(ABI_TEST_LIBS)
 tests_unit_test_mmu_op_SOURCES = tests/unit/test_mmu_op.c $(ABI_FAKE)
 tests_unit_test_mmu_op_LDADD = $(ABI_TEST_LIBS)
 tests_unit_test_guest_time_SOURCES = tests/unit/test_guest_time.c $(ABI_FAKE)

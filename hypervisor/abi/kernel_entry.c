@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * frames.c - entering the guest kernel (exceptions, events, system calls) and its way back (iret).
+ * kernel_entry.c - entering the guest kernel (exceptions, events, system calls) and its way back (iret).
  *
  * Every entry builds one frame, low to high:
  *
