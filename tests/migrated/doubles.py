@@ -409,8 +409,11 @@ class Hypervisord(Daemon):
         d.mm[5 * PAGE:6 * PAGE] = b"\xee" * PAGE          # a fresh copy need not be zero everywhere
         return {"domid": d.domid}, [d.open_channel().detach(), os.dup(d.fd)]
 
+    def domain(self, req):
+        return self.node.domain
+
     def op_mark_handed(self, req):
-        d = self.node.domain
+        d = self.domain(req)
         with d.lock:
             if d.copy != "paused" or req["attempt"] != d.attempt:
                 return {"ok": False, "code": "EPERM", "error": f"the copy is {d.copy}"}, []
@@ -419,7 +422,7 @@ class Hypervisord(Daemon):
         return dict(self.releases), []
 
     def mine(self, req):
-        d = self.node.domain
+        d = self.domain(req)
         return d if d and d.config["uuid"] == req["uuid"] else None
 
     def op_serve_open(self, req):
@@ -451,7 +454,7 @@ class Hypervisord(Daemon):
         return {"attempt": last, "started": last, "known": True}, []
 
     def op_activate(self, req):
-        d = self.node.domain
+        d = self.domain(req)
         self.activated[d.config["uuid"]] = req["attempt"]
         with d.lock:
             if d.copy != "ready" or req["attempt"] != d.attempt:
