@@ -9,12 +9,12 @@
 #include <openssl/evp.h>
 
 #include "ha-agent/agentd.h"
+#include "lib/deadlines.h"
 #include "lib/log.h"
 
 #define CONFIG_MAX (48u * 1024)
 #define START_MS 60000
 #define STOP_MS 20000
-#define IN_MS 60000
 
 /* --- naming things ---------------------------------------------------------------------------------------------------- */
 
@@ -367,7 +367,7 @@ static void op_migrate_in_wait(struct msg_call *call, void *daemon)
 	struct agentd *a = daemon;
 	struct own_dom *d = ops_need(a, call);
 
-	if (d && wait_new(a, WAIT_IN, d->uuid, call, msg_call_int_opt(call, "timeout_ms", IN_MS)))
+	if (d && wait_new(a, WAIT_IN, d->uuid, call, msg_call_int_opt(call, "timeout_ms", deadline(DL_ARRIVED))))
 		agentd_settle_later(a);
 }
 

@@ -25,14 +25,14 @@
 #include "ha-agent/own_codec.h"
 #include "lib/conf.h"
 #include "lib/daemon.h"
+#include "lib/deadlines.h"
 #include "lib/grant.h"
 #include "lib/log.h"
 #include "lib/paths.h"
 
 #define TICK_NS (2 * QB_TIME_NS_IN_SEC)
 #define GOODBYE_NS (300 * QB_TIME_NS_IN_MSEC)
-#define ACT_SHORT_NS (20 * QB_TIME_NS_IN_SEC)
-#define ACT_LONG_NS (120 * QB_TIME_NS_IN_SEC)	/* a create that builds a large guest */
+#define ACT_NS(dl) ((uint64_t)deadline(dl) * QB_TIME_NS_IN_MSEC)
 #define ACT_RESTORE_NS (20 * 60 * QB_TIME_NS_IN_SEC)	/* a file is read twice */
 #define BOOT_OF(incarnation) ((incarnation) >> 20)
 
@@ -250,24 +250,33 @@ static void act_end(struct act *t, int rc, uint64_t number, bool known, const ch
 	free(t);
 }
 
+/* What is asked over the one connection is answered in order: behind a resume, which opens disks again, or an end, all of it takes as long. */
+static uint64_t act_limit(const struct agentd *a)
+{
+	for (const struct act *t = a->acts; t; t = t->next)
+		if (!t->remote && (t->action == OWN_DO_RESUME_HANDED || t->action == OWN_DO_PAGES_LOST))
+			return ACT_NS(DL_ACT_LONG);
+	return ACT_NS(DL_ACT_SHORT);
+}
+
 /*
  * hypervisord answers, or it hangs. What is not answered in time is asked again on a new connection; nothing is concluded from
  * the silence but that the copy has to be looked at.
  */
 static void act_watch(struct agentd *a)
 {
-	uint64_t now = qb_util_nano_current_get();
+	uint64_t now = qb_util_nano_current_get(), limit = act_limit(a);
 	bool stuck = false;
 	struct act *t, *next;
 
 	for (t = a->acts; t; t = next) {
 		next = t->next;
-		if (t->remote && now - t->since_ns > (restore_find(a, t->uuid) ? ACT_RESTORE_NS : ACT_LONG_NS)) {
+		if (t->remote && now - t->since_ns > (restore_find(a, t->uuid) ? ACT_RESTORE_NS : ACT_NS(DL_ACT_LONG))) {
 			log_warn("hypervisord does not answer for %s; it is asked again", t->uuid);
 			remote_cancel(t->remote);
 			act_end(t, -ECONNRESET, 0, false, "hypervisord does not answer");
 			next = a->acts;
-		} else if (!t->remote && now - t->since_ns > ACT_SHORT_NS) {
+		} else if (!t->remote && now - t->since_ns > limit) {
 			stuck = true;
 		}
 	}

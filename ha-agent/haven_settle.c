@@ -11,10 +11,8 @@
 #include "ha-agent/haven.h"
 #include "ha-agent/resolve_plan.h"
 #include "lib/conf.h"
+#include "lib/deadlines.h"
 #include "lib/msg.h"
-
-#define HERE_MS 60000
-#define THERE_MS 90000
 
 struct host {
 	char name[64];
@@ -77,7 +75,7 @@ static int ask_there(struct settle *s, const char *word)
 	(void)conf_load("haven.conf", &conf, NULL);
 	rc = msg_call_once("migrated.sock", json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:s}", "op", "copy", "uuid", s->uuid, "target", s->there.name, "address",
 			   s->there.name, "port", (json_int_t)conf_get_int(conf, "migration_port", 8002), "attempt", s->attempt, "word", word),
-			   &reply, THERE_MS, &err);
+			   &reply, deadline(DL_SETTLE_THERE), &err);
 	conf_free(conf);
 	problem = json_string_value(json_array_get(json_object_get(reply, "problems"), 0));
 	s->there.asked = !rc && !problem && json_is_object(json_object_get(reply, "copy"));
@@ -191,7 +189,7 @@ static int step_here(const struct settle *s, enum resolve_step step)
 		req = json_pack("{s:s,s:I,s:I}", "op", step == RESOLVE_RESUME ? "resume-handed" : "activate", "domid", s->domid, "attempt", s->attempt);
 	else
 		req = json_pack("{s:s,s:I,s:[s]}", "op", "destroy", "domid", s->domid, "expect", step == RESOLVE_DROP_READY ? "ready" : "handed");
-	return msg_call_once("hypervisord.sock", req, NULL, HERE_MS, &err) ? haven_fail("%s", err.text) : 0;
+	return msg_call_once("hypervisord.sock", req, NULL, deadline(DL_SETTLE_HERE), &err) ? haven_fail("%s", err.text) : 0;
 }
 
 static int step_do(struct settle *s, enum resolve_step step)

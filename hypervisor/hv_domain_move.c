@@ -21,6 +21,7 @@
 #include "hypervisor/hv_domain_pages.h"
 #include "hypervisor/vcpu_thread.h"
 #include "lib/clock.h"
+#include "lib/deadlines.h"
 #include "lib/log.h"
 
 struct hv_move {
@@ -204,8 +205,6 @@ static void op_dirty_round(struct msg_call *c, void *arg)
 		bitmap_reply(c, h, json_object());
 }
 
-#define DISK_SILENT_NS 2000000000UL
-
 struct waiting { uint64_t ns; char vdev[32]; };
 
 static int io_waiting(struct hv *h, void *arg)
@@ -227,7 +226,7 @@ static bool disks_answer(struct msg_call *c, struct hv *h)
 	if (!h->serving)
 		return true;
 	hv_io_call(h, io_waiting, &w);
-	if (w.ns < DISK_SILENT_NS)
+	if (w.ns < (uint64_t)deadline(DL_SILENT_DISK) * 1000000)
 		return true;
 	msg_error(c, -EBUSY, "domain %u: its disk %s has not answered for %.0f s, and what is asked of it cannot be taken along; the domain "
 		  "moves when it answers again, or when io_timeout has given up", h->d->domid, w.vdev, (double)w.ns / 1e9);

@@ -26,11 +26,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "lib/clock.h"
+#include "lib/deadlines.h"
 #include "lib/log.h"
 #include "lib/proto/pages.h"
 
 #define TICK_MS 200
-#define GREETING_MS 1000
 #define WAITING_NS 1000000000UL                /* a fault this old is told of */
 #define AGAIN_NS 1000000000UL                  /* so often everyone who waits looks again */
 #define SEND_S 5
@@ -383,7 +383,7 @@ static void worker_comes(struct hv_pages *p)
 
 	if (fd < 0)
 		return;
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 || peer.uid != 0 || poll(&in, 1, GREETING_MS) <= 0 ||
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0 || peer.uid != 0 || poll(&in, 1, deadline(DL_GREETING)) <= 0 ||
 	    msg_recv(fd, &o, NULL, NULL) <= 0) {
 		close(fd);
 		return;

@@ -18,7 +18,6 @@
 #include "lib/paths.h"
 #include "lib/spawn.h"
 
-#define END_TIMEOUT_MS 15000
 
 static int control_listen(const char *path)
 {
@@ -203,7 +202,7 @@ int child_call(struct dom *d, json_t *req, const int *fds, int nfds, json_t **re
 /* A child of an earlier hypervisord is nobody's to wait for; the pidfd says when it is gone all the same. */
 static int process_end(int *pidfd, pid_t *pid)
 {
-	int rc = *pidfd >= 0 ? spawn_kill_wait(*pidfd, END_TIMEOUT_MS) : 0;
+	int rc = *pidfd >= 0 ? spawn_kill_wait(*pidfd, deadline(DL_GONE)) : 0;
 
 	if (rc)
 		return rc;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "hypervisor/engine/bt/cpuid.h"
 #include "lib/conf.h"
+#include "lib/deadlines.h"
 #include "lib/grant.h"
 #include "lib/log.h"
 #include "lib/spawn.h"
@@ -58,7 +59,7 @@ void dom_end_work(struct job *j)
 
 	if (d->pid > 0 && d->pidfd >= 0) {
 		/* first the guest stands still for good, then its disks are let go of */
-		rc = spawn_kill_wait(d->pidfd, 15000);
+		rc = spawn_kill_wait(d->pidfd, deadline(DL_GONE));
 		if (rc) {
 			job_fail(j, rc, "domain %s (%u): its process %d does not end (a disk that hangs?); look at it, then destroy again",
 				 d->name, d->domid, (int)d->pid);

@@ -257,7 +257,7 @@ static int disk_end(struct dom *d)
 	int rc = 0;
 
 	if (d->disk_pidfd >= 0) {
-		rc = spawn_kill_wait(d->disk_pidfd, 10000);
+		rc = spawn_kill_wait(d->disk_pidfd, deadline(DL_GONE));
 		close(d->disk_pidfd);
 		d->disk_pidfd = -1;
 		d->disk_pid = 0;

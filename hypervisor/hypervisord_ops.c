@@ -12,10 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 #include <qb/qblog.h>
+#include "lib/deadlines.h"
 #include "lib/log.h"
 
-#define STATUS_TIMEOUT_MS 2000
-#define CONTROL_TIMEOUT_MS 10000
 
 /* --- list ------------------------------------------------------------------------------------------------------------ */
 
@@ -89,7 +88,7 @@ static void pages_merge(json_t *o, const struct dom *ask)
 
 	if (!dom_path(path, sizeof path, ask->domid, ".pages.sock"))
 		sock = msg_connect(path, NULL);
-	if (sock >= 0 && msg_call(sock, look, NULL, 0, &reply, NULL, NULL, STATUS_TIMEOUT_MS, NULL, NULL, NULL) == 0 &&
+	if (sock >= 0 && msg_call(sock, look, NULL, 0, &reply, NULL, NULL, deadline(DL_STATUS), NULL, NULL, NULL) == 0 &&
 	    json_object_get(reply, "pages"))
 		json_object_set(o, "pages", json_object_get(reply, "pages"));
 	if (sock >= 0)
@@ -108,7 +107,7 @@ static void list_work(struct job *j)
 		json_t *status = NULL;
 
 		if (config_int(o, "hvdomain_pid", 0) > 0 &&
-		    !child_call(&ask, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, STATUS_TIMEOUT_MS, NULL))
+		    !child_call(&ask, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, deadline(DL_STATUS), NULL))
 			status_merge(o, status, (pid_t)config_int(o, "hvdomain_pid", 0));
 		else if (config_int(o, "hvdomain_pid", 0) > 0 && json_is_object(json_object_get(o, "pages")))
 			pages_merge(o, &ask);
@@ -264,7 +263,7 @@ static void control_work(struct job *j)
 	snprintf(path, sizeof path, "/local/domain/%u/control/%s", j->dom->domid, config_str(j->data, "node", ""));
 	j->rc = store_write(path, config_str(j->data, "value", ""), &j->err);
 	if (!j->rc)
-		j->rc = child_call(j->dom, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, CONTROL_TIMEOUT_MS, &j->err);
+		j->rc = child_call(j->dom, json_pack("{s:s}", "op", "status"), NULL, 0, &status, NULL, NULL, deadline(DL_DAEMON), &j->err);
 	copy = config_str(status, "copy", "running");
 	if (!j->rc && strcmp(copy, "running") && strcmp(copy, "quorum-paused"))
 		job_fail(j, -EBUSY, "domain %s is being moved or saved (its copy is %s); ask again when that is over", j->dom->name, copy);
