@@ -90,6 +90,8 @@ struct domain {
 		bool jumped;             /* they have, by more than a guest's watchdogs bear */
 		uint64_t settled_ns;     /* system time up to which each timer event tells the watchdogs again */
 		uint32_t generation;     /* changes whenever the above does */
+		_Atomic unsigned waking; /* after a sleep its vCPUs wake one by one: this one less 1, since then; 0: all have (vcpu_loop.c) */
+		_Atomic uint64_t waking_since_ns;
 	} clock;
 	int64_t system_offset_ns;
 	int64_t wallclock_offset_ns; /* CLOCK_REALTIME at system time 0 */

@@ -13,6 +13,7 @@
 #define THROTTLE_SLICE_NS 1000000UL
 #define THROTTLE_NAP_MIN_NS 500000UL         /* shorter ones are saved up */
 #define THROTTLE_NAP_MAX_NS 1000000000UL
+#define WAKING_NS 200000000UL                /* for one vCPU of a guest that slept to get to its rest again, on a busy host */
 
 /* BLOCKED ends with any pending event, POLLING with a deliverable one (a polled port or time-out ended it elsewhere). */
 static bool vcpu_asleep(struct vcpu *v)
@@ -89,6 +90,41 @@ static void vcpu_run_guest(struct vcpu *v)
 		throttle_charge(v, abi_now_ns() - begin);
 }
 
+/* ---- after a sleep in a file (abi/guest_time.c, tell_watchdogs_again): one vCPU after the other sees what time it is, until it rests again ---- */
+
+/* The turn is another's; of a vCPU that is down it would be nobody's. */
+static void waking_pass(struct domain *d, unsigned turn)
+{
+	unsigned next = turn;
+
+	do
+		next = next < d->nr_vcpus ? next + 1 : 0;
+	while (next && atomic_load(&d->vcpu[next - 1]->run_state) == VCPU_DOWN);
+	atomic_store(&d->clock.waking_since_ns, abi_now_ns());
+	if (!atomic_compare_exchange_strong(&d->clock.waking, &turn, next))
+		return;
+	for (unsigned i = 0; i < d->nr_vcpus; i++)
+		vcpu_wake(d->vcpu[i]);
+}
+
+/* False: v waited for another's turn to end, which it does when that one takes too long: it may be waiting for v. */
+static bool waking_turn(struct vcpu *v)
+{
+	struct domain *d = v->d;
+	unsigned turn = atomic_load(&d->clock.waking);
+	uint64_t end = atomic_load(&d->clock.waking_since_ns) + WAKING_NS;
+
+	if (!turn || turn == v->id + 1)
+		return true;
+	if (abi_now_ns() >= end) {
+		waking_pass(d, turn);
+	} else {
+		runstate_change(v, RUNSTATE_runnable);
+		vcpu_wait(v, end);
+	}
+	return false;
+}
+
 static void vcpu_sleep(struct vcpu *v, int runstate, uint64_t deadline_ns)
 {
 	runstate_change(v, runstate);
@@ -118,11 +154,16 @@ void vcpu_loop(struct vcpu *v)
 			continue;
 		}
 		time_poll_timers(v);
-		if (vcpu_asleep(v))
+		if (vcpu_asleep(v)) {
+			if (atomic_load_explicit(&d->clock.waking, memory_order_relaxed) == v->id + 1)
+				waking_pass(d, v->id + 1);
 			vcpu_sleep(v, RUNSTATE_blocked, time_next_deadline_ns(v));
-		else if (v->nap_ns >= THROTTLE_NAP_MIN_NS)
+		} else if (atomic_load_explicit(&d->clock.waking, memory_order_relaxed) && !waking_turn(v)) {
+			continue;
+		} else if (v->nap_ns >= THROTTLE_NAP_MIN_NS) {
 			throttle_nap(v);
-		else
+		} else {
 			vcpu_run_guest(v);
+		}
 	}
 }

@@ -134,6 +134,8 @@ void time_sleep_over(struct domain *d)
 	d->clock.slept_ns = 0;
 	d->clock.jumped = true;
 	d->clock.settled_ns = system_time_ns(d) + SETTLE_NS;
+	atomic_store(&d->clock.waking_since_ns, abi_now_ns());
+	atomic_store(&d->clock.waking, 1);
 }
 
 /*
@@ -141,7 +143,7 @@ void time_sleep_over(struct domain *d)
  * counts its jiffies on by the days later, in the timer interrupt of one CPU: a grace period of RCU that began between the
  * two, by the old jiffies, is days old by the new ones, and is called a stall (tree_stall.h, check_cpu_stall).  For stalls it
  * looks in each CPU's timer interrupt, after the clock.  So for a while each of those says it again, and what began by the old
- * jiffies is forgiven by the new.
+ * jiffies is forgiven by the new.  What begins between the look and the counting, on another CPU, is not: so they wake one by one.
  */
 static void tell_watchdogs_again(struct vcpu *v, uint64_t now)
 {
