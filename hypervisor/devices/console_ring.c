@@ -194,15 +194,18 @@ static void ring_notified(void *arg)
 	console_ring_serve(arg);
 }
 
-static void early_drain(void *arg)
+static void early_take(struct console_ring *c)
 {
-	struct console_ring *c = arg;
-
 	pthread_mutex_lock(&c->early_lock);
 	out_append(c, c->early, c->early_len);
 	c->early_len = 0;
 	pthread_mutex_unlock(&c->early_lock);
-	console_ring_serve(c);
+}
+
+static void early_drain(void *arg)
+{
+	early_take(arg);
+	console_ring_serve(arg);
 }
 
 /* Drops what does not fit: a guest that floods console_io loses its own lines. */
@@ -285,6 +288,7 @@ void console_ring_quiet(struct console_ring *c, bool quiet)
 /* Typed-ahead input travels; output waiting for xenconsoled, too: the log of the target continues with it. */
 int console_ring_save(struct console_ring *c, struct buf *out)
 {
+	early_take(c);
 	buf_u32(out, (uint32_t)c->in_len);
 	buf_bytes(out, c->in + c->in_pos, c->in_len);
 	buf_u32(out, (uint32_t)c->out_len);

@@ -313,6 +313,9 @@ static __attribute__((noinline)) void *page_of(struct t *t, uint64_t mfn)
 	return p;
 }
 
+static int drain_rc;
+static void drained(void *arg, int rc) { drain_rc = rc; }
+
 /* ---- the store ring ---- */
 
 static struct xenstore_domain_interface *xs_ring(struct t *t) { return page_of(t, 1); }
@@ -543,6 +546,20 @@ static void console_never_waits_without_daemon(void **state)
 }
 
 /* Keys typed while hypervisord made another channel were lost with the old one. */
+/* A guest's last words by console_io, and its save in the same moment: they travel. */
+static void console_io_travels(void **state)
+{
+	struct t *t = setup(false);
+	struct buf b = BUF_INIT(1 << 20);
+
+	devices_drain(t->ds, drained, NULL);
+	devices_console_write(t->d, "Kernel panic", 12);
+	assert_int_equal(devices_save(t->ds, &b), 0);
+	assert_non_null(memmem(b.data, b.len, "Kernel panic", 12));
+	buf_free(&b);
+	teardown(t);
+}
+
 static void console_keeps_keys_of_the_old_channel(void **state)
 {
 	struct t *t = setup(false);
@@ -798,9 +815,6 @@ static void disk_through_hv_disk(void **state)
 	assert_int_equal(r[3583], 0);
 	teardown(t);
 }
-
-static int drain_rc;
-static void drained(void *arg, int rc) { drain_rc = rc; }
 
 static void drain_waits_and_flushes(void **state)
 {
@@ -1445,7 +1459,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(store_whole_messages), cmocka_unit_test(store_one_unanswered), cmocka_unit_test(store_events_acked_once),
 		cmocka_unit_test(store_hostile_ring), cmocka_unit_test(console_both_ways), cmocka_unit_test(console_never_waits_without_daemon),
-		cmocka_unit_test(console_keeps_keys_of_the_old_channel),
+		cmocka_unit_test(console_io_travels), cmocka_unit_test(console_keeps_keys_of_the_old_channel),
 		cmocka_unit_test(disk_reads_and_writes), cmocka_unit_test(disk_refuses), cmocka_unit_test(disk_indirect),
 		cmocka_unit_test(disk_through_hv_disk), cmocka_unit_test(drain_waits_and_flushes), cmocka_unit_test(drain_is_taken_back),
 		cmocka_unit_test(disk_detach_and_again), cmocka_unit_test(disk_ring_runs_backwards),
