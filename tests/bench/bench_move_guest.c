@@ -11,7 +11,6 @@
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/reboot.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -23,7 +22,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
