@@ -55,6 +55,10 @@ struct dom {
 	bool gone_seen;                        /* its hv-domain's end is being dealt with */
 	bool settling;                         /* just activated: its console and its helpers are being seen to by a job */
 	bool found;                            /* an earlier hypervisord's; its status was not heard yet */
+	bool hurried;                          /* what its guest waits for gets processors first (hypervisord_hurry.c) */
+	struct msg_client *hurry_client;       /* who asked for that: identity only, */
+	pid_t hurry_pid; int hurry_worker;     /* process and pidfd */
+	qb_loop_timer_handle hurry_timer;
 	bool saving;                           /* a save is under way: the end of its hv-domain is that job's affair */
 
 	struct msg_peer *peer;                 /* events of hv-domain */
@@ -86,6 +90,7 @@ struct job {
 	int in_fd;                             /* fd[0] of the request, or -1; closed with the job */
 	void (*work)(struct job *);            /* thread; may be NULL */
 	void (*done)(struct job *);            /* main thread, may be NULL; before the reply goes out */
+	bool hurried;                          /* a guest waits for it while it stands still */
 	bool cancelled;                        /* the client went away (set by the main thread, read by the job) */
 	/* result */
 	int rc; struct err err;
@@ -227,6 +232,15 @@ int cgroup_set(struct dom *d, int64_t weight, int64_t cap, struct err *err);   /
 
 void guest_ended(struct dom *d, int reason);               /* main thread; SHUTDOWN_* of <xen/sched.h> */
 int dom_core_keep(struct dom *d, struct err *err);         /* blocking: its core, into /var/lib/xen/dump/NAME */
+
+/* --- a guest that stands still (hypervisord_hurry.c); main thread --------------------------------------------------------- */
+
+void op_hurry(struct msg_call *c, void *h);
+void hurry_end(struct dom *d);
+void hurry_guest(const struct dom *d);                     /* its vCPUs as well: any thread, while it is `hurried` and its process there */
+void hurry_client_gone(struct hvd *h, const struct msg_client *client);
+void hurry_found(const struct dom *d);                     /* an earlier hypervisord's: what that one raised is lowered, */
+void hurry_store_found(const struct hvd *h);               /* and xenstored */
 
 /* --- operations -------------------------------------------------------------------------------------------------------- */
 

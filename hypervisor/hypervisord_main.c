@@ -4,7 +4,8 @@
  *
  * Holds: root; the table of domains, a pidfd of each hv-domain and hv-disk, connections to them and to xenstored and xenconsoled.
  * Hears: operators and daemons of this node (uid 0) on hypervisord.sock, every local user's reading requests; events of hv-domain.
- * May do: exec hv-domain, hv-disk, haven-storage, haven-network; write the store; end domains.  It never reads a guest's bytes.
+ * May do: exec hv-domain, hv-disk, haven-storage, haven-network; write the store; end domains; give what a guest waits for in
+ *         mid-move processors first.  It never reads a guest's bytes.
  *
  * Restarting it is a no-op for guests: the domains are processes of their own, found again by RUN/domain/DOMID.json.
  */
@@ -61,6 +62,7 @@ static void store_up(struct msg_peer *p, void *arg)
 	struct hvd *h = arg;
 	struct job *j = job_new(h, NULL, NULL);
 
+	hurry_store_found(h);
 	if (j) {
 		j->work = node0_work;
 		job_start(j);
@@ -77,6 +79,7 @@ static void console_up(struct msg_peer *p, void *arg)
 
 static void client_gone(struct msg_client *client, void *arg)
 {
+	hurry_client_gone(arg, client);
 	job_client_gone(arg, client);
 }
 

@@ -50,7 +50,7 @@ static struct dom *shadow_of(const struct dom *d)
 	if (!s)
 		return NULL;
 	*s = (struct dom) { .hvd = d->hvd, .domid = d->domid, .config = json_incref(d->config), .claim = d->claim,
-				    .attempt = d->attempt, .incoming = d->incoming, .has_iscsi = d->has_iscsi, .pidfd = -1,
+				    .attempt = d->attempt, .incoming = d->incoming, .has_iscsi = d->has_iscsi, .hurried = d->hurried, .pidfd = -1,
 				    .disk_pidfd = -1, .disk_watched = -1 };
 	memcpy(s->name, d->name, sizeof d->name);
 	memcpy(s->uuid, d->uuid, sizeof d->uuid);
@@ -538,6 +538,8 @@ static void activate_work(struct job *j)
 	j->rc = disks_activate(d, &j->err);
 	if (!j->rc)
 		vifs_up(d);
+	if (j->hurried)
+		hurry_guest(d);
 	opened = monotonic_ns();
 	if (!j->rc)
 		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, &j->reply, NULL,

@@ -397,6 +397,7 @@ const struct msg_op hvd_ops[] = {
 	{ "serve-open", MSG_ROOT, op_serve_open },
 	{ "pages-served", MSG_ROOT, op_pages_served },
 	{ "pages-lost", MSG_ROOT, op_pages_lost },
+	{ "hurry", MSG_ROOT, op_hurry },
 	{ "mark-handed", MSG_ROOT, op_mark_handed },
 	{ "activate", MSG_ROOT, op_activate },
 	{ "activated", MSG_ROOT, op_activated },

@@ -167,6 +167,7 @@ void dom_remove(struct dom *d)
 	for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++)
 		if (!dom_path(path, sizeof path, d->domid, suffixes[i]))
 			unlink(path);
+	hurry_end(d);
 	child_unwatch(d);
 	helpers_end(d);
 	if (d->pidfd >= 0)
@@ -226,6 +227,7 @@ static void dom_find(struct hvd *h, const char *file)
 	d->on_store = d->on_console = d->found = true;
 	if (d->pidfd >= 0) {
 		hvd_log("domain %s (%u): found again, pid %d", d->name, d->domid, (int)d->pid);
+		hurry_found(d);
 		child_watch(d);
 	} else {
 		d->pidfd = -1;

@@ -21,7 +21,7 @@ haven_hv_domain_LDADD = hypervisor/devices/libdevices.a $(HYPERVISOR_LIBS) hyper
 sbin_PROGRAMS += hypervisord
 hypervisord_SOURCES = hypervisor/hypervisord_main.c hypervisor/hypervisord.h hypervisor/hypervisord_child.c \
 	hypervisor/hypervisord_create.c hypervisor/hypervisord_change.c hypervisor/hypervisord_cgroup.c \
-	hypervisor/hypervisord_devices.c hypervisor/hypervisord_end.c hypervisor/hypervisord_helper.c hypervisor/hypervisord_job.c \
+	hypervisor/hypervisord_devices.c hypervisor/hypervisord_end.c hypervisor/hypervisord_helper.c hypervisor/hypervisord_hurry.c hypervisor/hypervisord_job.c \
 	hypervisor/hypervisord_move.c hypervisor/hypervisord_node.c hypervisor/hypervisord_ops.c hypervisor/hypervisord_save.c \
 	hypervisor/hypervisord_store.c hypervisor/hypervisord_table.c hypervisor/hypervisord_takes.c hypervisor/host_clock.c hypervisor/host_clock.h
 hypervisord_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(UUID_CFLAGS)

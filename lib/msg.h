@@ -110,6 +110,7 @@ typedef void (*msg_peer_reply_fn)(int rc, const json_t *reply, int *fds, int nfd
 int msg_peer_new(qb_loop_t *loop, const char *name, void (*up)(struct msg_peer *, void *), void (*down)(struct msg_peer *, void *),
 		 void (*event)(struct msg_peer *, const json_t *, void *), void *arg, struct msg_peer **ret);
 bool msg_peer_connected(const struct msg_peer *p);
+pid_t msg_peer_pid(const struct msg_peer *p);     /* of who listens there; 0 while it is not connected */
 /* Steals request.  reply may be NULL; progress packets go to `event`.  0 or -ENOTCONN. */
 int msg_peer_call(struct msg_peer *p, json_t *request, const int *fds, int nfds, msg_peer_reply_fn reply, void *arg);
 void msg_peer_free(struct msg_peer *p);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <qb/qbutil.h>
@@ -159,6 +160,14 @@ int msg_peer_new(qb_loop_t *loop, const char *name, void (*up)(struct msg_peer *
 bool msg_peer_connected(const struct msg_peer *p)
 {
 	return p->fd >= 0;
+}
+
+pid_t msg_peer_pid(const struct msg_peer *p)
+{
+	struct ucred cred = { 0 };
+	socklen_t n = sizeof(cred);
+
+	return p && p->fd >= 0 && getsockopt(p->fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) == 0 ? cred.pid : 0;
 }
 
 int msg_peer_call(struct msg_peer *p, json_t *request, const int *fds, int nfds, msg_peer_reply_fn reply, void *arg)

@@ -308,6 +308,7 @@ int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply
 {
 	uint64_t end = link_now_ns() + (uint64_t)deadline(timeout_ms) * 1000000ull;
 
+	w->answered = false;
 	for (;;) {
 		json_t *obj = NULL;
 		int rc = wait_reply(w, sock, end);
@@ -323,6 +324,7 @@ int worker_answer(struct worker *w, int sock, const char *op, json_t **ret_reply
 			json_decref(obj);
 			continue;
 		}
+		w->answered = true;
 		rc = reply_rc(obj, op, err);
 		if (ret_reply && rc == 0)
 			*ret_reply = obj;
@@ -343,6 +345,38 @@ int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int
 	return rc < 0 ? rc : worker_answer(w, sock, op, ret_reply, ret_fds, ret_nfds, timeout_ms, err);
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* What answers nothing now might answer later, when something else was asked: that would be taken for the other's answer. */
+static int hurry_call(struct worker *w, json_t *request, struct err *err)
+{
+	struct err why = { 0 };
+	int rc;
+
+	w->answered = false;             /* it may not even go out */
+	rc = worker_call(w, w->hypervisord, request, NULL, 0, NULL, NULL, NULL, DL_DAEMON, &why);
+	if (rc == 0 || w->answered)
+		return 0;
+	close_fd(&w->hypervisord);
+	*err = why;
+	return rc;
+}
+
+int worker_hurry(struct worker *w, json_int_t domid, bool over, struct err *err)
+{
+	return hurry_call(w, json_pack("{s:s, s:I, s:b}", "op", "hurry", "domid", domid, "over", over), err);
+}
+
+int worker_hurry_guest(struct worker *w, json_int_t domid, struct err *err)
+{
+	return hurry_call(w, json_pack("{s:s, s:I, s:b}", "op", "hurry", "domid", domid, "guest", 1), err);
+}
+
 /* --- the end --------------------------------------------------------------------------------------------------------------- */
 
 void worker_send_control(struct worker *w, json_t *obj)
@@ -350,13 +384,6 @@ void worker_send_control(struct worker *w, json_t *obj)
 	if (w->control >= 0)
 		msg_send(w->control, obj, NULL, 0);
 	json_decref(obj);
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
 }
 
 void worker_close(struct worker *w)

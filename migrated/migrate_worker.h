@@ -39,6 +39,7 @@ struct worker {
 	bool standalone;                  /* no cluster here: haven.conf says standalone = yes */
 	bool cancelled;                   /* the client or migrated went away, or SIGTERM came */
 	bool cancellable;                 /* until GO */
+	bool answered;                    /* what worker_answer() waited for last did come, whatever it said */
 	bool peer_aborted;                /* the peer said ABORT: of its own will, and knowing its copy */
 	bool alive;                       /* the main link is up and version 1 is spoken: heartbeats may go out */
 	uint64_t alive_sent_ns;
@@ -110,6 +111,13 @@ int worker_read_body(struct worker *w, const struct stream_header *hdr, uint8_t 
 void worker_send_abort(struct worker *w, const char *text);
 /* err for a failed call on the main link. */
 int worker_link_error(struct worker *w, int rc, struct err *err);
+/*
+ * The domain's guest is about to stand still (or over: runs again, or never did): what it waits for gets processors first, for a second at
+ * most, where the node's hypervisord can do that.  -errno only when it did not answer, and then it is not asked anything any more.
+ */
+int worker_hurry(struct worker *w, json_int_t domid, bool over, struct err *err);
+/* Its vCPUs too: they have been told to stop. */
+int worker_hurry_guest(struct worker *w, json_int_t domid, struct err *err);
 void worker_send_control(struct worker *w, json_t *obj);          /* steals; best effort */
 void worker_close(struct worker *w);
 

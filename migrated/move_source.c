@@ -251,6 +251,21 @@ static int switch_in_mid_round(struct source *s, struct err *err)
 	return rc;
 }
 
+static int hurry(struct source *s, struct err *err)
+{
+	s->hurried = true;
+	return worker_hurry(s->w, s->domid, false, err);
+}
+
+static void hurry_over(struct source *s)
+{
+	struct err ignored;
+
+	if (s->hurried)
+		worker_hurry(s->w, s->domid, true, &ignored);
+	s->hurried = false;
+}
+
 /* Rounds until the guest may be stopped; todo then names the pages known to be left.  *ret_switch: they are to be owed. */
 static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 {
@@ -294,6 +309,8 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 		source_next_round(s);
 		if (action == PRECOPY_STOP)
 			rc = source_turn_pause(s, &action, err);
+		if (rc == 0 && action == PRECOPY_STOP)
+			rc = hurry(s, err);
 		/* two clocks drift apart while the rounds last; the one that is right counts at the pause */
 		if (rc == 0 && action == PRECOPY_STOP)
 			rc = source_compare_clocks(s, err);
@@ -319,7 +336,11 @@ static int pause_guest(struct source *s, struct err *err)
 	int fd = -1, rc;
 
 	source_enter_phase(s, PHASE_LAST_PAGES);
-	rc = channel_call(s, "pause", &reply, &fd, DL_PAUSE, err);
+	rc = worker_ask(s->w->channel, json_pack("{s:s}", "op", "pause"), NULL, 0, err);
+	if (rc == 0)
+		rc = worker_hurry_guest(s->w, s->domid, err);     /* so that vCPUs which sleep, or wait for a processor, stop soon */
+	if (rc == 0)
+		rc = channel_answer(s, "pause", &reply, &fd, DL_PAUSE, err);
 	if (rc < 0)
 		return rc;
 	s->paused = true;
@@ -460,7 +481,9 @@ static int prepare_switch(struct source *s, struct err *err)
 	hold_at("owed");
 	if (rc == 0)
 		rc = source_ping(s, PINGS, &ignored, err);
-	return rc == 0 ? source_turn_pause(s, &stays, err) : rc;
+	if (rc == 0)
+		rc = source_turn_pause(s, &stays, err);
+	return rc == 0 ? hurry(s, err) : rc;
 }
 
 /* The guest stands still: however little at a time the target takes or says, that has an end. */
@@ -691,5 +714,6 @@ void move_source_run(struct worker *w, const json_t *request)
 		end_standalone(&s);
 	}
 	worker_send_control(w, reply);
+	hurry_over(&s);                  /* after the word on how it went: nobody waits for this one */
 	source_end(&s);
 }

@@ -363,7 +363,17 @@ static int take_owed(struct target *t, const struct stream_header *hdr, struct e
 	return last ? tell_owed(t, false, err) : 0;
 }
 
-static int answer_ping(struct target *t)
+/* Who compares clocks after a round is about to stop the guest: the next answer waits for this one, and the pause for that. */
+static int expect_pause(struct target *t, struct err *err)
+{
+	if (!t->rested || t->version < STREAM_VERSION_RESUME)
+		return 0;                        /* the former version ends each round like that */
+	t->rested = false;
+	t->hurried = true;
+	return worker_hurry(t->w, t->domid, false, err);
+}
+
+static int answer_ping(struct target *t, struct err *err)
 {
 	uint8_t body[16];
 	struct timespec ts;
@@ -377,7 +387,7 @@ static int answer_ping(struct target *t)
 	buf_u64(&b, (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec);
 	rc = buf_ok(&b) ? link_record(&t->w->link, STREAM_PONG, b.data, 16) : -ENOMEM;
 	buf_free(&b);
-	return rc;
+	return rc == 0 ? expect_pause(t, err) : rc;
 }
 
 static int take_paused(struct target *t, const struct stream_header *hdr)
@@ -423,7 +433,7 @@ static int take_record(struct target *t, const struct stream_header *hdr, bool *
 	case STREAM_OWED:
 		return take_owed(t, hdr, err);
 	case STREAM_PING:
-		return answer_ping(t);
+		return answer_ping(t, err);
 	case STREAM_PAUSED:
 		return take_paused(t, hdr);
 	case STREAM_END:
@@ -434,6 +444,7 @@ static int take_record(struct target *t, const struct stream_header *hdr, bool *
 		rc = page_sink_record(&t->sink, hdr, link_read_cb, &t->w->link, &round);
 		if (rc == 0 && hdr->type == STREAM_ROUND_END)
 			rc = target_round_ended(t, 0, round);
+		t->rested = rc == 0 && hdr->type == STREAM_ROUND_END;
 		return rc;
 	}
 }
@@ -507,7 +518,7 @@ static int wait_go(struct target *t, struct err *err)
 		rc = worker_next_record(t->w, &hdr, err);
 		if (rc < 0)
 			return rc;
-		if (hdr.type == STREAM_PING && (rc = answer_ping(t)) < 0)
+		if (hdr.type == STREAM_PING && (rc = answer_ping(t, err)) < 0)
 			return worker_link_error(t->w, rc, err);
 	} while (hdr.type == STREAM_PING);
 	if (hdr.type != STREAM_GO)
@@ -533,6 +544,15 @@ static void send_done(struct target *t, uint64_t run_ns, const struct err *err)
 	buf_free(&b);
 }
 
+static void hurry_over(struct target *t)
+{
+	struct err ignored;
+
+	if (t->hurried)
+		worker_hurry(t->w, t->domid, true, &ignored);
+	t->hurried = false;
+}
+
 /* From here the link decides nothing: the guest is activated whether the source hears of it or not. */
 static int activate(struct target *t, uint64_t go_ns, struct err *err)
 {
@@ -554,6 +574,7 @@ static int activate(struct target *t, uint64_t go_ns, struct err *err)
 	json_decref(reply);
 	hold_at("activated");
 	send_done(t, run_ns, err);
+	hurry_over(t);
 	return rc;
 }
 
@@ -708,5 +729,6 @@ void move_target_run(struct worker *w)
 	}
 	worker_send_control(w, rc < 0 ? json_pack("{s:b, s:s, s:s}", "ok", 0, "code", err_name(rc), "error", err.text) :
 			    json_pack("{s:b}", "ok", 1));
+	hurry_over(&t);
 	target_end(&t);
 }

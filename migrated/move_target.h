@@ -52,6 +52,7 @@ struct target {
 	uint64_t *owed;
 	size_t owed_words;
 	bool postcopy;                   /* this copy could run so, and the source asked for it */
+	bool rested, hurried;            /* a round is all there and nothing came since; what the guest waits for gets processors first */
 	bool paused;                     /* the source has paused the guest: a connection that breaks now ends the move */
 	bool said_ready;                 /* it may have let go of its copy since */
 	struct page_sink sink;

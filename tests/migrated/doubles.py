@@ -374,6 +374,7 @@ class Hypervisord(Daemon):
         self.node = node
         self.releases = {}                 # what mark-handed says of the disks
         self.activated = {}
+        self.hurries = []
         self.problems, self.takes = [], None       # of op_takes: what it says, what it was asked
         self.free_kib, self.features = 1 << 20, ["sse2", "avx2"]
         super().__init__(f"{node.run}/hypervisord.sock")
@@ -399,6 +400,10 @@ class Hypervisord(Daemon):
             return {"ok": False, "code": "EBUSY", "error": "a move is under way"}, []
         d.attempt = req["attempt"]
         return {}, [d.open_channel().detach(), os.dup(d.fd)]
+
+    def op_hurry(self, req):
+        self.hurries.append(("over" if req["over"] else "begin") if "over" in req else "guest")
+        return {}, []
 
     def op_incoming(self, req):
         if self.node.domain:

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hypervisord_hurry.c - processors first for what a guest waits for while it stands still for a move.
+ *
+ * The worker asks right before the pause, at either end, and says when it is over.  Raised are that domain's process, the worker that asked,
+ * xenstored, and hypervisord itself: on a busy node each of some twenty changes of process would otherwise wait for its turn.  vCPUs follow
+ * only where they are to stop, or to begin: a guest at work would keep the others, and the kernel's threads, from the processors.  What is
+ * asked for and not taken back ends after a second, with the worker, with the domain, and with the next hypervisord's start; a few domains at
+ * a time have it, and no thread can pass it on.  Where the kernel does not allow it (a container without CAP_SYS_NICE), moves go as they go without.
+ */
+#include "hypervisor/hypervisord.h"
+
+#include <sys/pidfd.h>
+#include <unistd.h>
+#include "lib/hurry.h"
+#include "lib/log.h"
+
+#define HURRY_NS 1000000000ull
+#define HURRIES_MAX 4u
+#define VCPU_THREADS "vcpu"
+
+static struct { unsigned domains; pid_t xenstored; bool refused; } now;
+
+static bool lives(int pidfd)
+{
+	return pidfd >= 0 && pidfd_send_signal(pidfd, 0, NULL, 0) == 0;
+}
+
+static void daemons_raise(const struct hvd *h)
+{
+	int rc = hurry_raise(0, HURRY_HELPER);
+
+	if (rc && !now.refused)
+		log_info("a guest that stands still for a move waits for processors like everything else: %s", strerror(-rc));
+	now.refused = rc != 0;
+	now.xenstored = rc ? 0 : msg_peer_pid(h->store);
+	if (now.xenstored > 0)
+		hurry_raise(now.xenstored, HURRY_HELPER);
+}
+
+static void daemons_lower(void)
+{
+	hurry_lower(0);
+	if (now.xenstored > 0)
+		hurry_lower(now.xenstored);
+	now.xenstored = 0;
+}
+
+void hurry_end(struct dom *d)
+{
+	if (!d->hurried)
+		return;
+	d->hurried = false;
+	qb_loop_timer_del(d->hvd->loop, d->hurry_timer);
+	if (lives(d->pidfd))
+		hurry_lower_process(d->pid);
+	if (lives(d->hurry_worker))
+		hurry_lower_process(d->hurry_pid);
+	if (d->hurry_worker >= 0)
+		close(d->hurry_worker);
+	if (--now.domains == 0)
+		daemons_lower();
+}
+
+static void on_over(void *arg)
+{
+	struct dom *d = arg;
+
+	log_info("domain %s (%u): its move's pause lasts; it waits for processors like everything else from here on", d->name, d->domid);
+	hurry_end(d);
+}
+
+static void hurry_begin(struct dom *d, const struct msg_call *c)
+{
+	hurry_end(d);
+	if (now.domains >= HURRIES_MAX || !lives(d->pidfd))
+		return;
+	if (qb_loop_timer_add(d->hvd->loop, QB_LOOP_HIGH, HURRY_NS, d, on_over, &d->hurry_timer) < 0)
+		return;
+	if (now.domains++ == 0)
+		daemons_raise(d->hvd);
+	d->hurried = true;
+	d->hurry_client = msg_call_client(c);
+	d->hurry_pid = msg_call_pid(c);
+	d->hurry_worker = pidfd_open(d->hurry_pid, 0);
+	hurry_raise_process(d->pid, VCPU_THREADS, HURRY_HELPER);
+	if (lives(d->hurry_worker))
+		hurry_raise(d->hurry_pid, HURRY_HELPER);
+}
+
+void hurry_guest(const struct dom *d)
+{
+	hurry_raise_process(d->pid, VCPU_THREADS, HURRY_GUEST);
+}
+
+void hurry_client_gone(struct hvd *h, const struct msg_client *client)
+{
+	for (struct dom *d = h->doms; d; d = d->next)
+		if (d->hurried && d->hurry_client == client)
+			hurry_end(d);
+}
+
+/* What an earlier hypervisord raised, and could not lower any more. */
+void hurry_store_found(const struct hvd *h)
+{
+	pid_t pid = msg_peer_pid(h->store);
+
+	if (pid > 0 && now.domains == 0)
+		hurry_lower(pid);
+}
+
+void hurry_found(const struct dom *d)
+{
+	hurry_lower_process(d->pid);
+}
+
+void op_hurry(struct msg_call *c, void *h)
+{
+	struct dom *d = request_dom(h, c);
+
+	if (!d)
+		return;
+	if (msg_call_bool_opt(c, "over", false))
+		hurry_end(d);
+	else if (!msg_call_bool_opt(c, "guest", false))
+		hurry_begin(d, c);
+	else if (d->hurried && lives(d->pidfd))
+		hurry_guest(d);
+	msg_reply(c, NULL);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Who is raised gets processors first, passes it on to nobody, and is as before once lowered; others' priorities are left alone. */
+#include "config.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "lib/hurry.h"
+
+static int policy(pid_t tid)
+{
+	return sched_getscheduler(tid) & ~SCHED_RESET_ON_FORK;
+}
+
+static int level(pid_t tid)
+{
+	struct sched_param p = { 0 };
+
+	assert_int_equal(sched_getparam(tid, &p), 0);
+	return p.sched_priority;
+}
+
+static bool possible(void)
+{
+	int rc = hurry_raise(0, HURRY_HELPER);
+
+	hurry_lower(0);
+	assert_true(rc == 0 || rc == -EPERM);
+	return rc == 0;
+}
+
+static void *own_policy(void *arg)
+{
+	return (void *)(intptr_t)policy(0);
+}
+
+static void passed_on_to_nobody(void **state)
+{
+	pthread_t t;
+	void *of_thread;
+	int status;
+	pid_t pid;
+
+	if (!possible())
+		skip();
+	assert_int_equal(hurry_raise(0, HURRY_HELPER), 0);
+	assert_int_equal(policy(0), SCHED_RR);
+	assert_int_equal(level(0), HURRY_HELPER);
+	assert_int_equal(pthread_create(&t, NULL, own_policy, NULL), 0);
+	pthread_join(t, &of_thread);
+	pid = fork();
+	if (pid == 0)
+		_exit(policy(0));
+	waitpid(pid, &status, 0);
+	hurry_lower(0);
+	assert_int_equal((intptr_t)of_thread, SCHED_OTHER);
+	assert_int_equal(WEXITSTATUS(status), SCHED_OTHER);
+	assert_int_equal(policy(0), SCHED_OTHER);
+}
+
+static void others_are_left_alone(void **state)
+{
+	const struct sched_param higher = { .sched_priority = HURRY_HELPER + 1 }, same = { .sched_priority = HURRY_HELPER }, none = { 0 };
+
+	if (!possible())
+		skip();
+	assert_int_equal(sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &higher), 0);
+	hurry_lower(0);
+	assert_int_equal(level(0), higher.sched_priority);
+	assert_int_equal(sched_setscheduler(0, SCHED_RR, &same), 0);
+	hurry_lower(0);
+	assert_int_equal(policy(0), SCHED_RR);
+	sched_setscheduler(0, SCHED_OTHER, &none);
+}
+
+static pthread_barrier_t barrier;
+static pid_t guest_tid;
+
+static void *guest(void *arg)
+{
+	prctl(PR_SET_NAME, "guest7");
+	guest_tid = (pid_t)syscall(SYS_gettid);
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	return NULL;
+}
+
+static void one_kind_of_threads_at_a_time(void **state)
+{
+	pthread_t t;
+
+	if (!possible())
+		skip();
+	pthread_barrier_init(&barrier, NULL, 2);
+	assert_int_equal(pthread_create(&t, NULL, guest, NULL), 0);
+	pthread_barrier_wait(&barrier);
+	assert_int_equal(hurry_raise_process(getpid(), "guest", HURRY_HELPER), 0);
+	assert_int_equal(policy(0), SCHED_RR);
+	assert_int_equal(policy(guest_tid), SCHED_OTHER);
+	assert_int_equal(hurry_raise_process(getpid(), "guest", HURRY_GUEST), 0);
+	assert_int_equal(level(0), HURRY_HELPER);
+	assert_int_equal(level(guest_tid), HURRY_GUEST);
+	hurry_lower_process(getpid());
+	assert_int_equal(policy(0), SCHED_OTHER);
+	assert_int_equal(policy(guest_tid), SCHED_OTHER);
+	pthread_barrier_wait(&barrier);
+	pthread_join(t, NULL);
+}
+
+static void no_such_process(void **state)
+{
+	assert_int_equal(hurry_raise(0x3fffffff, HURRY_HELPER), -ESRCH);
+	assert_true(hurry_raise_process(0x3fffffff, "guest", HURRY_HELPER) < 0);
+	hurry_lower(0x3fffffff);
+	hurry_lower_process(0x3fffffff);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(passed_on_to_nobody),
+		cmocka_unit_test(others_are_left_alone),
+		cmocka_unit_test(one_kind_of_threads_at_a_time),
+		cmocka_unit_test(no_such_process),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
