@@ -79,15 +79,32 @@ static int memory_new(struct domain *d, int ram_fd, struct err *err)
 	return 0;
 }
 
+static struct vcpu *vcpu_alloc(const struct engine_ops *engine)
+{
+	size_t size = (sizeof(struct vcpu) + 63) & ~63UL;
+	struct vcpu *v;
+
+	if (engine && engine->vcpu_alloc)
+		return engine->vcpu_alloc();
+	v = aligned_alloc(64, size);
+	return v ? memset(v, 0, size) : NULL;
+}
+
+static void vcpu_free(const struct engine_ops *engine, struct vcpu *v)
+{
+	if (v && engine && engine->vcpu_free)
+		engine->vcpu_free(v);
+	else
+		free(v);
+}
+
 static int vcpus_new(struct domain *d, struct err *err)
 {
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
-		size_t size = (sizeof(struct vcpu) + 63) & ~63UL;
-		struct vcpu *v = aligned_alloc(64, size);
+		struct vcpu *v = vcpu_alloc(d->engine);
 
 		if (!v)
 			return err_set(err, -ENOMEM, "domain %u: no memory for vCPU %u", d->domid, i);
-		memset(v, 0, size);
 		v->d = d;
 		v->id = i;
 		d->vcpu[i] = v;
@@ -121,6 +138,7 @@ int domain_new(const struct domain_params *p, struct domain **ret, struct err *e
 	d->max_pages = p->max_pages;
 	d->nr_special = special_pages(p->max_pages);
 	d->nr_vcpus = p->vcpus;
+	d->engine = p->engine;
 	atomic_store(&d->shutdown_reason, DOMAIN_RUNNING);
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_mutex_init(&d->collapse_lock, NULL);
@@ -135,8 +153,9 @@ int domain_new(const struct domain_params *p, struct domain **ret, struct err *e
 	return 0;
 }
 
-int domain_attach(struct domain *d, const struct engine_ops *engine, size_t code_cache_bytes, struct err *err)
+int domain_attach(struct domain *d, size_t code_cache_bytes, struct err *err)
 {
+	const struct engine_ops *engine = d->engine;
 	int rc = abi_domain_init(d);
 
 	if (rc)
@@ -144,7 +163,6 @@ int domain_attach(struct domain *d, const struct engine_ops *engine, size_t code
 	rc = engine->domain_init(d, code_cache_bytes ? code_cache_bytes : CODE_CACHE_BYTES);
 	if (rc)
 		return err_set(err, rc, "domain %u: engine %s does not start", d->domid, engine->name);
-	d->engine = engine;
 	d->serve = pv_serve_fast;
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
 		abi_vcpu_init(d->vcpu[i]);
@@ -162,7 +180,7 @@ void domain_free(struct domain *d)
 	for (unsigned i = 0; i < d->nr_vcpus; i++) {
 		if (d->vcpu[i] && d->vcpu[i]->engine_private)
 			d->engine->vcpu_destroy(d->vcpu[i]);
-		free(d->vcpu[i]);
+		vcpu_free(d->engine, d->vcpu[i]);
 	}
 	if (d->engine)
 		d->engine->domain_destroy(d);

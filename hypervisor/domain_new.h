@@ -3,7 +3,7 @@
  * domain_new.h - how a struct domain comes to be and goes: memory, bitmaps, vCPU structures, then ABI and engine.
  *
  *	domain_new(&p, &d, err);        memory is there, all zero
- *	domain_attach(d, &engine_bt, 0, err);   event channels, grants, engine, power-on vCPUs
+ *	domain_attach(d, 0, err);       event channels, grants, engine, power-on vCPUs
  *	pv_build(d, ...) or the image's load
  *	domain_free(d);
  */
@@ -17,6 +17,7 @@
 #define DOMAIN_MAX_PAGES (64UL << (30 - 12))        /* 64 GiB */
 
 struct domain_params {
+	const struct engine_ops *engine;   /* NULL: none, the domain is only looked at */
 	uint16_t domid;
 	uint8_t uuid[16];
 	const char *name;
@@ -29,7 +30,7 @@ uint64_t domain_memfd_bytes(uint64_t max_pages);
 /* 0 and *ret, or -errno with err; ram_fd is closed in both cases in the end (by domain_free, or here on error). */
 int domain_new(const struct domain_params *p, struct domain **ret, struct err *err);
 /* code_cache_bytes: the most that translations take, beside their records; 0: 64 MiB. */
-int domain_attach(struct domain *d, const struct engine_ops *engine, size_t code_cache_bytes, struct err *err);
+int domain_attach(struct domain *d, size_t code_cache_bytes, struct err *err);
 void domain_free(struct domain *d);                /* NULL allowed; no thread may use d any more */
 
 /* The guest holds frames [0, n): populated bitmap and tot_pages. */

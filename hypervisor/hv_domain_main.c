@@ -111,6 +111,7 @@ static int domain_make(struct hv *h, const struct args *a, struct err *err)
 
 	p.name = a->name;
 	p.ram_fd = -1;
+	p.engine = &engine_bt;
 	rc = domain_new(&p, &h->d, err);
 	if (rc)
 		return rc;
@@ -118,7 +119,7 @@ static int domain_make(struct hv *h, const struct args *a, struct err *err)
 	h->d->shutdown_notify = on_shutdown;
 	h->d->log = on_log;
 	h->d->ram_release = on_ram_release;
-	rc = domain_attach(h->d, &engine_bt, a->code_cache, err);
+	rc = domain_attach(h->d, a->code_cache, err);
 	if (rc)
 		return rc;
 	rc = hv_threads_init(h);

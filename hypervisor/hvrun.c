@@ -232,7 +232,8 @@ static int file_map(const char *path, const uint8_t **ret, size_t *ret_n)
 
 static int domain_make(struct hvrun *h, const struct options *o, struct domain **ret, struct err *err)
 {
-	struct domain_params dp = { .domid = 1, .name = "hvrun", .max_pages = (uint64_t)o->mib << 8, .vcpus = o->vcpus, .ram_fd = -1 };
+	struct domain_params dp = { .domid = 1, .name = "hvrun", .max_pages = (uint64_t)o->mib << 8, .vcpus = o->vcpus, .ram_fd = -1,
+				    .engine = &engine_bt };
 	int rc = domain_new(&dp, ret, err);
 
 	if (rc)
@@ -242,7 +243,7 @@ static int domain_make(struct hvrun *h, const struct options *o, struct domain *
 	(*ret)->console_write = on_console_write;
 	(*ret)->shutdown_notify = on_shutdown;
 	(*ret)->log = on_log;
-	return domain_attach(*ret, &engine_bt, (size_t)o->cache_mib << 20, err);
+	return domain_attach(*ret, (size_t)o->cache_mib << 20, err);
 }
 
 static int build(struct hvrun *h, const struct options *o, struct err *err)

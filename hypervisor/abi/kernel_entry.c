@@ -317,6 +317,7 @@ int64_t do_iret(struct vcpu *v, struct hypercall *c)
 	}
 	v->info->evtchn_upcall_mask = !(f.rflags & EFLAGS_IF);
 	vcpu_info_touched(v);
-	atomic_fetch_and(&v->nmi_pending, (uint8_t)~NMI_MASKED);
+	if (atomic_load_explicit(&v->nmi_pending, memory_order_relaxed) & NMI_MASKED)      /* which this vCPU alone sets */
+		atomic_fetch_and(&v->nmi_pending, (uint8_t)~NMI_MASKED);
 	return iret_segments(v, &f);
 }

@@ -35,6 +35,13 @@ struct engine_ops {
 	int (*vcpu_init)(struct vcpu *v);
 	void (*vcpu_destroy)(struct vcpu *v);
 
+	/*
+	 * Memory of a vCPU, all zero, with whatever the engine wants to have beside it; NULL: there is none.  An engine without these
+	 * takes any.
+	 */
+	struct vcpu *(*vcpu_alloc)(void);
+	void (*vcpu_free)(struct vcpu *v);
+
 	/* Called on the vCPU's own thread, once, before the first run(): per-thread state (gs base, sigaltstack). */
 	int (*vcpu_enter_thread)(struct vcpu *v);
 	enum engine_exit (*run)(struct vcpu *v);

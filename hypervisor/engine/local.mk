@@ -33,7 +33,7 @@ hypervisor_engine_libbt_a_SOURCES = \
 	hypervisor/engine/bt/bt_find.c hypervisor/engine/bt/bt_signal.c hypervisor/engine/bt/bt_engine.c
 hypervisor_engine_libbtfast_a_SOURCES = \
 	hypervisor/engine/bt/bt_run.c hypervisor/engine/bt/bt_slow.c hypervisor/engine/bt/bt_cache.c \
-	hypervisor/engine/bt/bt_shoot.c hypervisor/engine/bt/bt_quick.c
+	hypervisor/engine/bt/bt_shoot.c hypervisor/engine/bt/bt_quick.c hypervisor/engine/bt/bt_gate.c
 hypervisor_engine_libbtfast_a_CFLAGS = $(AM_CFLAGS) -mgeneral-regs-only -fno-tree-loop-distribute-patterns
 
 check_PROGRAMS += tests/unit/test_emulate tests/unit/test_privop

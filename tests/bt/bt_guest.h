@@ -68,8 +68,7 @@ static inline struct btg *btg_new(size_t cache)
 	d->pt_type = calloc(1, BTG_PAGES);
 	d->nr_vcpus = 1;
 	pthread_mutex_init(&d->lock, NULL);
-	g->v = aligned_alloc(64, (sizeof(*g->v) + 63) & ~63UL);
-	memset(g->v, 0, sizeof(*g->v));
+	g->v = engine_bt.vcpu_alloc();
 	g->v->d = d;
 	d->vcpu[0] = g->v;
 	g->v->regs.rflags = 2;

@@ -2,7 +2,8 @@
 /*
  * bt_kicks.c - a kick at every place: random programs (bt_programs.h) are run in the engine once for each host instruction of the
  * code cache that they come by, stubs and slow paths included, with the signal of a kick right there.  Whatever it meets, the
- * program ends as it does undisturbed: registers, flags, vector state, memory, fault.
+ * program ends as it does undisturbed: registers, flags, vector state, memory, fault.  Each goes on in the other mode after its
+ * `syscall` (bt_gate.c), to another one.
  *
  *	bt_kicks [seconds [seed]]
  *
@@ -21,6 +22,7 @@
 #define MEM_SIZE (BTN_PAGES * 4096UL - MEM_AT)
 #define TF 0x100
 #define IN_C 0
+#define TAIL (3 * 4096UL + 0x40)        /* where it goes on, among its code */
 #define PLAIN __attribute__((target("general-regs-only")))    /* the guest's vector registers are in the host's */
 
 enum { UC_RIP = 16, UC_EFL };
@@ -29,7 +31,7 @@ static struct btg *guest;
 static struct sigaction engine;
 static void (*real_jc[BT_NR_BANKS])(struct bt_vcpu *), (*real_direct)(struct bt_vcpu *);
 static volatile enum { UNDISTURBED, RECORD, BREAK } mode;
-static uint32_t place[MAX_STEPS];       /* offsets in the cache, as they are come by; IN_C: bt_cold() */
+static uint32_t place[MAX_STEPS];       /* offsets in the cache, as they are come by; IN_C: bt_cold(), bt_gate() */
 static volatile unsigned places;
 static volatile uint32_t break_at;
 static volatile unsigned break_left;    /* times that it is come by, until the kick */
@@ -100,7 +102,7 @@ PLAIN static void enter_user(struct bt_vcpu *bv) { enter(real_jc[BT_USER], bv); 
 PLAIN static void enter_direct(struct bt_vcpu *bv) { enter(real_direct, bv); }
 
 /* In C it is what the signal's handler does there. */
-PLAIN static int cold(struct bt_vcpu *bv)
+PLAIN static int in_c(struct bt_vcpu *bv, int (*real)(struct bt_vcpu *))
 {
 	int rc;
 
@@ -110,12 +112,38 @@ PLAIN static int cold(struct bt_vcpu *bv)
 		record(IN_C);
 	else if (mode == BREAK && break_at == IN_C && break_ends())
 		bv->attention = 1;
-	rc = bt_cold(bv);
+	rc = real(bv);
 	break_in();
 	if (mode == RECORD)
 		step_on();
 	return rc;
 }
+
+PLAIN static int cold(struct bt_vcpu *bv) { return in_c(bv, bt_cold); }
+PLAIN static int gate(struct bt_vcpu *bv) { return in_c(bv, bt_gate); }
+
+static volatile bool faulted;
+
+/* What the layer above the engine does with the first `syscall`.  The second one is the program's end, as is a fault. */
+PLAIN static int serve_once(struct vcpu *v, int why)
+{
+	uint64_t base = v->regs.rip < BTN_HIGH ? 0 : BTN_HIGH;
+
+	v->d->serve = NULL;
+	faulted = why == EXIT_EXCEPTION;
+	if (faulted)
+		return -1;
+	v->regs.gpr[REG_RCX] = v->regs.rip;
+	v->regs.gpr[REG_R11] = v->regs.rflags & BT_RFLAGS_STATUS;
+	v->regs.gpr[REG_RBX] ^= (uint64_t)why;
+	v->regs.rflags ^= 0x41;                         /* CF, ZF */
+	v->regs.rip = base + BTN_CODE_VA + TAIL;
+	v->regs.kernel_mode = !v->regs.kernel_mode;
+	return 0;
+}
+
+/* adc %r11, %rax; sete %dl; mov %r12, %r10; syscall */
+static const uint8_t tail[] = { 0x4c, 0x11, 0xd8, 0x0f, 0x94, 0xc2, 0x4d, 0x89, 0xe2, 0x0f, 0x05 };
 
 static void on_break(greg_t *g, siginfo_t *si, void *ctx)
 {
@@ -167,15 +195,19 @@ static void step_begin(void)
 	bt->enter_jc[BT_USER] = enter_user;
 	bt->enter_direct = enter_direct;
 	bt_of(guest->v)->fn_cold = cold;
+	bt_of(guest->v)->fn_gate = gate;
 }
 
 /* ---- runs ---- */
 
 /* As it begins, the cache is as at its beginning, too. */
-static void reset(const struct btn_state *in, const uint8_t *mem)
+static void reset(const struct btn_state *in, const uint8_t *mem, bool kernel)
 {
 	struct bt_domain *bt = guest->d.bt;
 
+	guest->d.serve = serve_once;
+	faulted = false;
+	guest->v->regs.kernel_mode = kernel;
 	memcpy(btg_mem(guest), mem, MEM_AT + MEM_SIZE);
 	memset(bt->no_group, 0, sizeof(bt->no_group));
 	memset(bt->no_peek, 0, sizeof(bt->no_peek));
@@ -193,7 +225,9 @@ static void run(struct end *end)
 
 	do {
 		end->how = engine_bt.run(v);
-	} while (end->how == EXIT_KICK && places < MAX_STEPS);
+	} while (end->how == EXIT_KICK && !faulted && places < MAX_STEPS);
+	if (faulted)
+		end->how = EXIT_EXCEPTION;
 	atomic_store(&v->kick, false);
 	mode = UNDISTURBED;
 	end->exc = v->exc;
@@ -248,10 +282,12 @@ static void complain(const char *what, unsigned at, const struct btn_state *in, 
 	prog_print(in->rip);
 }
 
+static uint8_t memory[BTN_PAGES * 4096];                /* as a program finds it */
+
 /* The program's kick at its at-th place; NULL, or what it led to. */
-static const char *kick_at(unsigned at, const struct btn_state *in, const uint8_t *mem, struct end *got, const struct end *want)
+static const char *kick_at(unsigned at, const struct btn_state *in, bool kernel, struct end *got, const struct end *want)
 {
-	reset(in, mem);
+	reset(in, memory, kernel);
 	break_at = place[at];
 	break_left = 1;
 	for (unsigned i = 0; i < at; i++)
@@ -263,8 +299,6 @@ static const char *kick_at(unsigned at, const struct btn_state *in, const uint8_
 	return compare(got, want);
 }
 
-static uint8_t memory[BTN_PAGES * 4096];                /* as a program finds it */
-
 /* Kicks the program, which is at `off`, wherever it comes by.  0; or 1: it ends otherwise then. */
 static int kick_all(const struct btn_state *in, unsigned off, bool kernel)
 {
@@ -272,8 +306,8 @@ static int kick_all(const struct btn_state *in, unsigned off, bool kernel)
 
 	memset(memory, 0, MEM_AT);
 	memcpy(memory + off, prog, prog_len);
-	guest->v->regs.kernel_mode = kernel;
-	reset(in, memory);
+	memcpy(memory + TAIL, tail, sizeof(tail));
+	reset(in, memory, kernel);
 	places = 0;
 	mode = RECORD;
 	run(&want);
@@ -281,7 +315,7 @@ static int kick_all(const struct btn_state *in, unsigned off, bool kernel)
 		return 0;                               /* long, or endless */
 	programs++;
 	for (unsigned at = 0; at < places; at++) {
-		const char *what = kick_at(at, in, memory, &got, &want);
+		const char *what = kick_at(at, in, kernel, &got, &want);
 
 		if (what) {
 			complain(what, at, in, &got, &want);

@@ -107,7 +107,7 @@ static void image_connected(const struct guest *g, struct buf *b)
 
 static void guest_make(struct guest *g)
 {
-	struct domain_params p = { .domid = 7, .name = "fuzz", .max_pages = 1024, .vcpus = 1, .ram_fd = -1 };
+	struct domain_params p = { .engine = &engine_none, .domid = 7, .name = "fuzz", .max_pages = 1024, .vcpus = 1, .ram_fd = -1 };
 	struct device_disk disk = { .vdev = "xvda", .sectors = 2048, .sector_size = 512 };
 	struct device_vif vif = { .mac = { 0, 0x16, 0x3e, 1, 2, 3 }, .mtu = 1500 };
 	struct grant_entry_v1 *grants;
@@ -116,7 +116,7 @@ static void guest_make(struct guest *g)
 	if (domain_new(&p, &g->d, &err) < 0)
 		abort();
 	domain_populate(g->d, 1024);
-	if (domain_attach(g->d, &engine_none, 0, &err) < 0)
+	if (domain_attach(g->d, 0, &err) < 0)
 		abort();
 	grants = page(g, PAGE_GRANT);
 	for (unsigned i = 1; i < NR_PAGES; i++)

@@ -398,12 +398,11 @@ static void start_at(struct vcpu *v, uint64_t base, uint64_t off)
 /* Locked increments by two vCPUs lose nothing while tags are revoked, code dropped and TLBs flushed under them. */
 static void two_vcpus_at(uint64_t base, uint64_t base_w)
 {
-	struct vcpu *w = aligned_alloc(64, (sizeof(*w) + 63) & ~63UL);
+	struct vcpu *w = engine_bt.vcpu_alloc();
 	pthread_t t, u;
 	void *ret;
 	uint64_t n;
 
-	memset(w, 0, sizeof(*w));
 	w->d = &g->d;
 	w->id = 1;
 	w->cr3_kernel = w->cr3_user = 1;
@@ -439,7 +438,7 @@ static void two_vcpus_at(uint64_t base, uint64_t base_w)
 	g->d.nr_vcpus = 1;
 	g->d.vcpu[1] = NULL;
 	engine_bt.vcpu_destroy(w);
-	free(w);
+	engine_bt.vcpu_free(w);
 }
 
 static void two_vcpus(void **state) { two_vcpus_at(0, 0); }
@@ -463,14 +462,13 @@ static void *trimmer(void *arg)
  */
 static void full_flushes(void **state)
 {
-	struct vcpu *w = aligned_alloc(64, (sizeof(*w) + 63) & ~63UL);
+	struct vcpu *w = engine_bt.vcpu_alloc();
 	static const uint8_t spin[] = { 0x48, 0xff, 0x03, 0x83, 0x3c, 0x25, 0x00, 0x10, 0x00, 0x20, 0x00, 0x74, 0xf3, 0x0f, 0x05 };
 	uint64_t was = g->d.bt->flushes;
 	atomic_bool enough = false;
 	pthread_t t, trims;
 	void *ret;
 
-	memset(w, 0, sizeof(*w));
 	w->d = &g->d;
 	w->id = 1;
 	w->cr3_kernel = w->cr3_user = 1;
@@ -508,7 +506,7 @@ static void full_flushes(void **state)
 	g->d.nr_vcpus = 1;
 	g->d.vcpu[1] = NULL;
 	engine_bt.vcpu_destroy(w);
-	free(w);
+	engine_bt.vcpu_free(w);
 }
 
 /* ---- relative code ---- */

@@ -257,7 +257,7 @@ static void devices_make(struct t *t, bool iscsi)
 
 static struct t *setup(bool iscsi)
 {
-	struct domain_params p = { .domid = 7, .name = "t", .max_pages = 1024, .vcpus = 1, .ram_fd = -1 };
+	struct domain_params p = { .engine = &engine_none, .domid = 7, .name = "t", .max_pages = 1024, .vcpus = 1, .ram_fd = -1 };
 	struct t *t = calloc(1, sizeof(*t));
 	struct err err;
 
@@ -265,7 +265,7 @@ static struct t *setup(bool iscsi)
 	nr_watched = 0;
 	assert_int_equal(domain_new(&p, &t->d, &err), 0);
 	domain_populate(t->d, 1024);
-	assert_int_equal(domain_attach(t->d, &engine_none, 0, &err), 0);
+	assert_int_equal(domain_attach(t->d, 0, &err), 0);
 	t->d->store_mfn = 1;
 	t->d->console_mfn = 2;
 	t->d->store_port = (uint32_t)evtchn_bind_backend(t->d);

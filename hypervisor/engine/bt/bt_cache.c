@@ -154,7 +154,7 @@ struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, 
 
 struct bt_page *bt_page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want)
 {
-	enum bt_bank bank = bt_bank_of(bv->v);
+	enum bt_bank bank = bt_bank_of(&bv->v);
 	struct bt_page *pg, *free = NULL;
 	unsigned seen = 0;
 

@@ -12,7 +12,7 @@
 struct emit { uint8_t *base; uint32_t p; };
 
 #define GS_OFF(member) ((uint32_t)offsetof(struct bt_vcpu, member))
-#define GS_GPR(r) (GS_OFF(gpr) + 8U * (uint32_t)(r))
+#define GS_GPR(r) (GS_OFF(v.regs.gpr) + 8U * (uint32_t)(r))
 #define GS_HOST(r) (GS_OFF(host) + 8U * (uint32_t)(r))
 
 static inline void e8(struct emit *e, unsigned b) { e->base[e->p++] = (uint8_t)b; }

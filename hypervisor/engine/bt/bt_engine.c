@@ -95,24 +95,31 @@ static void xsave_reset(struct vcpu *v)
 	memcpy(v->xsave + 24, &mxcsr, sizeof(mxcsr));
 }
 
-static int bt_vcpu_init(struct vcpu *v)
+static struct vcpu *bt_vcpu_alloc(void)
 {
 	struct bt_vcpu *bv = huge_map(BT_VCPU_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	int rc;
 
 	if (!bv)
-		return -ENOMEM;
+		return NULL;
 	madvise(bv, BT_VCPU_BYTES, MADV_HUGEPAGE);       /* translated code looks all over its tables */
+	return &bv->v;
+}
+
+static void bt_vcpu_free(struct vcpu *v) { munmap(bt_around(v), BT_VCPU_BYTES); }
+
+static int bt_vcpu_init(struct vcpu *v)
+{
+	struct bt_vcpu *bv = bt_around(v);
+	int rc;
+
 	xsave_reset(v);
 	rc = emu_vcpu_init(v);
-	if (rc) {
-		munmap(bv, BT_VCPU_BYTES);
+	if (rc)
 		return rc;
-	}
-	bv->v = v;
 	bv->bt = v->d->bt;
 	bv->self = bv;
 	bv->fn_cold = bt_cold;
+	bv->fn_gate = bt_gate;
 	jump_cache_reset(bv);
 	for (int b = 0; b < BT_NR_BANKS; b++)
 		bt_tlb_init(&bv->tlb.bank[b], (enum bt_bank)b, bv->bt->use_pext);
@@ -123,10 +130,10 @@ static int bt_vcpu_init(struct vcpu *v)
 static void trace_stat(const struct bt_vcpu *bv)
 {
 	static const char *const names[BS_NR] = {
-		"run", "kick", "step", "cold", "slow", "ijmp", "link", "self", "emulate", "string", "make", "flush", "cr3",
+		"run", "kick", "step", "cold", "slow", "ijmp", "link", "self", "emulate", "string", "make", "flush", "cr3", "gate",
 	};
 
-	fprintf(stderr, "bt: v%u", bv->v->id);
+	fprintf(stderr, "bt: v%u", bv->v.id);
 	for (int i = 0; i < BS_NR; i++)
 		fprintf(stderr, " %s %lu", names[i], bv->stat[i]);
 	fprintf(stderr, " full %lu cache %zu + %zu\n", bv->bt->flushes, bv->bt->used, bv->bt->cold_used - bv->bt->cold_first);
@@ -143,7 +150,7 @@ static void bt_vcpu_destroy(struct vcpu *v)
 	emu_vcpu_destroy(v);
 	if (bv->altstack)
 		munmap(bv->altstack, 128 * 1024);
-	munmap(bv, BT_VCPU_BYTES);
+	bv->altstack = NULL;
 	v->engine_private = NULL;
 }
 
@@ -293,6 +300,8 @@ const struct engine_ops engine_bt = {
 	.domain_destroy = bt_domain_destroy,
 	.vcpu_init = bt_vcpu_init,
 	.vcpu_destroy = bt_vcpu_destroy,
+	.vcpu_alloc = bt_vcpu_alloc,
+	.vcpu_free = bt_vcpu_free,
 	.vcpu_enter_thread = bt_vcpu_enter_thread,
 	.run = bt_run,
 	.timer_signal = SIGUSR1,

@@ -23,7 +23,7 @@ static unsigned claim_frame(struct bt_vcpu *bv, uint64_t frame)
 		return gone;
 	for (int b = 0; b < BT_NR_BANKS; b++)
 		bt_tlb_revoke_writes(&bv->tlb.bank[b], (uint64_t)(uintptr_t)(bt->d->ram + (frame << PAGE_SHIFT_HV)));
-	bt_request(bt->d, bv->v, ~0UL, BT_REQ_WTAGS, 0);
+	bt_request(bt->d, &bv->v, ~0UL, BT_REQ_WTAGS, 0);
 	pthread_mutex_lock(&bt->lock);
 	if (atomic_load(bt_code_gone(bt, frame)) == gone)
 		atomic_fetch_and(&bt->frames.flags[frame], (uint8_t)~BT_FRAME_WTAG);
@@ -74,7 +74,7 @@ int bt_make(struct bt_vcpu *bv, uint64_t va, uint64_t want)
 {
 	struct bt_domain *bt = bv->bt;
 	struct domain *d = bt->d;
-	enum bt_bank bank = bt_bank_of(bv->v);
+	enum bt_bank bank = bt_bank_of(&bv->v);
 	uint64_t mfn, frame, frame2 = 0, at;
 	unsigned gone, gone2 = 0;
 	bool need_next = false, rel = bt_is_rel(bank, va);
@@ -84,12 +84,12 @@ int bt_make(struct bt_vcpu *bv, uint64_t va, uint64_t want)
 		struct bt_page *pg, *pg2 = NULL;
 		struct bt_block *b;
 
-		if (mmu_translate(bv->v, va, MMU_EXEC, &mfn))
+		if (mmu_translate(&bv->v, va, MMU_EXEC, &mfn))
 			return -1;
 		frame = domain_frame_index(d, mfn);
 		gone = claim_frame(bv, frame);
 		if (need_next) {
-			if (mmu_translate(bv->v, (va | (PAGE_SIZE_HV - 1)) + 1, MMU_EXEC, &mfn))
+			if (mmu_translate(&bv->v, (va | (PAGE_SIZE_HV - 1)) + 1, MMU_EXEC, &mfn))
 				return -1;
 			frame2 = domain_frame_index(d, mfn);
 			gone2 = claim_frame(bv, frame2);
@@ -113,7 +113,7 @@ int bt_make(struct bt_vcpu *bv, uint64_t va, uint64_t want)
 		at = pg->va + (va & (PAGE_SIZE_HV - 1));
 		b = bt_block_find(bt, pg, at);
 		if (!b) {
-			b = bt_translate(bv->v, pg, pg2, at, va - at, d->ram + (frame << PAGE_SHIFT_HV), next, &need_next);
+			b = bt_translate(&bv->v, pg, pg2, at, va - at, d->ram + (frame << PAGE_SHIFT_HV), next, &need_next);
 			if (b)
 				bt_block_publish(bt, b);
 			bt_cache_grown(bt);
@@ -141,7 +141,7 @@ int bt_thunk_make(struct bt_vcpu *bv)
 	rc = 1;
 	s = &bt->site[bv->slow_id];
 	if (!s->thunk && bt_room(bt)) {
-		uint64_t off = bv->rip & (PAGE_SIZE_HV - 1);
+		uint64_t off = bv->v.regs.rip & (PAGE_SIZE_HV - 1);
 
 		n = s->len;
 		for (size_t i = 0; i < n; i++) {
@@ -152,7 +152,7 @@ int bt_thunk_make(struct bt_vcpu *bv)
 			code[i] = bt->d->ram[(pg->frame << PAGE_SHIFT_HV) + ((off + i) & (PAGE_SIZE_HV - 1))];
 		}
 		if (!s->block->dead)
-			bt_thunk_emit(bt, s, code, n, bv->rip);
+			bt_thunk_emit(bt, s, code, n, bv->v.regs.rip);
 	}
 	if (s->thunk) {
 		bv->slow.thunk = s->thunk;
@@ -167,7 +167,7 @@ out:
 void bt_trace(struct bt_vcpu *bv)
 {
 	fprintf(stderr, "bt: v%u %c rip %016" PRIx64 " rsp %016" PRIx64 " rax %" PRIx64 " rdi %" PRIx64 " rsi %" PRIx64
-		" rdx %" PRIx64 " rcx %" PRIx64 " fl %04x\n", bv->v->id, bv->v->regs.kernel_mode ? 'k' : 'u', bv->rip,
-		bv->gpr[REG_RSP], bv->gpr[REG_RAX], bv->gpr[REG_RDI], bv->gpr[REG_RSI], bv->gpr[REG_RDX],
-		bv->gpr[REG_RCX], bv->fl);
+		" rdx %" PRIx64 " rcx %" PRIx64 " fl %04x\n", bv->v.id, bv->v.regs.kernel_mode ? 'k' : 'u', bv->v.regs.rip,
+		bv->v.regs.gpr[REG_RSP], bv->v.regs.gpr[REG_RAX], bv->v.regs.gpr[REG_RDI], bv->v.regs.gpr[REG_RSI], bv->v.regs.gpr[REG_RDX],
+		bv->v.regs.gpr[REG_RCX], bv->fl);
 }

@@ -3,7 +3,7 @@
  * bt_int.h - what the translator's own files share: the state block behind %gs, the code cache and its tables.
  *
  * Registers while translated code runs: every guest general register is in the host register of the same name, except
- * those that a block has spilled to bt_vcpu.gpr[] to have scratch registers.  Where one block ends and the next begins,
+ * those that a block has spilled to bt_vcpu.v.regs.gpr[] to have scratch registers.  Where one block ends and the next begins,
  * exactly r10 and r11 (BT_SLOT_REGS), which compilers take last, are in their slots and free to use; so a block that needs
  * scratch registers and leaves those two alone spills and reloads nothing.  Status flags are in the host's flags or
  * in bt_vcpu.fl (lahf/seto format); which of both, and which registers are spilled, is recorded for every guest
@@ -43,6 +43,7 @@
 /* Status flags as lahf and seto %al leave them in %ax. */
 #define BT_RFLAGS_STATUS 0x8d5ULL           /* CF PF AF ZF SF OF */
 static inline uint64_t bt_fl_to_rflags(uint16_t fl) { return ((fl >> 8) & 0xd5) | ((fl & 1) ? 0x800 : 0); }
+#define BT_RFLAGS_RF 0x10000ULL
 static inline uint16_t bt_rflags_to_fl(uint64_t r) { return (uint16_t)(((r & 0xd5) << 8) | 0x200 | ((r >> 11) & 1)); }
 
 enum bt_exit_kind {
@@ -53,10 +54,13 @@ enum bt_exit_kind {
 };
 
 /* Values of bt_vcpu.exit_id that are no index. */
-#define BT_EXIT_IJMP 0xffffffffU            /* indirect jump, bt_vcpu.rip says where */
+#define BT_EXIT_IJMP 0xffffffffU            /* indirect jump, v.regs.rip says where */
 #define BT_EXIT_RECOVERED 0xfffffffeU       /* state was rebuilt at an instruction's start; bt_vcpu.why says why */
 
-enum bt_why { BW_KICK, BW_EXCEPTION, BW_SLOW, BW_UNGROUP, BW_INTERNAL };
+enum bt_why {
+	BW_KICK, BW_EXCEPTION, BW_SLOW, BW_UNGROUP,
+	BW_SERVED, BW_STOP,                 /* bt_gate() served an exit; run() goes on, or returns */
+};
 
 struct bt_block;
 
@@ -115,21 +119,22 @@ struct bt_block {
 
 /* What the slow paths did, for HV_BT_TRACE=stat. */
 enum bt_stat {
-	BS_RUN, BS_KICK, BS_STEP, BS_COLD, BS_SLOW, BS_IJMP, BS_LINK, BS_SELF, BS_EMULATE, BS_STRING, BS_MAKE, BS_FLUSH, BS_CR3,
+	BS_RUN, BS_KICK, BS_STEP, BS_COLD, BS_SLOW, BS_IJMP, BS_LINK, BS_SELF, BS_EMULATE, BS_STRING, BS_MAKE, BS_FLUSH, BS_CR3, BS_GATE,
 	BS_NR
 };
 
 struct bt_vcpu {
 	struct bt_vcpu_tlb tlb;             /* first: see bt_tlb.h */
-	uint64_t gpr[NR_GPR];               /* slots; complete after an exit */
+	/*
+	 * The vCPU itself: translated code keeps registers in v.regs.  gpr: slots, complete after an exit, as rip is.  The status flags of
+	 * rflags are in fl while bt_run() has the vCPU, the others where they always are.
+	 */
+	struct vcpu v;
 	uint64_t host[NR_GPR];              /* host registers while a slow path runs */
-	uint64_t rip;
 	uint64_t delta;                     /* where relative code runs, or ran last: guest addresses less template addresses */
-	uint64_t fs_base, gs_base;
-	uint16_t sel[NR_SEG];
 	uint64_t host_rsp, resume, target, bounce_addr;
 	struct bt_vcpu *self;
-	int (*fn_cold)(struct bt_vcpu *bv);
+	int (*fn_cold)(struct bt_vcpu *bv), (*fn_gate)(struct bt_vcpu *bv);
 	uint32_t exit_id, site;
 	volatile uint32_t attention;        /* set by the signal handler: look around before entering */
 	uint16_t fl;
@@ -141,7 +146,6 @@ struct bt_vcpu {
 	uint64_t cdelta[BT_MAX_PAGES];      /* of relative pages: the delta at which they do, or BT_NOWHERE */
 
 	/* from here on only C looks */
-	struct vcpu *v;
 	struct bt_domain *bt;
 	const struct bt_block *jb[BT_NR_BANKS][BT_JC_ENTRIES];   /* the blocks behind jc */
 	volatile int why;
@@ -178,7 +182,7 @@ struct bt_domain {
 	 */
 	size_t size, first, used, cold_first, cold_used;
 	size_t huge_end;                    /* hot code up to here lies in large pages of the host */
-	uint32_t stub_exit, stub_ijmp, stub_cold, stub_leave;
+	uint32_t stub_exit, stub_ijmp, stub_cold, stub_gate, stub_leave;
 	void (*enter_jc[BT_NR_BANKS])(struct bt_vcpu *bv);
 	void (*enter_direct)(struct bt_vcpu *bv);
 
@@ -220,6 +224,12 @@ static inline bool bt_is_template(uint64_t va) { return va >= BT_TEMPLATE_FIRST 
 static inline uint64_t bt_guest_va(const struct bt_vcpu *bv, bool rel, uint64_t va) { return rel ? va + bv->delta : va; }
 
 static inline struct bt_vcpu *bt_of(struct vcpu *v) { return v->engine_private; }
+
+/* The same of one that has not been set up (engine_ops.vcpu_init). */
+static inline struct bt_vcpu *bt_around(struct vcpu *v)
+{
+	return (struct bt_vcpu *)(void *)((uint8_t *)v - offsetof(struct bt_vcpu, v));
+}
 static inline uint64_t bt_host(const struct bt_domain *bt, uint32_t off) { return (uint64_t)(uintptr_t)bt->rx + off; }
 
 /* bt_stubs.c: fills the cache's start. */
@@ -258,6 +268,20 @@ void bt_cache_release(struct bt_domain *bt);         /* after a reset: the memor
 int bt_cache_init(struct bt_domain *bt, size_t bytes);
 void bt_cache_fini(struct bt_domain *bt);
 
+/* The status flags, between where translated code has them and where everybody else looks for them. */
+static inline void bt_flags_in(struct bt_vcpu *bv) { bv->fl = bt_rflags_to_fl(bv->v.regs.rflags); }
+
+static inline void bt_flags_out(struct bt_vcpu *bv)
+{
+	bv->v.regs.rflags = (bv->v.regs.rflags & ~BT_RFLAGS_STATUS) | bt_fl_to_rflags(bv->fl);
+}
+
+/* Must the emulator take the guest instruction by instruction?  TF, DF; 32-bit code; breakpoints. */
+static inline bool bt_is_stepped(const struct vcpu *v)
+{
+	return (v->regs.rflags & 0x500) || v->regs.code32 || (v->dr[7] & 0xff);
+}
+
 /* bt_run.c (fast) */
 #define BT_NO_EXIT 0xffffffffU
 enum engine_exit bt_run(struct vcpu *v);
@@ -270,6 +294,13 @@ int bt_step(struct bt_vcpu *bv);
 void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg, uint64_t delta);
 void bt_pages_forget(struct bt_vcpu *bv, int log);
 void bt_jc_set(struct bt_vcpu *bv, const struct bt_block *b, uint64_t va);
+
+/*
+ * bt_gate.c (fast).  Called by stub_gate at a `syscall`, the guest's state in memory: the bank (enum bt_bank) of the mode that it goes on
+ * in, at v.regs.rip; or leave through exit_id.
+ */
+#define BT_GATE_LEAVE BT_NR_BANKS
+int bt_gate(struct bt_vcpu *bv);
 
 /* bt_quick.c (fast): what would go to the emulator but needs neither its decoder nor the full context.  As bt_string(). */
 int bt_quick(struct bt_vcpu *bv, const uint8_t *code, size_t n);

@@ -9,18 +9,13 @@
 /* mov %reg, %seg */
 static int load_segment(struct bt_vcpu *bv, unsigned seg, unsigned reg, unsigned len)
 {
-	struct cpu_regs *r = &bv->v->regs;
-
-	if (pv_load_segment(bv->v, seg, (uint16_t)bv->gpr[reg]))
+	if (pv_load_segment(&bv->v, seg, (uint16_t)bv->v.regs.gpr[reg]))
 		return EXIT_EXCEPTION;
-	bv->sel[seg] = r->sel[seg];
-	bv->fs_base = r->fs_base;
-	bv->gs_base = r->gs_base;
-	bv->rip += len;
+	bv->v.regs.rip += len;
 	return EMU_DONE;
 }
 
-/* The instruction at bv->rip, whose bytes are code[0..n).  EMU_DONE, an engine_exit, or -2: the emulator must do it. */
+/* The instruction at bv->v.regs.rip, whose bytes are code[0..n).  EMU_DONE, an engine_exit, or -2: the emulator must do it. */
 int bt_quick(struct bt_vcpu *bv, const uint8_t *code, size_t n)
 {
 	unsigned i = 0, rex = 0, modrm, seg;

@@ -24,7 +24,7 @@ void bt_vec_save(struct bt_vcpu *bv)
 	if (!bv->vec_live)
 		return;
 	bv->vec_live = false;
-	__asm__ volatile("xsave64 %0" : "=m"(bv->v->xsave) : "a"(XSAVE_MASK_LO), "d"(0) : "memory");
+	__asm__ volatile("xsave64 %0" : "=m"(bv->v.xsave) : "a"(XSAVE_MASK_LO), "d"(0) : "memory");
 	__asm__ volatile("ldmxcsr %0" : : "m"(mxcsr));
 }
 
@@ -33,31 +33,7 @@ void bt_vec_load(struct bt_vcpu *bv)
 	if (bv->vec_live)
 		return;
 	bv->vec_live = true;
-	__asm__ volatile("xrstor64 %0" : : "m"(bv->v->xsave), "a"(XSAVE_MASK_LO), "d"(0) : "memory");
-}
-
-static void regs_in(struct bt_vcpu *bv)
-{
-	const struct cpu_regs *r = &bv->v->regs;
-
-	for (unsigned i = 0; i < NR_GPR; i++)
-		bv->gpr[i] = r->gpr[i];
-	bv->rip = r->rip;
-	bv->fl = bt_rflags_to_fl(r->rflags);
-	bv->fs_base = r->fs_base;
-	bv->gs_base = r->gs_base;
-	for (unsigned i = 0; i < NR_SEG; i++)
-		bv->sel[i] = r->sel[i];
-}
-
-static void regs_out(struct bt_vcpu *bv)
-{
-	struct cpu_regs *r = &bv->v->regs;
-
-	for (unsigned i = 0; i < NR_GPR; i++)
-		r->gpr[i] = bv->gpr[i];
-	r->rip = bv->rip;
-	r->rflags = (r->rflags & ~BT_RFLAGS_STATUS) | bt_fl_to_rflags(bv->fl);
+	__asm__ volatile("xrstor64 %0" : : "m"(bv->v.xsave), "a"(XSAVE_MASK_LO), "d"(0) : "memory");
 }
 
 /* ---- requests of other vCPUs ---- */
@@ -114,8 +90,8 @@ static void kernel_pages_check(struct bt_vcpu *bv)
 	for (uint32_t i = 0; i < n; i++) {
 		const struct bt_page *pg = &bv->bt->page[bv->page_log[0][i]];
 
-		if (!mmu_probe(bv->v, pg->va, true, MMU_EXEC, &mfn, NULL) &&
-		    domain_frame_index(bv->v->d, mfn) == pg->frame)
+		if (!mmu_probe(&bv->v, pg->va, true, MMU_EXEC, &mfn, NULL) &&
+		    domain_frame_index(bv->v.d, mfn) == pg->frame)
 			continue;
 		bv->cvalid[bv->page_log[0][i]] = 0;
 		bv->page_log[0][i--] = bv->page_log[0][--n];
@@ -173,9 +149,9 @@ void bt_serve(struct bt_vcpu *bv)
 
 	while (req) {
 		if (req & BT_REQ_FLUSH)
-			bt_flush_local(bv->v);
+			bt_flush_local(&bv->v);
 		else if (req & BT_REQ_INVLPG)
-			bt_invlpg_local(bv->v, atomic_load(&bv->req_va));
+			bt_invlpg_local(&bv->v, atomic_load(&bv->req_va));
 		if (req & BT_REQ_WTAGS)
 			for (int b = 0; b < BT_NR_BANKS; b++)
 				bt_tlb_revoke_writes(&bv->tlb.bank[b], 0);
@@ -194,10 +170,10 @@ void bt_recover(struct bt_vcpu *bv, const uint64_t *regs, uint16_t fl, uint16_t 
 {
 	for (unsigned r = 0; r < NR_GPR; r++)
 		if (!(mask & 1U << r))
-			bv->gpr[r] = regs[r];
+			bv->v.regs.gpr[r] = regs[r];
 	if (!fl_slot)
 		bv->fl = fl;
-	bv->rip = rip;
+	bv->v.regs.rip = rip;
 	bv->exit_id = BT_EXIT_RECOVERED;
 }
 
@@ -217,7 +193,7 @@ int bt_cold(struct bt_vcpu *bv)
 {
 	struct bt_domain *bt = bv->bt;
 	struct bt_site *s = &bt->site[bv->site];
-	enum bt_bank bank = bt_bank_of(bv->v);
+	enum bt_bank bank = bt_bank_of(&bv->v);
 	struct bt_tlb *t = &bv->tlb.bank[bank];
 	uint64_t va;
 	unsigned idx;
@@ -240,9 +216,9 @@ int bt_cold(struct bt_vcpu *bv)
 	va += s->off;
 	idx = bt_tlb_index(t, va);
 	if (t->ntag_r[idx] != -(va & ~(PAGE_SIZE_HV - 1)) || s->write) {
-		if (mmu_fill(bv->v, va, s->write ? MMU_WRITE : MMU_READ)) {
-			if (s->stack && bv->v->exc.vector == 13)
-				bv->v->exc.vector = 12;
+		if (mmu_fill(&bv->v, va, s->write ? MMU_WRITE : MMU_READ)) {
+			if (s->stack && bv->v.exc.vector == 13)
+				bv->v.exc.vector = 12;
 			return cold_leave(bv, s, BW_EXCEPTION);
 		}
 	}
@@ -284,18 +260,18 @@ static bool may_run_at(const struct bt_vcpu *bv, const struct bt_block *b, uint6
  */
 static int find_again(struct bt_vcpu *bv)
 {
-	enum bt_bank bank = bt_bank_of(bv->v);
+	enum bt_bank bank = bt_bank_of(&bv->v);
 	const struct bt_block *b;
 	uint64_t mfn;
 	int rc = 0;
 
 	atomic_store(&bv->in_code, true);
-	b = bv->jb[bank][bv->rip & (BT_JC_ENTRIES - 1)];
-	if (b && !atomic_load(&bv->bt->stopping) && !b->dead && !b->page2 && may_run_at(bv, b, bv->rip)) {
-		if (mmu_translate(bv->v, bv->rip, MMU_EXEC, &mfn)) {
+	b = bv->jb[bank][bv->v.regs.rip & (BT_JC_ENTRIES - 1)];
+	if (b && !atomic_load(&bv->bt->stopping) && !b->dead && !b->page2 && may_run_at(bv, b, bv->v.regs.rip)) {
+		if (mmu_translate(&bv->v, bv->v.regs.rip, MMU_EXEC, &mfn)) {
 			rc = -1;
-		} else if (domain_frame_index(bv->v->d, mfn) == b->page->frame) {
-			bt_page_validate(bv, b->page, bv->rip - b->va);
+		} else if (domain_frame_index(bv->v.d, mfn) == b->page->frame) {
+			bt_page_validate(bv, b->page, bv->v.regs.rip - b->va);
 			rc = 1;
 		}
 	}
@@ -304,13 +280,13 @@ static int find_again(struct bt_vcpu *bv)
 }
 
 /*
- * Make bv->rip enterable through the jump cache; link the exit it was reached by, if its table is still the one of
+ * Make bv->v.regs.rip enterable through the jump cache; link the exit it was reached by, if its table is still the one of
  * generation gen.  want: as for bt_page_pick().  0, or -1 with v->exc filled.
  */
 static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen, uint64_t want)
 {
 	struct bt_domain *bt = bv->bt;
-	uint64_t va = bv->rip, mfn, frame;
+	uint64_t va = bv->v.regs.rip, mfn, frame;
 	struct bt_block *b = NULL;
 	struct bt_page *pg;
 
@@ -321,9 +297,9 @@ static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen, uint64_t wan
 			return rc < 0 ? -1 : 0;
 	}
 	for (int try = 0; try < 2; try++) {
-		if (mmu_translate(bv->v, va, MMU_EXEC, &mfn))
+		if (mmu_translate(&bv->v, va, MMU_EXEC, &mfn))
 			return -1;
-		frame = domain_frame_index(bv->v->d, mfn);
+		frame = domain_frame_index(bv->v.d, mfn);
 		pthread_mutex_lock(&bt->lock);
 		pg = bt_page_pick(bv, va, frame, want);
 		b = pg ? bt_block_find(bt, pg, pg->va + (va & (PAGE_SIZE_HV - 1))) : NULL;
@@ -341,11 +317,11 @@ static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen, uint64_t wan
 	if (b->page2) {
 		uint64_t va2 = (va | (PAGE_SIZE_HV - 1)) + 1;
 
-		if (mmu_translate(bv->v, va2, MMU_EXEC, &mfn)) {
+		if (mmu_translate(&bv->v, va2, MMU_EXEC, &mfn)) {
 			pthread_mutex_unlock(&bt->lock);
 			return -1;
 		}
-		if (domain_frame_index(bv->v->d, mfn) == b->page2->frame)
+		if (domain_frame_index(bv->v.d, mfn) == b->page2->frame)
 			bt_page_validate(bv, b->page2, va - b->va);
 		else
 			bt_block_kill(bt, b);
@@ -377,7 +353,7 @@ int bt_step(struct bt_vcpu *bv)
 	int rc;
 
 	bv->stat[BS_EMULATE]++;
-	regs_out(bv);
+	bt_flags_out(bv);
 	bt_vec_save(bv);
 	if (bv->bt->trace_emulate)
 		bt_trace(bv);
@@ -386,9 +362,9 @@ int bt_step(struct bt_vcpu *bv)
 		bt_serve(bv);
 		sched_yield();
 	}
-	rc = emu_step(bv->v);
+	rc = emu_step(&bv->v);
 	atomic_store_explicit(&bv->in_emulator, false, memory_order_release);
-	regs_in(bv);
+	bt_flags_in(bv);
 	return rc;
 }
 
@@ -403,6 +379,14 @@ static void ungroup(struct bt_vcpu *bv)
 		bt_block_kill(bt, bv->slow.block);
 	}
 	pthread_mutex_unlock(&bt->lock);
+}
+
+/* An exit has been served, with this result.  It may have gone to the full context; requests are looked at from here. */
+static int served(struct bt_vcpu *bv, int rc)
+{
+	if (!atomic_load_explicit(&bv->v.in_guest, memory_order_relaxed))
+		atomic_store(&bv->v.in_guest, true);
+	return rc ? EXIT_KICK : EMU_DONE;
 }
 
 /* What a return from translated code asks for.  EMU_DONE: go on; else what run() returns. */
@@ -437,13 +421,17 @@ static int handle_exit(struct bt_vcpu *bv)
 		case BW_SLOW:
 			bv->stat[BS_SLOW]++;
 			return bt_slow_access(bv);
+		case BW_SERVED:
+			return served(bv, 0);
+		case BW_STOP:
+			return served(bv, -1);
 		default:
 			return EXIT_HALT;
 		}
 	}
 	x = bt->exit[id];
 	gen = bt->flushes;
-	bv->rip = bt_guest_va(bv, x.rel, x.target);
+	bv->v.regs.rip = bt_guest_va(bv, x.rel, x.target);
 	want = x.rel && bt_is_template(x.target) ? x.target : BT_ANYWHERE;
 	if (x.kind == BX_STRING || x.kind == BX_EMULATE) {
 		uint64_t off = x.target & (PAGE_SIZE_HV - 1);
@@ -472,7 +460,7 @@ static int handle_exit(struct bt_vcpu *bv)
 		return rc == -2 ? bt_step(bv) : rc;
 	}
 	case BX_SYSCALL:
-		return bv->v->regs.kernel_mode ? EXIT_HYPERCALL : EXIT_SYSCALL;
+		return bv->v.regs.kernel_mode ? EXIT_HYPERCALL : EXIT_SYSCALL;
 	case BX_BOUNCE:
 		break;
 	}
@@ -482,14 +470,12 @@ static int handle_exit(struct bt_vcpu *bv)
 /* Lets the layer above serve an exit without leaving run(): vector registers stay where they are.  As handle_exit(). */
 static int serve(struct bt_vcpu *bv, int why)
 {
-	struct vcpu *v = bv->v;
 	int rc;
 
-	regs_out(bv);
-	rc = v->d->serve(v, why);
-	regs_in(bv);
-	atomic_store(&v->in_guest, true);        /* it may have gone to the full context; requests are looked at from here */
-	return rc ? EXIT_KICK : EMU_DONE;
+	bt_flags_out(bv);
+	rc = bv->v.d->serve(&bv->v, why);
+	bt_flags_in(bv);
+	return served(bv, rc);
 }
 
 enum engine_exit bt_run(struct vcpu *v)
@@ -500,7 +486,7 @@ enum engine_exit bt_run(struct vcpu *v)
 
 	atomic_store(&v->in_guest, true);
 	bv->stat[BS_RUN]++;
-	regs_in(bv);
+	bt_flags_in(bv);
 	while (rc == EMU_DONE) {
 		bv->attention = 0;
 		atomic_signal_fence(memory_order_seq_cst);
@@ -511,11 +497,11 @@ enum engine_exit bt_run(struct vcpu *v)
 			rc = EXIT_KICK;
 			break;
 		}
-		if ((v->regs.rflags & 0x500) || v->regs.code32 || (v->dr[7] & 0xff)) {     /* TF, DF; breakpoints */
+		if (bt_is_stepped(v)) {
 			rc = bt_step(bv);
 			continue;
 		}
-		v->regs.rflags &= ~0x10000UL;         /* RF is for the one instruction it returned to */
+		v->regs.rflags &= ~BT_RFLAGS_RF;      /* RF is for the one instruction it returned to */
 		bv->ts = (uint8_t)v->cr0_ts;
 		if (bv->ts && !atomic_load(&bt->ts_checks)) {
 			bt_vec_save(bv);
@@ -549,7 +535,7 @@ enum engine_exit bt_run(struct vcpu *v)
 		if (rc >= EXIT_HYPERCALL && rc <= EXIT_EXCEPTION && v->d->serve)
 			rc = serve(bv, rc);
 	}
-	regs_out(bv);
+	bt_flags_out(bv);
 	bt_vec_save(bv);
 	atomic_store(&v->in_guest, false);
 	return (enum engine_exit)rc;

@@ -72,7 +72,7 @@ void bt_mode_changed(struct vcpu *v)
 }
 
 /*
- * From in_guest = false on others no longer wait for this vCPU to answer them: it will before it enters the cache again
+ * Out of the code cache, should bt_gate() have called.  From in_guest = false on others no longer wait for this vCPU to answer them: it will before it enters the cache again
  * (bt_run), and until then it uses no entry of the soft TLB.
  */
 void bt_full_context(struct vcpu *v)
@@ -80,5 +80,6 @@ void bt_full_context(struct vcpu *v)
 	struct bt_vcpu *bv = bt_of(v);
 
 	bt_vec_save(bv);
+	atomic_store(&bv->in_code, false);
 	atomic_store(&v->in_guest, false);
 }

@@ -127,7 +127,7 @@ static void exception_from(struct bt_vcpu *bv, const greg_t *g)
 
 	if (vector == 14 || vector > 31)
 		vector = 13;          /* only a non-canonical address gets past the soft TLB's tags */
-	bv->v->exc = (struct guest_exception){ .vector = (uint8_t)vector };
+	bv->v.exc = (struct guest_exception){ .vector = (uint8_t)vector };
 }
 
 /* A fault of translated code; false: it is not the guest's. */
@@ -141,7 +141,7 @@ static bool on_fault(struct bt_vcpu *bv, greg_t *g)
 		return false;
 	if (bv->in_thunk) {
 		/* the scratch register is one of the low eight and has its value in the slot, as BT_SLOT_REGS do */
-		recover(bv, g, (uint16_t)(1U << bt_thunk_scratch(bv->bt, bv->slow.thunk) | BT_SLOT_REGS), false, bv->rip);
+		recover(bv, g, (uint16_t)(1U << bt_thunk_scratch(bv->bt, bv->slow.thunk) | BT_SLOT_REGS), false, bv->v.regs.rip);
 		exception_from(bv, g);
 		leave(bv, g, BW_EXCEPTION);
 		return true;
@@ -167,7 +167,7 @@ static void on_signal(int sig, siginfo_t *si, void *ctx)
 	if (sig == SIGUSR1) {
 		if (bv) {
 			if (si->si_code == SI_TIMER)
-				atomic_store(&bv->v->kick, true);
+				atomic_store(&bv->v.kick, true);
 			on_attention(bv, g);
 		}
 	} else if (sig == SIGTRAP && bv && si->si_code == TRAP_TRACE) {

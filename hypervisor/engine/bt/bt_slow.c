@@ -29,8 +29,8 @@ static int emulate(struct bt_vcpu *bv)
 
 static void stack_fault(struct bt_vcpu *bv)
 {
-	if (bv->slow.stack && bv->v->exc.vector == 13)
-		bv->v->exc.vector = 12;
+	if (bv->slow.stack && bv->v.exc.vector == 13)
+		bv->v.exc.vector = 12;
 }
 
 /* Runs the thunk on the host address; true: the instruction was executed, false: bv->why tells. */
@@ -51,7 +51,7 @@ static bool run_thunk(struct bt_vcpu *bv, uint64_t host)
 /* The access itself, with its thunk made.  EMU_DONE, what run() returns, or EMULATE_IT. */
 static int access_run(struct bt_vcpu *bv, bool split)
 {
-	struct domain *d = bv->v->d;
+	struct domain *d = bv->v.d;
 	struct bt_domain *bt = bv->bt;
 	uint64_t va = bv->slow_va, mfn, mfn2 = 0;
 	unsigned size = bv->slow.size, off = (unsigned)PAGE_OFF(va), first;
@@ -60,8 +60,8 @@ static int access_run(struct bt_vcpu *bv, bool split)
 	bool done;
 
 	first = off + size > PAGE_SIZE_HV ? (unsigned)PAGE_SIZE_HV - off : size;
-	if (mmu_translate(bv->v, va, access, &mfn) ||
-	    (first < size && mmu_translate(bv->v, va + first, access, &mfn2))) {
+	if (mmu_translate(&bv->v, va, access, &mfn) ||
+	    (first < size && mmu_translate(&bv->v, va + first, access, &mfn2))) {
 		stack_fault(bv);
 		return EXIT_EXCEPTION;
 	}
@@ -93,7 +93,7 @@ static int access_run(struct bt_vcpu *bv, bool split)
 	atomic_store(&bv->in_code, false);
 	if (!done)
 		return bv->why == BW_EXCEPTION ? EXIT_EXCEPTION : bv->why == BW_KICK ? EMU_DONE : EXIT_HALT;
-	bv->rip += bv->slow_len;
+	bv->v.regs.rip += bv->slow_len;
 	if (bv->slow.write) {
 		bt_frame_written(d, mfn, off, first);
 		if (first < size)
@@ -119,10 +119,10 @@ int bt_slow_access(struct bt_vcpu *bv)
 	}
 	if (bv->slow.locked && bt_is_split(bv->slow_va, bv->slow.size)) {
 		bt_vec_save(bv);
-		bt_split_begin(bv->v);
+		bt_split_begin(&bv->v);
 		rc = access_run(bv, true);
 		bt_vec_save(bv);
-		bt_split_end(bv->v);
+		bt_split_end(&bv->v);
 	} else {
 		rc = access_run(bv, false);
 	}
@@ -134,12 +134,12 @@ int bt_slow_access(struct bt_vcpu *bv)
 /* Host address of va for an access through the soft TLB; NULL: *rc says fault (-1) or that the emulator must (-2). */
 static uint8_t *tlb_host(struct bt_vcpu *bv, uint64_t va, bool write, int *rc)
 {
-	struct bt_tlb *t = &bv->tlb.bank[bt_bank_of(bv->v)];
+	struct bt_tlb *t = &bv->tlb.bank[bt_bank_of(&bv->v)];
 	unsigned idx = bt_tlb_index(t, va);
 	uint64_t ntag = -(va & ~(PAGE_SIZE_HV - 1));
 
 	if ((write ? t->ntag_w[idx] : t->ntag_r[idx]) != ntag || ntag == BT_TLB_INVALID) {
-		if (mmu_fill(bv->v, va, write ? MMU_WRITE : MMU_READ)) {
+		if (mmu_fill(&bv->v, va, write ? MMU_WRITE : MMU_READ)) {
 			*rc = -1;
 			return NULL;
 		}
@@ -172,7 +172,7 @@ static void string_op(unsigned size, bool movs, uint8_t *dst, const uint8_t *src
 }
 
 /*
- * The string instruction at bv->rip, whose bytes are code[0..n).  EMU_DONE (rip on it while a kick interrupts it), an
+ * The string instruction at bv->v.regs.rip, whose bytes are code[0..n).  EMU_DONE (rip on it while a kick interrupts it), an
  * engine_exit, or -2: the emulator must do (the rest of) it.
  */
 int bt_string(struct bt_vcpu *bv, const uint8_t *code, size_t n)
@@ -197,9 +197,9 @@ int bt_string(struct bt_vcpu *bv, const uint8_t *code, size_t n)
 	if (!(code[i] & 1))
 		size = 1;
 	i++;
-	count = rep ? bv->gpr[REG_RCX] : 1;
+	count = rep ? bv->v.regs.gpr[REG_RCX] : 1;
 	while (count) {
-		uint64_t to = bv->gpr[REG_RDI], from = bv->gpr[REG_RSI], k = (PAGE_SIZE_HV - PAGE_OFF(to)) / size;
+		uint64_t to = bv->v.regs.gpr[REG_RDI], from = bv->v.regs.gpr[REG_RSI], k = (PAGE_SIZE_HV - PAGE_OFF(to)) / size;
 		uint8_t *dst, *src = NULL;
 
 		if (movs && (PAGE_SIZE_HV - PAGE_OFF(from)) / size < k)
@@ -215,16 +215,16 @@ int bt_string(struct bt_vcpu *bv, const uint8_t *code, size_t n)
 		if (rc)
 			return rc == -1 ? EXIT_EXCEPTION : -2;
 		/* filling dst may have taken src's entry of the TLB; its host address stays good */
-		string_op(size, movs, dst, src, k, bv->gpr[REG_RAX]);
-		bv->gpr[REG_RDI] += k * size;
+		string_op(size, movs, dst, src, k, bv->v.regs.gpr[REG_RAX]);
+		bv->v.regs.gpr[REG_RDI] += k * size;
 		if (movs)
-			bv->gpr[REG_RSI] += k * size;
+			bv->v.regs.gpr[REG_RSI] += k * size;
 		count -= k;
 		if (rep)
-			bv->gpr[REG_RCX] = count;
+			bv->v.regs.gpr[REG_RCX] = count;
 		if (count && bv->attention)
 			return EMU_DONE;
 	}
-	bv->rip += i;
+	bv->v.regs.rip += i;
 	return EMU_DONE;
 }

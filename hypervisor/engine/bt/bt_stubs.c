@@ -2,11 +2,12 @@
 /*
  * bt_stubs.c - the ways into and out of translated code, emitted once at the start of each domain's code cache.
  *
- *   enter_jc      C function: loads the guest's registers and jumps to bt_vcpu.rip through the jump cache
+ *   enter_jc      C function: loads the guest's registers and jumps to v.regs.rip through the jump cache
  *   enter_direct  C function: the same, to the host address bt_vcpu.target, with the flags loaded
  *   stub_leave    returns from enter with BT_EXIT_RECOVERED: the guest's state is in memory already
  *   stub_exit     jumped to with every guest register and the flags in place and exit_id set: returns from enter
  *   stub_ijmp     an indirect jump that missed: target in BT_S0, flags in fl
+ *   stub_gate     jumped to as stub_exit, at a `syscall`: calls bt_vcpu.fn_gate; goes on as from enter_jc, or returns from enter
  *   stub_cold     a memory access that missed: calls bt_vcpu.fn_cold; resumes at bt_vcpu.resume or returns from enter
  */
 #include "hypervisor/engine/bt/bt_int.h"
@@ -29,7 +30,6 @@ static void emit_prologue(struct emit *e)
 	}
 	e8(e, 0x48); e8(e, 0x83); e8(e, 0xec); e8(e, 8);  /* sub $8, rsp: calls from stub_cold find it aligned */
 	e_store_gs(e, REG_RSP, GS_OFF(host_rsp));
-	emit_attention(e);
 }
 
 static void emit_epilogue(struct emit *e)
@@ -69,16 +69,19 @@ void bt_emit_jump_cache(struct emit *e, int bank)
 	e32(e, GS_OFF(jc) + (uint32_t)bank * BT_JC_ENTRIES * 8);
 }
 
-static uint32_t emit_enter_jc(const struct bt_domain *bt, struct emit *e, int bank)
+/* *on: where to go on from other stubs, on the stack that the prologue made. */
+static uint32_t emit_enter_jc(const struct bt_domain *bt, struct emit *e, int bank, uint32_t *on)
 {
 	uint32_t at;
 
 	e_align(e, 0, 8);
 	at = e->p;
 	emit_prologue(e);
+	*on = e->p;
+	emit_attention(e);
 	e8(e, 0x0f); e8(e, 0x85); e32(e, bt->stub_leave - (e->p + 4));
 	emit_load_all(e, 0);
-	e_load_gs(e, BT_S0, GS_OFF(rip));
+	e_load_gs(e, BT_S0, GS_OFF(v.regs.rip));
 	bt_emit_jump_cache(e, bank);
 	return at;
 }
@@ -90,6 +93,7 @@ static uint32_t emit_enter_direct(const struct bt_domain *bt, struct emit *e)
 	e_align(e, 0, 8);
 	at = e->p;
 	emit_prologue(e);
+	emit_attention(e);
 	e8(e, 0x0f); e8(e, 0x85); e32(e, bt->stub_leave - (e->p + 4));
 	emit_load_all(e, 1U << REG_RAX);
 	e8(e, 0x65); e8(e, 0x0f); e8(e, 0xb7); e8(e, 0x04); e8(e, 0x25);  /* movzwl %gs:fl, eax */
@@ -102,19 +106,25 @@ static uint32_t emit_enter_direct(const struct bt_domain *bt, struct emit *e)
 	return at;
 }
 
-static void emit_exits(struct bt_domain *bt, struct emit *e)
+/* Every register to its slot, the flags to fl. */
+static void emit_save_state(struct emit *e)
 {
-	e_align(e, 0, 8);
-	bt->stub_exit = e->p;
 	emit_store_all(e);
 	e8(e, 0x9f);                                                      /* lahf; seto al; mov ax, %gs:fl */
 	e8(e, 0x0f); e8(e, 0x90); e8(e, 0xc0);
 	e8(e, 0x66); e_gs(e, 0, OP_STORE, REG_RAX, GS_OFF(fl));
+}
+
+static void emit_exits(struct bt_domain *bt, struct emit *e)
+{
+	e_align(e, 0, 8);
+	bt->stub_exit = e->p;
+	emit_save_state(e);
 	emit_epilogue(e);
 
 	e_align(e, 0, 8);
 	bt->stub_ijmp = e->p;
-	e_store_gs(e, BT_S0, GS_OFF(rip));
+	e_store_gs(e, BT_S0, GS_OFF(v.regs.rip));
 	emit_store_all(e);
 	e_store_gs_imm32(e, BT_EXIT_IJMP, GS_OFF(exit_id));
 	emit_epilogue(e);
@@ -145,21 +155,39 @@ static void emit_cold(struct bt_domain *bt, struct emit *e)
 	emit_epilogue(e);
 }
 
+/* on: where enter_jc looks at attention and goes on, by bank. */
+static void emit_gate(struct bt_domain *bt, struct emit *e, const uint32_t *on)
+{
+	e_align(e, 0, 8);
+	bt->stub_gate = e->p;
+	emit_save_state(e);
+	e_load_gs(e, REG_RSP, GS_OFF(host_rsp));
+	e_load_gs(e, REG_RDI, GS_OFF(self));
+	e8(e, 0x65); e8(e, 0xff); e8(e, 0x14); e8(e, 0x25);               /* call *%gs:fn_gate */
+	e32(e, GS_OFF(fn_gate));
+	_Static_assert(BT_KERNEL == 0 && BT_USER == 1 && BT_GATE_LEAVE == 2, "below, equal, above");
+	e8(e, 0x83); e8(e, 0xf8); e8(e, BT_USER);                         /* cmp $BT_USER, eax; jb; je */
+	e8(e, 0x0f); e8(e, 0x82); e32(e, on[BT_KERNEL] - (e->p + 4));
+	e8(e, 0x0f); e8(e, 0x84); e32(e, on[BT_USER] - (e->p + 4));
+	emit_epilogue(e);
+}
+
 void bt_stubs_emit(struct bt_domain *bt)
 {
 	struct emit e = { .base = bt->rw, .p = 16 };      /* offset 0 means "none" */
-	uint32_t at;
+	uint32_t at, on[BT_NR_BANKS];
 
 	bt->stub_leave = e.p;
 	e_store_gs_imm32(&e, BT_EXIT_RECOVERED, GS_OFF(exit_id));
 	emit_epilogue(&e);
 	for (int b = 0; b < BT_NR_BANKS; b++) {
-		at = emit_enter_jc(bt, &e, b);
+		at = emit_enter_jc(bt, &e, b, &on[b]);
 		bt->enter_jc[b] = (void (*)(struct bt_vcpu *))(uintptr_t)bt_host(bt, at);
 	}
 	at = emit_enter_direct(bt, &e);
 	bt->enter_direct = (void (*)(struct bt_vcpu *))(uintptr_t)bt_host(bt, at);
 	emit_exits(bt, &e);
+	emit_gate(bt, &e, on);
 	emit_cold(bt, &e);
 	bt->first = (e.p + 63) & ~63U;
 	bt->used = bt->first;

@@ -195,7 +195,7 @@ struct bt_site *xl_emit_check_const(struct xl *x, unsigned a, uint64_t va, unsig
 static void emit_segment(struct xl *x, const struct bt_insn *in, unsigned a)
 {
 	if (in->seg)
-		e_gs(&x->e, 1, 0x03, a, in->seg == 4 ? GS_OFF(fs_base) : GS_OFF(gs_base));
+		e_gs(&x->e, 1, 0x03, a, in->seg == 4 ? GS_OFF(v.regs.fs_base) : GS_OFF(v.regs.gs_base));
 }
 
 /*

@@ -247,7 +247,7 @@ void xl_indirect_target(struct xl *x)
 void xl_read_seg(struct xl *x)
 {
 	const struct bt_insn *in = &x->in[x->i];
-	uint32_t off = GS_OFF(sel) + (uint32_t)in->imm * 2;
+	uint32_t off = GS_OFF(v.regs.sel) + (uint32_t)in->imm * 2;
 
 	xl_need(x, in->rd);
 	if (in->opsize == 2) {

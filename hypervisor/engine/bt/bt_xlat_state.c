@@ -222,7 +222,7 @@ void xl_emit_exit_stub(struct xl *x, struct emit *e, struct bt_exit *ex)
 {
 	ex->stub = e->p;
 	e_store_gs_imm32(e, (uint32_t)(ex - x->bt->exit), GS_OFF(exit_id));
-	e_jmp_to(e, x->bt->stub_exit);
+	e_jmp_to(e, ex->kind == BX_SYSCALL ? x->bt->stub_gate : x->bt->stub_exit);
 }
 
 /* A patchable jump, to its stub at first. */
