@@ -127,7 +127,9 @@ struct domain {
 	 */
 	void *owner;
 	struct devices *devices;      /* devices/devices.c: its own, set by devices_create */
-	void (*evtchn_notify_backend)(struct domain *d, uint32_t port);  /* guest signalled a port bound to a back end; lock held */
+	/* Guest signalled a port bound to a back end; lock held.  true: call evtchn_backend_turn when it is not held any more. */
+	bool (*evtchn_notify_backend)(struct domain *d, uint32_t port);
+	void (*evtchn_backend_turn)(struct domain *d);
 	void (*console_write)(struct domain *d, const char *s, size_t n); /* console_io write (early boot) */
 	void (*shutdown_notify)(struct domain *d);                       /* shutdown_reason was set */
 	void (*log)(struct domain *d, const char *msg);                  /* one line, no newline, ours (no guest bytes) */

@@ -55,9 +55,10 @@ static void wake(struct hvrun *h)
 		return;                        /* the counter is full: it is awake */
 }
 
-static void on_notify(struct domain *d, uint32_t port)
+static bool on_notify(struct domain *d, uint32_t port)
 {
 	wake(d->owner);
+	return false;
 }
 
 static void on_shutdown(struct domain *d)

@@ -53,6 +53,9 @@ void evtchn_raise_virq(struct vcpu *v, unsigned virq);
  */
 void *grant_acquire(struct domain *d, uint32_t ref, bool write, uint64_t *ret_mfn);
 void grant_release(struct domain *d, uint32_t ref, bool write);
+/* The same for those who do many at once: d->lock held. */
+void *grant_acquire_locked(struct domain *d, uint32_t ref, bool write, uint64_t *ret_mfn);
+void grant_release_locked(struct domain *d, uint32_t ref, bool write);
 
 /* Time.  The first four are hypervisor/host_clock.c; tests replace them. */
 uint64_t abi_now_ns(void);                            /* host CLOCK_MONOTONIC */

@@ -136,6 +136,9 @@ static int64_t op_close(struct vcpu *v, void *arg)
 	return port_close(v->d, a->port);
 }
 
+/* Sent, and the back end wants a turn on this thread once the lock is free. */
+#define SEND_TURN 1
+
 static int64_t op_send(struct vcpu *v, void *arg)
 {
 	const struct evtchn_send *a = arg;
@@ -147,9 +150,7 @@ static int64_t op_send(struct vcpu *v, void *arg)
 	e = &d->evtchn->port[a->port];
 	switch (e->kind) {
 	case EC_BACKEND:
-		if (d->evtchn_notify_backend)
-			d->evtchn_notify_backend(d, a->port);
-		return 0;
+		return d->evtchn_notify_backend && d->evtchn_notify_backend(d, a->port) ? SEND_TURN : 0;
 	case EC_LOOP:
 		evtchn_set_pending(d, e->remote_port);
 		return 0;
@@ -287,6 +288,10 @@ int64_t do_event_channel_op(struct vcpu *v, struct hypercall *c)
 	pthread_mutex_lock(&v->d->lock);
 	rc = op->fn(v, &arg);
 	pthread_mutex_unlock(&v->d->lock);
+	if (rc == SEND_TURN) {
+		v->d->evtchn_backend_turn(v->d);
+		rc = 0;
+	}
 	if (!rc && op->has_result && guest_write(v, c->arg[1], &arg, op->size))
 		return -EFAULT;
 	return rc;

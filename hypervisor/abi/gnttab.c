@@ -133,25 +133,36 @@ void grant_put(struct domain *d, uint32_t ref, bool write)
 		memset(domain_frame(d, use->mfn), 0, PAGE_SIZE_HV);
 }
 
-void *grant_acquire(struct domain *d, uint32_t ref, bool write, uint64_t *ret_mfn)
+void *grant_acquire_locked(struct domain *d, uint32_t ref, bool write, uint64_t *ret_mfn)
 {
 	uint64_t mfn = 0;
-	int status;
 
-	pthread_mutex_lock(&d->lock);
-	status = grant_take(d, ref, 0, write, &mfn);
-	pthread_mutex_unlock(&d->lock);
-	if (status)
+	if (grant_take(d, ref, 0, write, &mfn))
 		return NULL;
 	*ret_mfn = mfn;
 	return domain_frame(d, mfn);
 }
 
+void *grant_acquire(struct domain *d, uint32_t ref, bool write, uint64_t *ret_mfn)
+{
+	void *page;
+
+	pthread_mutex_lock(&d->lock);
+	page = grant_acquire_locked(d, ref, write, ret_mfn);
+	pthread_mutex_unlock(&d->lock);
+	return page;
+}
+
+void grant_release_locked(struct domain *d, uint32_t ref, bool write)
+{
+	if (ref < GRANT_MAX_REFS)
+		grant_put(d, ref, write);
+}
+
 void grant_release(struct domain *d, uint32_t ref, bool write)
 {
 	pthread_mutex_lock(&d->lock);
-	if (ref < GRANT_MAX_REFS)
-		grant_put(d, ref, write);
+	grant_release_locked(d, ref, write);
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -17,6 +17,7 @@
 struct port_slot {
 	_Atomic uint32_t port;
 	atomic_bool pending;
+	atomic_bool direct;                   /* devices_port_direct */
 	io_fn *fn;
 	void *arg;
 };
@@ -61,6 +62,8 @@ static inline bool devices_serving(const struct devices *ds) { return ds->starte
 /* fn(arg) on the loop after each notification of the port.  Slot number or -ENOSPC. */
 int devices_port_listen(struct devices *ds, uint32_t port, io_fn *fn, void *arg);
 void devices_port_forget(struct devices *ds, int slot);         /* -1 is fine */
+/* fn may run on the thread of the vCPU that signals, too, between io_loop_enter() and io_loop_leave(): it waits for nothing. */
+void devices_port_direct(struct devices *ds, int slot);
 /* fn once more, after the others have had their turn. */
 void devices_port_again(struct devices *ds, int slot);
 

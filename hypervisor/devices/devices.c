@@ -33,6 +33,7 @@ int devices_port_listen(struct devices *ds, uint32_t port, io_fn *fn, void *arg)
 		if (!atomic_load(&ds->ports[i].port)) {
 			ds->ports[i].fn = fn;
 			ds->ports[i].arg = arg;
+			atomic_store(&ds->ports[i].direct, false);
 			atomic_store(&ds->ports[i].pending, true);     /* what the guest signalled before we listened */
 			atomic_store(&ds->ports[i].port, port);
 			io_wake_ring(ds->wake);
@@ -53,16 +54,47 @@ void devices_port_again(struct devices *ds, int slot)
 	io_wake_ring(ds->wake);
 }
 
-void devices_notify(struct domain *d, uint32_t port)
+void devices_port_direct(struct devices *ds, int slot)
+{
+	atomic_store(&ds->ports[slot].direct, true);
+}
+
+/* A vCPU is not to stand still in the loop's lock for a page that is still to come. */
+bool devices_notify(struct domain *d, uint32_t port)
 {
 	struct devices *ds = d->devices;
 
-	for (int i = 0; i < DEVICES_MAX_PORTS; i++)
-		if (atomic_load(&ds->ports[i].port) == port) {
-			if (!atomic_exchange(&ds->ports[i].pending, true))
-				io_wake_ring(ds->wake);
-			return;
-		}
+	for (int i = 0; i < DEVICES_MAX_PORTS; i++) {
+		struct port_slot *p = &ds->ports[i];
+
+		if (atomic_load(&p->port) != port)
+			continue;
+		if (atomic_exchange(&p->pending, true))
+			return false;                  /* somebody is on the way to it */
+		if (atomic_load(&p->direct) && !atomic_load(&d->pages_owed))
+			return true;
+		io_wake_ring(ds->wake);
+		return false;
+	}
+	return false;
+}
+
+/* The vCPU that has signalled a disk serves it: nobody has to be woken, and it would wait for the answer anyway. */
+void devices_turn(struct domain *d)
+{
+	struct devices *ds = d->devices;
+
+	if (!io_loop_enter(ds->loop)) {
+		io_wake_ring(ds->wake);
+		return;
+	}
+	for (int i = 0; i < DEVICES_MAX_PORTS; i++) {
+		struct port_slot *p = &ds->ports[i];
+
+		if (atomic_load(&p->direct) && atomic_load(&p->port) && atomic_exchange(&p->pending, false))
+			p->fn(p->arg);
+	}
+	io_loop_leave(ds->loop);
 }
 
 static void ports_serve(void *arg)
@@ -112,6 +144,7 @@ struct devices *devices_create(struct domain *d, struct io_loop *l)
 		return NULL;
 	}
 	d->devices = ds;
+	d->evtchn_backend_turn = devices_turn;
 	d->evtchn_notify_backend = devices_notify;
 	d->console_write = devices_console_write;
 	return ds;
@@ -134,6 +167,7 @@ void devices_destroy(struct devices *ds)
 	io_wake_del(ds->wake);
 	if (ds->d->devices == ds) {
 		ds->d->evtchn_notify_backend = NULL;
+		ds->d->evtchn_backend_turn = NULL;
 		ds->d->console_write = NULL;
 		ds->d->devices = NULL;
 	}

@@ -2,7 +2,7 @@
 /*
  * devices.h - a domain's back ends as hv-domain sees them: store ring, console, disks, network interfaces.
  *
- * Every function but devices_notify() and devices_console_write() is called on the I/O loop's thread.
+ * Every function but devices_notify(), devices_turn() and devices_console_write() is called on the I/O loop's thread.
  *
  * Life on a fresh domain:
  *   devices_create; devices_add_store, _add_console, devices_add_disk/_add_vif for each of the config;
@@ -44,7 +44,7 @@ struct device_vif {
 	char bridge[16];
 };
 
-/* d lives longer than the devices.  Sets d->evtchn_notify_backend and d->console_write.  NULL: errno. */
+/* d lives longer than the devices.  Sets d->evtchn_notify_backend, d->evtchn_backend_turn and d->console_write.  NULL: errno. */
 struct devices *devices_create(struct domain *d, struct io_loop *l);
 void devices_destroy(struct devices *ds);
 
@@ -97,8 +97,12 @@ void devices_release_taps(struct devices *ds);
 int devices_save(struct devices *ds, struct buf *out);
 int devices_load(struct devices *ds, const void *p, size_t n);
 
-/* d->evtchn_notify_backend, d->console_write: any thread, never block. */
-void devices_notify(struct domain *d, uint32_t port);
+/*
+ * d->evtchn_notify_backend, d->console_write: any thread, never block.  devices_turn() is d->evtchn_backend_turn, for a vCPU's thread
+ * after a devices_notify() that came true: serves what may be served there, without waiting for a lock, another thread or a disk.
+ */
+bool devices_notify(struct domain *d, uint32_t port);
+void devices_turn(struct domain *d);
 void devices_console_write(struct domain *d, const char *s, size_t n);
 
 /* Sums over all disks and vifs since the domain came to this process. */

@@ -4,11 +4,17 @@
  *
  * Timers share one timerfd, armed for the earliest: a domain has a handful, so a list will do.  Handlers removed while a round of events is
  * being served are freed after it, since the round may still name them.
+ *
+ * The loop's lock is its thread's but for epoll_wait(): what the loop guards needs no thought on that thread.  Another thread gets
+ * it by io_loop_enter(), which never waits; and not at all once the loop's own thread wants it, so that a guest whose vCPUs come
+ * here without end keeps nobody out.
  */
 #include "hypervisor/devices/io_loop.h"
 #include "lib/clock.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -49,6 +55,9 @@ struct io_loop {
 	struct io_fd *timer_h;
 	uint64_t armed_ns;
 	bool stop, reap;
+	pthread_mutex_t lock;
+	bool held;                            /* the loop's thread: it has the lock */
+	atomic_bool wanted;                   /* it waits for it */
 };
 
 /* ---- descriptors ---- */
@@ -205,6 +214,36 @@ void io_wake_del(struct io_wake *w)
 	free(w);
 }
 
+/* ---- the lock ---- */
+
+static void loop_lock(struct io_loop *l)
+{
+	if (pthread_mutex_trylock(&l->lock)) {
+		atomic_store(&l->wanted, true);
+		pthread_mutex_lock(&l->lock);
+		atomic_store(&l->wanted, false);
+	}
+	l->held = true;
+}
+
+static void loop_unlock(struct io_loop *l)
+{
+	if (!l->held)
+		return;
+	l->held = false;
+	pthread_mutex_unlock(&l->lock);
+}
+
+bool io_loop_enter(struct io_loop *l)
+{
+	return !atomic_load(&l->wanted) && !pthread_mutex_trylock(&l->lock);
+}
+
+void io_loop_leave(struct io_loop *l)
+{
+	pthread_mutex_unlock(&l->lock);
+}
+
 /* ---- the loop ---- */
 
 static void loop_reap(struct io_loop *l)
@@ -237,6 +276,7 @@ struct io_loop *io_loop_create(void)
 
 	if (!l)
 		return NULL;
+	pthread_mutex_init(&l->lock, NULL);
 	l->timerfd = -1;
 	l->armed_ns = UINT64_MAX;
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);
@@ -263,14 +303,19 @@ void io_loop_destroy(struct io_loop *l)
 		close(l->timerfd);
 	if (l->epfd >= 0)
 		close(l->epfd);
+	loop_unlock(l);
+	pthread_mutex_destroy(&l->lock);
 	free(l);
 }
 
 int io_loop_run_once(struct io_loop *l, int timeout_ms)
 {
 	struct epoll_event ev[16];
-	int n = epoll_wait(l->epfd, ev, 16, timeout_ms);
+	int n;
 
+	loop_unlock(l);
+	n = epoll_wait(l->epfd, ev, 16, timeout_ms);
+	loop_lock(l);
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
 	for (int i = 0; i < n; i++) {

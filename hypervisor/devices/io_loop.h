@@ -3,7 +3,8 @@
  * io_loop.h - the one loop of an hv-domain's I/O thread: epoll, timers, wake-ups from other threads.
  *
  * Everything in devices/ and the domain's control channels run on the thread that calls io_loop_run(); nothing here
- * takes a lock but io_wake_ring(), which any thread may call.  Handlers may add and remove handlers, their own too.
+ * takes a lock but io_wake_ring(), which any thread may call.  What may be done by another thread as well (a vCPU that has just
+ * signalled its disk, a thread that is done with a request) is done between io_loop_enter() and io_loop_leave().  Handlers may add and remove handlers, their own too.
  */
 #ifndef HV_IO_LOOP_H
 #define HV_IO_LOOP_H
@@ -28,6 +29,13 @@ void io_loop_stop(struct io_loop *l);         /* on the loop's thread */
  * msg_server wants): on POLLIN call io_loop_run_once(l, 0).  Stays the loop's.
  */
 int io_loop_fd(const struct io_loop *l);
+
+/*
+ * Any thread but the loop's: true when the loop's thread does nothing meanwhile, until io_loop_leave().  Never waits; false: ring a
+ * wake-up, and the loop will do it.  Between the two: no adding and removing of handlers.  Keep it well under a millisecond.
+ */
+bool io_loop_enter(struct io_loop *l);
+void io_loop_leave(struct io_loop *l);
 
 /* A descriptor: events is a set of EPOLLIN|EPOLLOUT; fn gets what is there (EPOLLHUP, EPOLLERR always).  Level-triggered. */
 typedef void io_fd_fn(void *arg, uint32_t events);

@@ -12,6 +12,10 @@ check_PROGRAMS += tests/unit/test_devices
 tests_unit_test_devices_SOURCES = tests/unit/test_devices.c hypervisor/domain.c
 tests_unit_test_devices_LDADD = hypervisor/devices/libdevices.a $(ABI_LIBS) hypervisor/libvcpu.a $(HAVEN_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_blk_pool
+tests_unit_test_blk_pool_SOURCES = tests/unit/test_blk_pool.c
+tests_unit_test_blk_pool_LDADD = hypervisor/devices/libdevices.a $(HAVEN_LIBS) $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/test_netpkt
 tests_unit_test_netpkt_SOURCES = tests/unit/test_netpkt.c
 tests_unit_test_netpkt_LDADD = hypervisor/devices/libdevices.a $(UNIT_LIBS)

@@ -3,9 +3,12 @@
  * vbd.c - the disk back end: xen/io/blkif.h, one ring of one page, 64-bit layout, up to 32 requests in flight.
  *
  * Each ring entry is copied once and every field checked; guest frames are reached through grants only.  Files and block
- * devices are read and written straight into the guest's frames by the pool's threads; iSCSI goes through hv-disk and a
- * bounce slot, so that this process alone writes guest memory.  A read marks its frames dirty at completion, before the
- * guest is told.
+ * devices are read and written straight into the guest's frames; iSCSI goes through hv-disk and a bounce slot, so that this
+ * process alone writes guest memory.  A read marks its frames dirty at completion, before the guest is told.
+ *
+ * The ring is served by the vCPU that signals it, where the loop's thread is asleep (devices_turn).  What is read and lies in the host's
+ * page cache is there before that hypercall returns: no thread is woken, none waited for.  The rest, and all writes, since they may wait
+ * for a disk, go to the pool's threads.
  *
  * Offered: FLUSH_DISKCACHE (the promise that what the guest was told is on disk, is), DISCARD on files, indirect
  * descriptors of up to VBD_MAX_SEGS segments.
@@ -27,6 +30,7 @@
 #define VBD_RING 32u
 #define VBD_MAX_SEGS 64u                       /* of 4 KiB: one bounce slot */
 #define VBD_BATCH 64                           /* requests a turn: the loop has others to serve, however many come to nothing at once */
+#define VBD_CACHED_TURN (1u << 20)             /* octets copied from the page cache in a turn: the loop's lock is held meanwhile */
 #define SEGS_PER_PAGE (PAGE_SIZE_HV / sizeof(struct blkif_request_segment))
 
 _Static_assert(sizeof(struct blkif_request) == 112, "64-bit layout of blkif_request");
@@ -60,11 +64,15 @@ struct vbd {
 	uint64_t ring_mfn;
 	int slot;
 	RING_IDX req_cons, rsp_prod;
+	RING_IDX rsp_told;                   /* what the guest sees of rsp_prod */
 	unsigned gen;
 	bool broken;                         /* the ring's indices make no sense: not served until it is connected anew */
 	unsigned in_flight;
 	struct vreq req[VBD_RING];
 	struct vreq flush;                   /* the drain's own; also counted in in_flight */
+	struct blk_lane writes;
+	unsigned cached_left;                /* of this turn's VBD_CACHED_TURN */
+	bool never_cached;                   /* its file cannot say what it has in memory */
 	bool dirty;                          /* a write ended since the last flush began */
 	uint64_t rd_req, wr_req, rd_sectors, wr_sectors;
 };
@@ -76,13 +84,22 @@ _Static_assert(__builtin_offsetof(struct vbd, x) == 0, "vbd_of");
 
 static void ring_push(struct vbd *v, uint64_t id, uint8_t op, int16_t status)
 {
-	struct blkif_response *rsp = &v->ring->ring[v->rsp_prod & (VBD_RING - 1)].rsp;
-	RING_IDX old = v->rsp_prod, event;
+	struct blkif_response *rsp = &v->ring->ring[v->rsp_prod++ & (VBD_RING - 1)].rsp;
 
 	rsp->id = id;
 	rsp->operation = op;
 	rsp->status = status;
-	__atomic_store_n(&v->ring->rsp_prod, ++v->rsp_prod, __ATOMIC_RELEASE);
+}
+
+/* The guest hears once of all that ended in one turn. */
+static void ring_tell(struct vbd *v)
+{
+	RING_IDX old = v->rsp_told, event;
+
+	if (!v->ring || old == v->rsp_prod)
+		return;
+	v->rsp_told = v->rsp_prod;
+	__atomic_store_n(&v->ring->rsp_prod, v->rsp_prod, __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);           /* ring.h: rsp_prod is seen before rsp_event is read */
 	event = __atomic_load_n(&v->ring->rsp_event, __ATOMIC_RELAXED);
 	device_frame_written(v->x.ds->d, v->ring_mfn);
@@ -94,13 +111,14 @@ static void segs_release(struct vreq *q)
 {
 	struct domain *d = q->v->x.ds->d;
 
-	while (q->acquired) {
-		struct vreq_seg *s = &q->seg[--q->acquired];
-
-		if (q->op == BLK_READ)
-			device_frame_written(d, s->mfn);
-		grant_release(d, s->ref, q->op == BLK_READ);
-	}
+	for (unsigned i = 0; q->op == BLK_READ && i < q->acquired; i++)
+		device_frame_written(d, q->seg[i].mfn);
+	if (!q->acquired)
+		return;
+	pthread_mutex_lock(&d->lock);
+	while (q->acquired)
+		grant_release_locked(d, q->seg[--q->acquired].ref, q->op == BLK_READ);
+	pthread_mutex_unlock(&d->lock);
 }
 
 static void vreq_end(struct vreq *q, int status)
@@ -181,14 +199,47 @@ static void submit_remote(struct vreq *q)
 	blk_remote_submit(v->x.ds->remote, &q->remote);
 }
 
+static void job_make(struct vreq *q)
+{
+	struct vbd *v = q->v;
+	struct iovec *last = NULL;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < q->nr_segs; i++) {
+		uint8_t *p = q->seg[i].frame + q->seg[i].first * 512u;
+
+		/* frames of a buffer mostly lie side by side */
+		if (last && p == (uint8_t *)last->iov_base + last->iov_len) {
+			last->iov_len += seg_bytes(&q->seg[i]);
+			continue;
+		}
+		last = &q->iov[n++];
+		*last = (struct iovec){ p, seg_bytes(&q->seg[i]) };
+	}
+	q->job = (struct blk_job){ .op = q->op, .fd = v->conf.fd, .iov = q->iov, .nr_iov = n, .done = job_done,
+				   .lane = q->op == BLK_WRITE ? &v->writes : NULL, .offset = q->sector * 512, .length = q->sectors * 512 };
+}
+
+/* true: what is read was at hand.  Not while guest memory is still to come, for which the copy would wait. */
+static bool vreq_cached(struct vreq *q)
+{
+	struct vbd *v = q->v;
+	int rc;
+
+	if (q->op != BLK_READ || v->conf.iscsi || v->never_cached || q->sectors * 512 > v->cached_left ||
+	    atomic_load(&v->x.ds->d->pages_owed))
+		return false;
+	job_make(q);
+	rc = blk_read_cached(&q->job);
+	v->never_cached = rc == -EOPNOTSUPP;
+	if (rc == 0)
+		v->cached_left -= (unsigned)(q->sectors * 512);
+	return rc == 0;
+}
+
 static void submit_local(struct vreq *q)
 {
-	for (unsigned i = 0; i < q->nr_segs; i++) {
-		q->iov[i].iov_base = q->seg[i].frame + q->seg[i].first * 512u;
-		q->iov[i].iov_len = seg_bytes(&q->seg[i]);
-	}
-	q->job = (struct blk_job){ .op = q->op, .fd = q->v->conf.fd, .iov = q->iov, .nr_iov = q->nr_segs, .done = job_done,
-				   .offset = q->sector * 512, .length = q->sectors * 512 };
+	job_make(q);
 	blk_pool_submit(q->v->x.ds->pool, &q->job);
 }
 
@@ -225,32 +276,42 @@ static void vreq_done(struct vreq *q, int status)
 	} else {
 		vreq_end(q, status);
 		vbd_serve(v);
+		ring_tell(v);                              /* when nothing is served any more, too */
 	}
 	devices_drain_progress(v->x.ds);
 }
 
 /* ---- requests: checked here, whole, before anything is submitted ---- */
 
+/* d->lock held. */
+static int seg_acquire(struct vreq *q, const struct blkif_request_segment *seg)
+{
+	struct vreq_seg *s = &q->seg[q->acquired];
+
+	if (seg->first_sect > seg->last_sect || seg->last_sect >= PAGE_SIZE_HV / 512)
+		return -EINVAL;
+	s->ref = seg->gref;
+	s->first = seg->first_sect;
+	s->last = seg->last_sect;
+	s->frame = grant_acquire_locked(q->v->x.ds->d, s->ref, q->op == BLK_READ, &s->mfn);
+	if (!s->frame)
+		return -EFAULT;
+	q->acquired++;
+	q->sectors += s->last - s->first + 1u;
+	return 0;
+}
+
 static int segs_acquire(struct vreq *q, const struct blkif_request_segment *seg, unsigned n)
 {
 	struct domain *d = q->v->x.ds->d;
+	int rc = 0;
 
-	for (unsigned i = 0; i < n; i++) {
-		struct vreq_seg *s = &q->seg[q->acquired];
-
-		if (seg[i].first_sect > seg[i].last_sect || seg[i].last_sect >= PAGE_SIZE_HV / 512)
-			return -EINVAL;
-		s->ref = seg[i].gref;
-		s->first = seg[i].first_sect;
-		s->last = seg[i].last_sect;
-		s->frame = grant_acquire(d, s->ref, q->op == BLK_READ, &s->mfn);
-		if (!s->frame)
-			return -EFAULT;
-		q->acquired++;
-		q->sectors += s->last - s->first + 1u;
-	}
+	pthread_mutex_lock(&d->lock);
+	for (unsigned i = 0; i < n && rc == 0; i++)
+		rc = seg_acquire(q, &seg[i]);
+	pthread_mutex_unlock(&d->lock);
 	q->nr_segs = q->acquired;
-	return 0;
+	return rc;
 }
 
 static int check_range(const struct vreq *q)
@@ -391,6 +452,10 @@ static void vreq_take(struct vbd *v, struct vreq *q, const struct blkif_request 
 		v->wr_req++;
 		v->wr_sectors += q->sectors;
 	}
+	if (vreq_cached(q)) {
+		vreq_end(q, 0);
+		return;
+	}
 	v->in_flight++;
 	vreq_submit(q);
 }
@@ -422,15 +487,13 @@ static void ring_break(struct vbd *v, RING_IDX prod)
 	v->req_cons = v->rsp_prod;
 }
 
-void vbd_serve(struct vbd *v)
+static void ring_serve(struct vbd *v)
 {
 	struct blkif_request r;
 	struct vreq *q;
 	RING_IDX prod;
 	int left = VBD_BATCH;
 
-	if (!vbd_may_serve(v))
-		return;
 	for (;;) {
 		prod = __atomic_load_n(&v->ring->req_prod, __ATOMIC_ACQUIRE);
 		if (ring_lies(v, prod)) {
@@ -456,10 +519,17 @@ void vbd_serve(struct vbd *v)
 		__asm__ volatile("" ::: "memory");         /* the copy is what is checked and used */
 		v->req_cons++;
 		vreq_take(v, q, &r);
-		if (v->broken || !v->x.connected)
-			return;
 	}
 	device_frame_written(v->x.ds->d, v->ring_mfn);
+}
+
+void vbd_serve(struct vbd *v)
+{
+	if (!vbd_may_serve(v))
+		return;
+	v->cached_left = VBD_CACHED_TURN;
+	ring_serve(v);
+	ring_tell(v);
 }
 
 static void vbd_notified(void *arg)
@@ -508,6 +578,7 @@ static int vbd_attach(struct vbd *v, uint32_t ref, uint32_t port, bool connect_p
 		v->ring = NULL;
 		return rc;
 	}
+	devices_port_direct(v->x.ds, v->slot);
 	v->ring_ref = ref;
 	v->port = port;
 	v->broken = false;
@@ -528,7 +599,7 @@ static int vbd_connect(struct xb_dev *x, const char *const *values)
 	rc = vbd_attach(v, (uint32_t)ref, (uint32_t)port, true);
 	if (rc < 0)
 		return rc;
-	v->req_cons = v->rsp_prod = __atomic_load_n(&v->ring->rsp_prod, __ATOMIC_RELAXED);
+	v->req_cons = v->rsp_prod = v->rsp_told = __atomic_load_n(&v->ring->rsp_prod, __ATOMIC_RELAXED);
 	xb_write(x, "sectors", "%llu", (unsigned long long)v->conf.sectors);
 	xb_write(x, "info", "%u", v->conf.readonly ? VDISK_READONLY : 0u);
 	xb_write(x, "sector-size", "%u", v->conf.sector_size);
@@ -544,7 +615,7 @@ static void vbd_disconnect(struct xb_dev *x)
 	devices_port_forget(x->ds, v->slot);
 	v->slot = -1;
 	v->gen++;
-	v->req_cons = v->rsp_prod = 0;
+	v->req_cons = v->rsp_prod = v->rsp_told = 0;
 	grant_release(x->ds->d, v->ring_ref, true);
 	v->ring = NULL;
 }
@@ -702,6 +773,6 @@ int vbd_load(struct vbd *v, struct reader *r)
 		return rc;
 	v->x.connected = true;
 	v->broken = flags & 2;
-	v->req_cons = v->rsp_prod = prod;
+	v->req_cons = v->rsp_prod = v->rsp_told = prod;
 	return 0;
 }

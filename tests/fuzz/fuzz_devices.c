@@ -208,6 +208,12 @@ static void drain(struct guest *g)
 	devices_resume(g->ds);
 }
 
+static void notify(struct guest *g, uint32_t port)
+{
+	if (devices_notify(g->d, port))
+		devices_turn(g->d);
+}
+
 static void step(struct guest *g, struct reader *r)
 {
 	switch (reader_u8(r)) {
@@ -215,7 +221,7 @@ static void step(struct guest *g, struct reader *r)
 		page_write(g, r);
 		break;
 	case 1:
-		devices_notify(g->d, g->port[reader_u8(r) % 5]);
+		notify(g, g->port[reader_u8(r) % 5]);
 		run(g);
 		break;
 	case 2:

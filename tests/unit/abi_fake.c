@@ -72,10 +72,19 @@ static const struct engine_ops fake_engine = {
 
 /* ---- callbacks ---- */
 
-static void fake_notify(struct domain *d, uint32_t port)
+static bool fake_notify(struct domain *d, uint32_t port)
 {
 	fake.backend_notifies++;
 	fake.backend_port = port;
+	return fake.backend_wants_turn;
+}
+
+static void fake_turn(struct domain *d)
+{
+	fake.backend_turns++;
+	/* the hypercall's own lock is free by now */
+	assert_int_equal(pthread_mutex_trylock(&d->lock), 0);
+	pthread_mutex_unlock(&d->lock);
 }
 
 static void fake_console(struct domain *d, const char *s, size_t n)
@@ -115,6 +124,7 @@ struct domain *fake_domain(unsigned vcpus, uint64_t pages, uint64_t held)
 	pthread_mutex_init(&d->lock, NULL);
 	d->engine = &fake_engine;
 	d->evtchn_notify_backend = fake_notify;
+	d->evtchn_backend_turn = fake_turn;
 	d->console_write = fake_console;
 	d->shutdown_notify = fake_shutdown;
 	d->log = fake_log;

@@ -27,6 +27,8 @@ struct fake_counters {
 	unsigned wakes[HV_MAX_VCPUS];
 	unsigned shootdowns, flushes, invlpgs, cr3_changes, mode_changes, frames_written, shutdowns, backend_notifies;
 	uint32_t backend_port;
+	bool backend_wants_turn;
+	unsigned backend_turns;
 	char log[256];
 	char console[1024];
 	size_t console_len;

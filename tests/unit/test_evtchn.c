@@ -140,6 +140,10 @@ static void backend_connects_signals_and_is_signalled(void **state)
 	assert_int_equal(op_send(a.port), 0);
 	assert_int_equal(fake.backend_notifies, 1);
 	assert_int_equal(fake.backend_port, a.port);
+	assert_int_equal(fake.backend_turns, 0);
+	fake.backend_wants_turn = true;
+	assert_int_equal(op_send(a.port), 0);           /* on this thread, the domain's lock being free */
+	assert_int_equal(fake.backend_turns, 1);
 	s.port = a.port;
 	assert_int_equal(OP(v, status, &s), 0);
 	assert_int_equal(s.status, EVTCHNSTAT_interdomain);
