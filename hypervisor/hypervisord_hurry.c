@@ -6,7 +6,7 @@
  * xenstored, and hypervisord itself: on a busy node each of some twenty changes of process would otherwise wait for its turn.  vCPUs follow
  * only where they are to stop, or to begin: a guest at work would keep the others, and the kernel's threads, from the processors.  What is
  * asked for and not taken back ends after a second, with the worker, with the domain, and with the next hypervisord's start; a few domains at
- * a time have it, and no thread can pass it on.  Where the kernel does not allow it (a container without CAP_SYS_NICE), moves go as they go without.
+ * a time have it, and none of those threads can pass it on.  Where the kernel does not allow it (a container without CAP_SYS_NICE), moves go as they go without.
  */
 #include "hypervisor/hypervisord.h"
 
@@ -28,7 +28,7 @@ static bool lives(int pidfd)
 
 static void daemons_raise(const struct hvd *h)
 {
-	int rc = hurry_raise(0, HURRY_HELPER);
+	int rc = hurry_raise_heirs(HURRY_HELPER);      /* its jobs */
 
 	if (rc && !now.refused)
 		log_info("a guest that stands still for a move waits for processors like everything else: %s", strerror(-rc));
@@ -117,14 +117,16 @@ void hurry_found(const struct dom *d)
 void op_hurry(struct msg_call *c, void *h)
 {
 	struct dom *d = request_dom(h, c);
+	bool over;
 
 	if (!d)
 		return;
-	if (msg_call_bool_opt(c, "over", false))
-		hurry_end(d);
-	else if (!msg_call_bool_opt(c, "guest", false))
+	over = msg_call_bool_opt(c, "over", false);
+	if (!over && !msg_call_bool_opt(c, "guest", false))
 		hurry_begin(d, c);
-	else if (d->hurried && lives(d->pidfd))
+	else if (!over && d->hurried && lives(d->pidfd))
 		hurry_guest(d);
 	msg_reply(c, NULL);
+	if (over)                              /* once lowered, who asked might wait for the answer */
+		hurry_end(d);
 }

@@ -44,8 +44,10 @@ static void *job_thread(void *arg)
 {
 	struct job *j = arg;
 
-	if (j->hurried)                        /* what it begins is ordinary again */
+	if (j->hurried)                        /* as the main thread is, but what it begins is ordinary */
 		hurry_raise(0, HURRY_HELPER);
+	else
+		hurry_lower(0);
 	j->work(j);
 	pthread_mutex_lock(&back.lock);
 	j->back_next = NULL;
@@ -115,15 +117,6 @@ static void pending_flush(struct hvd *h)
 		h->pending_tail = &(*h->pending_tail)->next;
 }
 
-static void attr_hurry(pthread_attr_t *attr)
-{
-	const struct sched_param p = { .sched_priority = HURRY_HELPER };
-
-	pthread_attr_setschedpolicy(attr, SCHED_RR);
-	pthread_attr_setschedparam(attr, &p);
-	pthread_attr_setinheritsched(attr, PTHREAD_EXPLICIT_SCHED);
-}
-
 static void job_run(struct job *j)
 {
 	pthread_attr_t attr;
@@ -134,13 +127,7 @@ static void job_run(struct job *j)
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, 512 << 10);
 	j->hurried = j->dom ? j->dom->hurried : j->shadow && j->shadow->hurried;
-	if (j->hurried)                        /* from its first instruction on */
-		attr_hurry(&attr);
 	r = pthread_create(&t, &attr, job_thread, j);
-	if (r == EPERM && j->hurried) {
-		pthread_attr_setinheritsched(&attr, PTHREAD_INHERIT_SCHED);
-		r = pthread_create(&t, &attr, job_thread, j);
-	}
 	pthread_attr_destroy(&attr);
 	if (r) {
 		job_fail(j, -r, "hypervisord: no thread for the request; try again");

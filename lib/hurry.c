@@ -19,12 +19,19 @@ int hurry_raise(pid_t tid, enum hurry_level level)
 	return sched_setscheduler(tid, SCHED_RR | SCHED_RESET_ON_FORK, &p) < 0 ? -errno : 0;
 }
 
-/* What somebody else made real time, at another level or for good, is not ours to change. */
+int hurry_raise_heirs(enum hurry_level level)
+{
+	struct sched_param p = { .sched_priority = (int)level };
+
+	return sched_setscheduler(0, SCHED_RR, &p) < 0 ? -errno : 0;
+}
+
+/* What somebody else made real time, at another level, is not ours to change. */
 static bool is_raised(pid_t tid)
 {
 	struct sched_param p;
 
-	return sched_getscheduler(tid) == (SCHED_RR | SCHED_RESET_ON_FORK) && sched_getparam(tid, &p) == 0 &&
+	return (sched_getscheduler(tid) & ~SCHED_RESET_ON_FORK) == SCHED_RR && sched_getparam(tid, &p) == 0 &&
 	       (p.sched_priority == HURRY_GUEST || p.sched_priority == HURRY_HELPER);
 }
 

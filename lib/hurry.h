@@ -4,7 +4,8 @@
  *
  * Real time (SCHED_RR) rather than a nice value: that is weighed against the neighbours in one control group or session alone, and each
  * domain has its own.  Both levels are the lowest there are, below Corosync's and the kernel's.  What a raised thread begins, thread or
- * process, starts out as ordinary (SCHED_RESET_ON_FORK), so that whoever raised threads can lower all of them.
+ * process, starts out as ordinary (SCHED_RESET_ON_FORK), so that whoever raised threads can lower all of them.  The exception is a daemon
+ * whose threads do what is waited for: such a thread would have to wait for a processor to be raised.
  */
 #ifndef HAVEN_HURRY_H
 #define HAVEN_HURRY_H
@@ -15,6 +16,8 @@ enum hurry_level { HURRY_GUEST = 1, HURRY_HELPER = 2 };
 
 /* A thread (0: the calling one) gets processors before all ordinary ones.  0, or -errno: -EPERM where the kernel or a container forbids it. */
 int hurry_raise(pid_t tid, enum hurry_level level);
+/* The calling thread, and those that it begins, each of which then has to say at once which it is: hurry_raise(0, …) or hurry_lower(0). */
+int hurry_raise_heirs(enum hurry_level level);
 /* It is an ordinary one again, if hurry_raise() had made it anything else; needs no privilege for a thread of one's own. */
 void hurry_lower(pid_t tid);
 /* Threads of a process: those whose name begins with `guest` at HURRY_GUEST, the others at HURRY_HELPER, one kind at a time. */

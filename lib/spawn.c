@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/hurry.h"
+
 #define SPAWN_MAX_FDS 32
 
 static int pidfd_of(pid_t pid)
@@ -43,6 +45,7 @@ static void child_exec(char *const argv[], char *const env[], const int *fds, in
 		signal(s, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	hurry_lower(0);
 	setsid();
 	execve(argv[0], argv, env ? env : environ);
 fail:

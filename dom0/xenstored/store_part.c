@@ -28,7 +28,8 @@ static int memfd_of(const struct buf *b)
 		at += (size_t)r;
 	}
 	(void)lseek(fd, 0, SEEK_SET);
-	(void)fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	/* not F_SEAL_WRITE: hv_domain_move.c says why */
+	(void)fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	return fd;
 }
 

@@ -71,17 +71,29 @@ static void passed_on_to_nobody(void **state)
 
 static void others_are_left_alone(void **state)
 {
-	const struct sched_param higher = { .sched_priority = HURRY_HELPER + 1 }, same = { .sched_priority = HURRY_HELPER }, none = { 0 };
+	const struct sched_param higher = { .sched_priority = HURRY_HELPER + 1 }, none = { 0 };
 
 	if (!possible())
 		skip();
 	assert_int_equal(sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &higher), 0);
 	hurry_lower(0);
 	assert_int_equal(level(0), higher.sched_priority);
-	assert_int_equal(sched_setscheduler(0, SCHED_RR, &same), 0);
-	hurry_lower(0);
-	assert_int_equal(policy(0), SCHED_RR);
 	sched_setscheduler(0, SCHED_OTHER, &none);
+}
+
+static void heirs_are_raised_from_the_first(void **state)
+{
+	pthread_t t;
+	void *of_thread;
+
+	if (!possible())
+		skip();
+	assert_int_equal(hurry_raise_heirs(HURRY_HELPER), 0);
+	assert_int_equal(pthread_create(&t, NULL, own_policy, NULL), 0);
+	pthread_join(t, &of_thread);
+	hurry_lower(0);
+	assert_int_equal((intptr_t)of_thread, SCHED_RR);
+	assert_int_equal(policy(0), SCHED_OTHER);
 }
 
 static pthread_barrier_t barrier;
@@ -131,6 +143,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(passed_on_to_nobody),
 		cmocka_unit_test(others_are_left_alone),
+		cmocka_unit_test(heirs_are_raised_from_the_first),
 		cmocka_unit_test(one_kind_of_threads_at_a_time),
 		cmocka_unit_test(no_such_process),
 	};
