@@ -83,6 +83,7 @@ int directory_open(struct directory *d, struct err *err)
 	char path[PATH_MAX];
 	json_t *j = NULL;
 	const char *last;
+	bool first_of_boot;
 	int rc;
 
 	memset(d, 0, sizeof(*d));
@@ -103,9 +104,9 @@ int directory_open(struct directory *d, struct err *err)
 	d->boot = (uint64_t)json_integer_value(json_object_get(j, "boot"));
 	d->session = (uint64_t)json_integer_value(json_object_get(j, "session"));
 	last = json_string_value(json_object_get(j, "boot_id"));
-	d->first_of_boot = !last || strcmp(last, d->boot_id);
+	first_of_boot = !last || strcmp(last, d->boot_id);
 	json_decref(j);
-	if (d->first_of_boot) {
+	if (first_of_boot) {
 		d->boot++;
 		d->session = 0;
 	}
@@ -138,8 +139,11 @@ static void dir_load_nodes(const struct directory *d, struct own *o)
 			.left = (uint64_t)json_integer_value(json_object_get(v, "left")),
 		};
 
-		/* What a node that was down knows of fencings is out of date: others may have seen the fenced node since. */
-		if (d->first_of_boot)
+		/*
+		 * What a node that was down knows of fencings is out of date: others may have seen the fenced node since. The file says of which
+		 * boot it is, since a later start of this boot may read it as the boot before left it.
+		 */
+		if ((uint64_t)json_integer_value(json_object_get(j, "boot")) != d->boot)
 			s.fenced = s.left = 0;
 		own_load_node(o, &s);
 	}
@@ -217,5 +221,5 @@ int directory_save_nodes(const struct own *o)
 		json_decref(list);
 		return rc;
 	}
-	return dir_write(path, json_pack("{s:o}", "nodes", list));
+	return dir_write(path, json_pack("{s:o,s:I}", "nodes", list, "boot", (json_int_t)((o->incarnation >> SESSION_BITS) - 1)));
 }

@@ -6,7 +6,7 @@
 #include "ha-agent/ownership.h"
 #include "lib/err.h"
 
-struct directory { uint64_t boot, session; char boot_id[40]; bool first_of_boot; };
+struct directory { uint64_t boot, session; char boot_id[40]; };
 
 /*
  * Opens path_state()/directory, counts this start (and, when the run folder was emptied since, this boot) and fsyncs that.

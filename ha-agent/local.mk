@@ -32,15 +32,15 @@ ha_agent_haven_LDADD = $(PKI_LIBS) $(CIB_LIBS)
 check_PROGRAMS += tests/unit/test_resolve_plan
 tests_unit_test_resolve_plan_SOURCES = tests/unit/test_resolve_plan.c ha-agent/resolve_plan.c ha-agent/resolve_plan.h
 tests_unit_test_resolve_plan_LDADD = $(UNIT_LIBS)
-check_PROGRAMS += tests/unit/test_ownership_sim
-tests_unit_test_ownership_sim_SOURCES = tests/unit/test_ownership_sim.c
+SIM_SOURCES = tests/unit/test_ownership_sim.c tests/unit/ownership_sim.h tests/unit/ownership_sim_world.c tests/unit/ownership_sim_agent.c \
+	tests/unit/ownership_sim_group.c tests/unit/ownership_sim_hv.c tests/unit/ownership_sim_moves.c tests/unit/ownership_sim_faults.c
+check_PROGRAMS += tests/unit/test_ownership_sim tests/unit/test_ownership_sim2 tests/unit/test_ownership_sim5
+tests_unit_test_ownership_sim_SOURCES = $(SIM_SOURCES)
 tests_unit_test_ownership_sim_LDADD = ha-agent/libown.a
-check_PROGRAMS += tests/unit/test_ownership_sim2
-tests_unit_test_ownership_sim2_SOURCES = tests/unit/test_ownership_sim.c
+tests_unit_test_ownership_sim2_SOURCES = $(SIM_SOURCES)
 tests_unit_test_ownership_sim2_CPPFLAGS = $(AM_CPPFLAGS) -DSIM_NODES=2
 tests_unit_test_ownership_sim2_LDADD = ha-agent/libown.a
-check_PROGRAMS += tests/unit/test_ownership_sim5
-tests_unit_test_ownership_sim5_SOURCES = tests/unit/test_ownership_sim.c
+tests_unit_test_ownership_sim5_SOURCES = $(SIM_SOURCES)
 tests_unit_test_ownership_sim5_CPPFLAGS = $(AM_CPPFLAGS) -DSIM_NODES=5
 tests_unit_test_ownership_sim5_LDADD = ha-agent/libown.a
 noinst_PROGRAMS += tests/model/resolve-replay
@@ -52,10 +52,23 @@ tests_model_ownership_replay_LDADD = ha-agent/libown.a
 dist_man_MANS += docs/man/ha-agentd.8 docs/man/haven.8 docs/man/ocf_haven_DomU.7
 dist_systemdsystemunit_DATA += units/ha-agentd.service
 
-check_PROGRAMS += tests/unit/test_ownership
-tests_unit_test_ownership_SOURCES = tests/unit/test_ownership.c
-tests_unit_test_ownership_LDADD = ha-agent/libown.a $(JANSSON_LIBS) $(UNIT_LIBS)
+NODE_LIBS = ha-agent/libown.a $(JANSSON_LIBS) $(UNIT_LIBS)
+# the rules of ownership, one by one
+check_PROGRAMS += tests/unit/test_ownership_claims tests/unit/test_ownership_moves tests/unit/test_ownership_records tests/unit/test_own_codec
+tests_unit_test_ownership_claims_SOURCES = tests/unit/test_ownership_claims.c tests/unit/ownership_node.c tests/unit/ownership_node.h
+tests_unit_test_ownership_claims_LDADD = $(NODE_LIBS)
+tests_unit_test_ownership_moves_SOURCES = tests/unit/test_ownership_moves.c tests/unit/ownership_node.c tests/unit/ownership_node.h
+tests_unit_test_ownership_moves_LDADD = $(NODE_LIBS)
+tests_unit_test_ownership_records_SOURCES = tests/unit/test_ownership_records.c tests/unit/ownership_node.c tests/unit/ownership_node.h
+tests_unit_test_ownership_records_LDADD = $(NODE_LIBS)
+tests_unit_test_own_codec_SOURCES = tests/unit/test_own_codec.c tests/unit/ownership_node.c tests/unit/ownership_node.h
+tests_unit_test_own_codec_LDADD = $(NODE_LIBS)
 
 check_PROGRAMS += tests/unit/test_fence_book
 tests_unit_test_fence_book_SOURCES = tests/unit/test_fence_book.c
 tests_unit_test_fence_book_LDADD = ha-agent/libown.a $(JANSSON_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_directory
+tests_unit_test_directory_SOURCES = tests/unit/test_directory.c ha-agent/directory.c ha-agent/directory.h
+tests_unit_test_directory_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS)
+tests_unit_test_directory_LDADD = ha-agent/libown.a $(HAVEN_LIBS) $(JANSSON_LIBS) $(UNIT_LIBS)

@@ -225,13 +225,25 @@ void own_look_again(struct own *o, struct own_dom *d)
 		d->relook = true;
 }
 
+int own_save_boots(struct own *o)
+{
+	int rc = o->ops->persist_nodes(o->arg, o);
+
+	o->boots_unwritten = rc != 0;
+	return rc;
+}
+
 /* Disk first: what could not be written was not heard. config NULL: keep the present one unless the hash moved on. */
 int own_set_record(struct own *o, struct own_dom *d, const struct own_record *rec, const char *config)
 {
 	struct own_dom next = *d;
 	char *copy = NULL, *drop = NULL;
-	int rc;
+	int rc = o->boots_unwritten ? own_save_boots(o) : 0;
 
+	if (rc) {
+		d->behind = true;
+		return rc;
+	}
 	if (config) {
 		copy = strdup(config);
 		if (!copy)
@@ -378,7 +390,7 @@ void own_view(struct own *o, uint64_t view, const uint32_t *members, int n)
 	}
 	raised |= own_settle_probes(o);
 	if (raised)
-		(void)o->ops->persist_nodes(o->arg, o);
+		(void)own_save_boots(o);
 	own_run(o);
 }
 
@@ -412,7 +424,7 @@ void own_fenced(struct own *o, uint32_t id)
 		return;
 	}
 	o->nodes[i].fenced = o->nodes[i].seen;
-	(void)o->ops->persist_nodes(o->arg, o);
+	(void)own_save_boots(o);
 	/* Members hear of it too: a report carries what is known of boots. */
 	o->told_full = false;
 	own_run(o);

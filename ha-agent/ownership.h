@@ -163,6 +163,7 @@ struct own;
 struct own_ops {
 	/* Writes the domain's disk part, fsync'ed before it returns. Non-zero: the record is not acknowledged nor used. */
 	int (*persist)(void *arg, const struct own_dom *d);
+	/* What is known of boots, the same way. Non-zero: no record is taken before it is written. */
 	int (*persist_nodes)(void *arg, const struct own *o);
 	void (*send)(void *arg, const struct own_msg *m);
 	void (*act)(void *arg, struct own_dom *d, enum own_action action, uint64_t number);
@@ -194,6 +195,7 @@ struct own {
 	bool known;			/* hypervisord listed its copies once: no copy is unknown since */
 	bool hv_up;			/* it can be asked now */
 	bool told_full, told_known;
+	bool boots_unwritten;		/* what is known of boots is not on disk */
 	bool leaving;
 	uint64_t serial;		/* last given to a record of ours */
 	bool running, again;		/* in own_run(); an input came meanwhile */
@@ -266,7 +268,7 @@ int own_cancel(struct own *o, const char *uuid, const char *text);
 int own_accept(struct own *o, const char *uuid, uint64_t attempt, uint32_t from, const struct own_dom **ret, char *text);
 /* Operator's word on a handed copy that nobody can decide. */
 int own_resolve(struct own *o, const char *uuid, bool keep, char *text);
-/* Says goodbye when nothing is held. 0: said; -EBUSY: something is held here. */
+/* Says goodbye when nothing is held. 0: said; -EBUSY: something is held here, or what is known of boots cannot be written. */
 int own_leave(struct own *o);
 
 /* --- looking ------------------------------------------------------------------------------------------------------- */

@@ -303,7 +303,7 @@ static void own_on_leave(struct own *o, const struct own_msg *m)
 
 	if (o->nodes[i].left < m->epoch)
 		o->nodes[i].left = m->epoch;
-	(void)o->ops->persist_nodes(o->arg, o);
+	(void)own_save_boots(o);
 }
 
 /* --- is it alive ---------------------------------------------------------------------------------------------------- */
@@ -351,7 +351,7 @@ static void own_merge_seen(struct own *o, const struct own_msg *m)
 	}
 	changed |= own_raise_members(o);
 	if (changed)
-		(void)o->ops->persist_nodes(o->arg, o);
+		(void)own_save_boots(o);
 }
 
 static void own_merge_record(struct own *o, struct own_dom *d, const struct own_record *rec)
@@ -370,8 +370,8 @@ static void own_merge_record(struct own *o, struct own_dom *d, const struct own_
 	/* a node just started may not know yet what it holds; own_refreshed() takes it back when that is nothing */
 	if ((own_holds(d) || !o->known) && d->rec.owner == o->me)
 		d->contradicted = true;		/* the copy, once it runs, announces itself anew, higher */
-	else if (out->type == OWN_M_CLAIM && !out->done && out->epoch == rec->epoch)
-		*out = (struct own_out){ .type = OWN_M_NONE };	/* cannot count; withdrawn, and made again above both */
+	else if ((out->type == OWN_M_CLAIM || (out->type == OWN_M_RUNNING && !own_holds(d))) && !out->done && out->epoch == rec->epoch)
+		*out = (struct own_out){ .type = OWN_M_NONE };	/* cannot count; withdrawn: a claim is made again above both, a copy that is gone released */
 }
 
 /* The target's word on a handed copy. It is a promise only from who remembers this attempt's BEGIN. */

@@ -155,6 +155,8 @@ static void own_catch_up(struct own *o, struct own_dom *d)
 
 void own_tick(struct own *o)
 {
+	if (o->boots_unwritten)
+		(void)own_save_boots(o);
 	for (struct own_dom *d = o->doms; d; d = d->next) {
 		if (!own_withdraw(o, d))
 			own_resend(o, d);
@@ -357,7 +359,7 @@ int own_leave(struct own *o)
 	for (const struct own_dom *d = o->doms; d; d = d->next)
 		if (own_holds(d) || d->busy || d->unsure || d->job != OWN_J_NONE)
 			return -EBUSY;
-	if (!o->view || !o->known)
+	if (!o->view || !o->known || (o->boots_unwritten && own_save_boots(o)))
 		return -EBUSY;
 	o->leaving = true;
 	own_send(o, &m);

@@ -552,11 +552,11 @@ bool own_unwritten(const struct own *o, const struct own_dom *d, const struct ow
 bool own_withdraw(const struct own *o, struct own_dom *d)
 {
 	const struct own_out *out = &d->outs[o->self];
-	bool claim = out->type == OWN_M_CLAIM;
-	bool beaten = d->rec.epoch == out->epoch && (d->rec.owner != o->me || d->rec.to != (claim ? 0 : d->job_to));
-	bool barred = claim && d->rec.epoch < out->epoch && !own_may_claim(o, d, true);
+	uint32_t owner = out->type == OWN_M_RELEASE ? 0 : o->me, to = out->type == OWN_M_BEGIN ? d->job_to : 0;
+	bool beaten = d->rec.epoch == out->epoch && (d->rec.owner != owner || d->rec.to != to);
+	bool barred = out->type == OWN_M_CLAIM && d->rec.epoch < out->epoch && !own_may_claim(o, d, true);
 
-	if (out->done || !(claim || out->type == OWN_M_BEGIN) || !(beaten || barred))
+	if (out->type == OWN_M_NONE || out->done || !(beaten || barred))
 		return false;
 	own_out_clear(o, d);
 	d->told = false;

@@ -21,6 +21,11 @@ bool own_raise_members(struct own *o);				/* what the membership says of who was
 bool own_is_fenced(const struct own *o, uint32_t id);		/* its present boot is dead for certain */
 struct own_dom *own_find_or_add(struct own *o, const char *uuid);
 bool own_in_use(const struct own_dom *d);			/* owned, held here, or wanted */
+/*
+ * Writes down what is known of boots. 0, or what persist_nodes said: no record is taken until it is written, for who acknowledged one and then forgot
+ * that a fenced node had come back would take that node for dead, and its copy with it.
+ */
+int own_save_boots(struct own *o);
 /* On disk first. 0, or what persist said: the record is then as it was. */
 int own_set_record(struct own *o, struct own_dom *d, const struct own_record *rec, const char *config);
 bool own_counts(const struct own *o, const struct own_out *out);	/* every member of a quorate membership has it on disk */
@@ -40,7 +45,7 @@ bool own_free_for(const struct own *o, const struct own_dom *d, int j);	/* node 
 bool own_runs(const struct own_dom *d);
 /* Whether a CLAIM or BEGIN of ours that is not on this disk is to be sent again, and of what record. */
 bool own_unwritten(const struct own *o, const struct own_dom *d, const struct own_out *out, struct own_record *rec);
-bool own_withdraw(const struct own *o, struct own_dom *d);	/* our CLAIM or BEGIN, when it will never count */
+bool own_withdraw(const struct own *o, struct own_dom *d);	/* our record, when it will never count */
 bool own_record_is(const struct own *o, const struct own_dom *d, uint64_t attempt);	/* the move hither of that number */
 
 #endif

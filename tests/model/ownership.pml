@@ -7,7 +7,7 @@
  * Constraints: a report, an acknowledgement and a fencing notice reach a whole membership in one step; records queue at
  * each member, and what none of those that stay together delivered may be lost with the membership. An action of
  * hypervisord (destroy, resume, the look at the disk) is one step; a start is two. Reports of several steps, serials,
- * looks that cross events, hypervisord away, disks that take no record: tests/unit/test_ownership_sim.c.
+ * looks that cross events, hypervisord away: tests/unit/test_ownership_sim.c.
  *
  * -DN=2|3 nodes, -DFAULTS, -DMIGS, -DOPS: how many faults, moves and operations a run may have, at any moment; runs with
  * fewer are among them (step "calm"). Repairs are free. Extensions, each a switch:
@@ -27,6 +27,7 @@
  *	X_LINK		before the pause a broken connection of a move may be made again, by the same two workers
  *	X_QDEV		two nodes and a quorum device: alone, only the one that has its vote is quorate (without: two_node, each is)
  *	X_KEYS		the disk's reservation: who takes the disk shuts the other out, who only reopens it does not
+ *	X_FULL		a node's disk is full for a while (FAULTS): it takes no record, no boot and no activation, nor is an agent started on it
  *	X_LIES		a fence agent says "off" of a node that is not; with X_KEYS what is checked is that one copy alone writes, else
  *			that one alone runs, which cannot be
  * Mutations put one rule back to a more obvious reading; spin has to find what each breaks:
@@ -53,6 +54,10 @@
  *	M_OWED		(X_POST) a guest whose pages are gone for good goes on waiting for them
  *	M_ATTEMPT	(X_LINK) a connection made again is not asked which attempt it is of
  *	M_VOTE		(X_QDEV) the device's vote stands for the fencing of the other node
+ *	M_ONCE		(X_FULL) a record that a member could not write is not said again
+ *	M_SAYSO		(X_FULL) a record is acknowledged that could not be written
+ *	M_BOOTS		(X_FULL: of the boots alone) records are taken by who could not write down which boots it has seen
+ *	M_STALE		(X_FULL) RUNNING of a copy that is gone is waited for, although a record of its epoch stands in its way
  *	M_PREEMPT	(X_LIES) a start registers with the disk and shuts nobody out
  *	M_UNLEFT	(X_LIES) GO is sent although the source could not let go of the disk
  *	M_KEY		(X_LIES) who was shut out registers again by itself
@@ -114,6 +119,18 @@ byte lacks[N], lacks_of[N];
 #ifdef X_KEYS
 /* A registration that stands, its copy may write: the number (claim, attempt) the copy came with. What is registered only early is left out. */
 byte key[N], let_go[N];	/* let_go: of a handed copy that gave its disk back, and can open it again */
+#endif
+#ifdef X_FULL
+/*
+ * What is on the full disk: boots (and a record, M_SAYSO); whose records it did not take, it has to ask what it missed. Since records are said
+ * again: the BEGIN whose stream was taken in this membership, and that a report was made with records on their way.
+ */
+bool filled[N], behind[N], overtaken[N];
+byte used_begin[N];
+byte full_seen[N * N], full_fenced[N * N], full_left[N * N], missed[N];
+#ifdef M_SAYSO
+byte full_epoch[N], full_owner[N], full_to[N], full_begun[N];
+#endif
 #endif
 #ifdef X_QDEV
 byte vote;	/* whose side has the device's vote; N: nobody's */
@@ -234,6 +251,27 @@ hidden mtype m_type;
 #else
 #define BOUNDED(i) 1
 #endif
+#if defined(X_FULL) && !defined(M_SAYSO) && !defined(M_BOOTS)
+#define UNWRITABLE(i) filled[i]
+#else
+#define UNWRITABLE(i) 0
+#endif
+#ifdef X_FULL
+#define IS_FULL(i) filled[i]
+#define USED(i) used_begin[i]
+#define MISSED_OWN(i) IN(missed[i], i)
+#define FORGET_MISSED(i) missed[i] = missed[i] & (EVERYBODY - BIT(i))
+#else
+#define IS_FULL(i) 0
+#define USED(i) 0
+#define MISSED_OWN(i) 0
+#define FORGET_MISSED(i) skip
+#endif
+#ifdef M_BOOTS
+#define COSTLESS (!SPENT)	/* of what it takes to find this */
+#else
+#define COSTLESS 0
+#endif
 #define SPENT (faults == FAULTS && moves == MIGS && ops == OPS)
 
 /* --- copies ---------------------------------------------------------------------------------------------------------- */
@@ -334,16 +372,16 @@ inline send(i, type, number, whither)
 }
 
 inline withdraw(i) { out[i] = nothing; out_epoch[i] = 0; acks[i] = 0 }
-inline propose(i, type, whither) { withdraw(i); out[i] = type; out_epoch[i] = epoch[i] + 1; send(i, type, epoch[i] + 1, whither) }
+inline propose(i, type, whither) { withdraw(i); FORGET_MISSED(i); out[i] = type; out_epoch[i] = epoch[i] + 1; send(i, type, epoch[i] + 1, whither) }
 inline record(i, e, o, t) { epoch[i] = e; owner[i] = o; to[i] = t; assert(e < 40) }
 #ifdef X_TRACE
 /* A line for each message and each reported record that a node hears, and what it made of it; tests/model/ownership_replay.c reads them. */
-hidden byte took, was_told;
+hidden byte took, was_told, has_word;
 #define KIND ((m_type == begin) + 2 * (m_type == running) + 3 * (m_type == abort) + 4 * (m_type == claim) + 5 * (m_type == release))
 #define WHAT_STANDS(i) epoch[i], owner[i], to[i], begun[i]
-#define SAY_BEFORE(i) took = 0; was_told = told[i]; printf("D %d %d %d %d %d %d %d %d %d %d", i, KIND, m_from, m_epoch, m_to, WHAT_STANDS(i), HOLDS(i))
+#define SAY_BEFORE(i) took = 0; was_told = told[i]; printf("D %d %d %d %d %d %d %d %d %d %d", i, KIND, m_from, m_epoch, m_to, WHAT_STANDS(i), HOLDS(i) + 2 * IS_FULL(i))
 #define SAY_AFTER(i) printf(" = %d %d %d %d %d %d\n", WHAT_STANDS(i), took, told[i] == 0 && was_told != 0)
-#define SAY_HEARD(i) printf("H %d %d %d %d %d %d %d %d %d %d", b, i, WHAT_STANDS(b), epoch[i], owner[i], to[i], HOLDS(b))
+#define SAY_HEARD(i) printf("H %d %d %d %d %d %d %d %d %d %d", b, i, WHAT_STANDS(b), epoch[i], owner[i], to[i], HOLDS(b) + 2 * IS_FULL(b))
 /* What follows for a handed copy, or one that lacks pages: does it go? RUNNING of its target: 0 none, 1 open, 2 counts, 3 not one this node's record is of */
 #define GOES(i) (copy[i] == HANDED && (((RUNS_THERE(i) || MOVED_ON(i)) && !STAYS(i)) || FENCED(i, target[i])))
 #define OPEN_THERE(i) (out[target[i]] != running -> 0 : (!(TOGETHER(i, target[i]) && epoch[i] == out_epoch[target[i]] && owner[i] == target[i]) -> 3 : 1 + COUNTS(target[i])))
@@ -357,6 +395,11 @@ hidden byte took, was_told;
 		printf(" %d %d %d %d %d %d = %d %d\n", view[i], reported[i], holds[i], FENCED(i, 0) + 2 * FENCED(i, 1) + (N > 2) * 4 * FENCED(i, N - 1), \
 			QUORATE(i), (copy[i] == HANDED -> OPEN_THERE(i) : 0), GOES(i), LOSES(i)) \
 	:: else fi
+/* a target's word to the source of its handed copy: what it makes of it, resumed or dropped */
+#define SAY_WORD(i) has_word = (b != i && copy[b] == HANDED && target[b] == i); if \
+	:: has_word -> printf("T %d %d %d %d %d %d %d", b, i, attempt[b], HOLDS(i) || out[i] == claim, activated[i], begun[i], open_begin[i]) \
+	:: else fi
+#define SAY_TAKEN if :: has_word -> printf(" = %d %d\n", RUNS(b), copy[b] == NONE) :: else fi
 #define SAY_LEARNT printf(" = %d %d %d %d %d %d\n", WHAT_STANDS(b), contradicted[b], out[b] == claim)
 #define TOOK took = 1;
 #else
@@ -364,6 +407,8 @@ hidden byte took, was_told;
 #define SAY_AFTER(i) skip
 #define SAY_HEARD(i) skip
 #define SAY_LEARNT skip
+#define SAY_WORD(i) skip
+#define SAY_TAKEN skip
 #define SAY_FOLLOWS(i) skip
 #define TOOK
 #endif
@@ -377,6 +422,23 @@ inline acknowledge(i)
 	fi
 }
 inline refused(i) { if :: m_from == i && out[i] == m_type -> withdraw(i) :: else fi }
+/* refused by who has missed the one before */
+inline gap(i)
+{
+#ifdef X_FULL
+	if :: m_epoch > epoch[i] + 1 -> missed[i] = missed[i] | BIT(m_from) :: else fi
+#else
+	skip
+#endif
+}
+inline misses(i, sender)
+{
+#ifdef X_FULL
+	behind[i] = 1; missed[i] = missed[i] | sender
+#else
+	skip
+#endif
+}
 #define EXTENDS(i) (m_epoch == epoch[i] + 1)
 
 inline deliver(i)
@@ -385,23 +447,35 @@ inline deliver(i)
 	:: m_type == begin ->
 		if
 		:: EXTENDS(i) || (m_epoch == epoch[i] && owner[i] == m_from && to[i] == m_to) ->
-			record(i, m_epoch, m_from, m_to);
-			if :: m_to == i -> begun[i] = m_epoch; open_begin[i] = m_epoch :: else fi;
-			acknowledge(i)
-		:: else -> refused(i)
+			if
+			:: UNWRITABLE(i) -> misses(i, BIT(m_from))
+			:: else ->
+				record(i, m_epoch, m_from, m_to);
+				if :: m_to == i -> begun[i] = m_epoch; if :: USED(i) != m_epoch -> open_begin[i] = m_epoch :: else fi :: else fi;
+				acknowledge(i)
+			fi
+		:: else -> refused(i); gap(i)
 		fi
 	:: m_type == running ->
 		if :: HOLDS(m_from) -> holds[i] = holds[i] | BIT(m_from) :: else fi;	/* else its report of that has come before, in one step */
 		if :: m_from == i && !HOLDS(i) -> told[i] = 0 :: else fi;
 		if
 		:: m_epoch > epoch[i] || (m_epoch == epoch[i] && owner[i] == m_from) ->
-			record(i, m_epoch, m_from, N);
-			if :: m_from == i -> contradicted[i] = 0 :: else fi;
-			acknowledge(i)
+			if
+			:: UNWRITABLE(i) -> misses(i, BIT(m_from))
+			:: else ->
+				record(i, m_epoch, m_from, N);
+				if :: m_from == i -> contradicted[i] = 0 :: else fi;
+				acknowledge(i)
+			fi
 		:: else -> refused(i); told[i] = 0
 		fi
 	:: m_type == abort ->
-		if :: epoch[i] == m_epoch && to[i] != N && owner[i] == m_from -> record(i, m_epoch + 1, m_from, N) :: else fi
+		if
+		:: epoch[i] == m_epoch && to[i] != N && owner[i] == m_from && !UNWRITABLE(i) -> record(i, m_epoch + 1, m_from, N)
+		:: epoch[i] == m_epoch && to[i] != N && owner[i] == m_from && UNWRITABLE(i) -> misses(i, (m_from == i) * BIT(i))
+		:: else
+		fi
 	:: m_type == claim ->
 		if
 #ifdef M_CAS
@@ -409,14 +483,18 @@ inline deliver(i)
 #else
 		:: EXTENDS(i) || (m_epoch == epoch[i] && owner[i] == m_from && to[i] == N) ->
 #endif
-			record(i, m_epoch, m_from, N);
+			if
+			:: UNWRITABLE(i) -> misses(i, BIT(m_from))
+			:: else ->
+				record(i, m_epoch, m_from, N);
 #ifndef M_HOLD
-			if :: HOLDS(m_from) || out[m_from] == claim -> holds[i] = holds[i] | BIT(m_from) :: else fi;
-			if :: m_from == i && (HOLDS(i) || out[i] == claim) -> told[i] = 2 :: else fi;
+				if :: HOLDS(m_from) || out[m_from] == claim -> holds[i] = holds[i] | BIT(m_from) :: else fi;
+				if :: m_from == i && told[i] != 0 && (HOLDS(i) || out[i] == claim) -> told[i] = 2 :: else fi;
 #endif
-			acknowledge(i)
+				acknowledge(i)
+			fi
 		:: else ->
-			refused(i);
+			refused(i); gap(i);
 			if :: m_epoch == epoch[i] -> told[i] = 0 :: else fi
 		fi
 	:: m_type == release ->
@@ -426,7 +504,10 @@ inline deliver(i)
 #else
 		:: m_epoch > epoch[i] || (m_epoch == epoch[i] && owner[i] == N) ->
 #endif
-			record(i, m_epoch, N, N); acknowledge(i)
+			if
+			:: UNWRITABLE(i) -> misses(i, BIT(m_from))
+			:: else -> record(i, m_epoch, N, N); acknowledge(i)
+			fi
 		:: else -> refused(i); told[i] = 0
 		fi
 	:: m_type == leave ->
@@ -453,14 +534,21 @@ inline hear_boots(i)
 	od
 }
 
+/* RUNNING of a copy that is gone, which somebody's record of that epoch stands in the way of */
+#ifdef M_STALE
+#define STALE_RUNNING(i) 0
+#else
+#define STALE_RUNNING(i) (out[i] == running && !HOLDS(i))
+#endif
 inline hear_record(i)
 {
 	if
-	:: epoch[i] > epoch[b] -> record(b, epoch[i], owner[i], to[i])
+	:: epoch[i] > epoch[b] && !UNWRITABLE(b) -> record(b, epoch[i], owner[i], to[i])
+	:: epoch[i] > epoch[b] && UNWRITABLE(b) -> misses(b, 0)
 	:: epoch[i] == epoch[b] && (owner[i] != owner[b] || to[i] != to[b]) ->
 		if
 		:: HOLDS(b) && owner[b] == b -> contradicted[b] = 1
-		:: !(HOLDS(b) && owner[b] == b) && out[b] == claim && out_epoch[b] == epoch[i] -> withdraw(b)
+		:: !(HOLDS(b) && owner[b] == b) && (out[b] == claim || STALE_RUNNING(b)) && out_epoch[b] == epoch[i] -> withdraw(b)
 		:: else
 		fi
 	:: else
@@ -469,6 +557,7 @@ inline hear_record(i)
 
 inline hear_target(i)
 {
+	SAY_WORD(i);
 	if
 	:: b != i && copy[b] == HANDED && target[b] == i && !HOLDS(i) && out[i] != claim && open_begin[i] != attempt[b] ->
 		if
@@ -481,12 +570,16 @@ inline hear_target(i)
 		:: else
 		fi
 	:: else
-	fi
+	fi;
+	SAY_TAKEN
 }
 
 inline report(i)
 {
 	told[i] = ((HOLDS(i) || out[i] == claim) -> 2 : 1);
+#ifdef X_FULL
+	overtaken[i] = nempty(inbox[i]);
+#endif
 	b = 0;
 	do
 	:: b < N ->
@@ -514,8 +607,51 @@ inline report(i)
 inline new_view_forgets(i)
 {
 	reported[i] = 0; holds[i] = 0; told[i] = 0; open_begin[i] = 0;
+#ifdef X_FULL
+	missed[i] = 0; used_begin[i] = 0; overtaken[i] = 0;
+#endif
 	withdraw(i)
 }
+#ifdef X_FULL
+/* What a disk that is full keeps of node i while i knows more; and what an agent that is started again reads from it. */
+inline disk_fills(i)
+{
+	filled[i] = 1; a = 0;
+	do
+	:: a < N -> AT(full_seen, i, a) = AT(seen, i, a); AT(full_fenced, i, a) = AT(fenced, i, a); AT(full_left, i, a) = AT(left, i, a); a++
+	:: else -> break
+	od;
+	a = 0;
+#ifdef M_SAYSO
+	full_epoch[i] = epoch[i]; full_owner[i] = owner[i]; full_to[i] = to[i]; full_begun[i] = begun[i]
+#endif
+}
+inline disk_forgets(i)
+{
+	a = 0;
+	do
+	:: a < N && filled[i] -> AT(seen, i, a) = AT(full_seen, i, a); AT(fenced, i, a) = AT(full_fenced, i, a); AT(left, i, a) = AT(full_left, i, a); a++
+	:: else -> break
+	od;
+	a = 0;
+#ifdef M_SAYSO
+	if :: filled[i] -> epoch[i] = full_epoch[i]; owner[i] = full_owner[i]; to[i] = full_to[i]; begun[i] = full_begun[i] :: else fi;
+#endif
+	behind[i] = 0
+}
+inline disk_has_room(i)
+{
+	filled[i] = 0; a = 0;
+	do
+	:: a < N -> AT(full_seen, i, a) = 0; AT(full_fenced, i, a) = 0; AT(full_left, i, a) = 0; a++
+	:: else -> break
+	od;
+	a = 0;
+#ifdef M_SAYSO
+	full_epoch[i] = 0; full_owner[i] = 0; full_to[i] = 0; full_begun[i] = 0
+#endif
+}
+#endif
 inline stir(k) { a = 0; do :: a < N -> if :: agent[a] && class[a] == k -> stirred[a] = 1 :: else fi; a++ :: else -> break od; a = 0 }
 inline agent_ends(i)
 {
@@ -526,6 +662,9 @@ inline agent_ends(i)
 #endif
 #ifdef X_SAVE
 	wants_file[i] = 0;
+#endif
+#ifdef X_FULL
+	disk_forgets(i);
 #endif
 	do :: len(inbox[i]) > 0 -> inbox[i]?m_type, m_from, m_epoch, m_to :: len(inbox[i]) == 0 -> break od;
 	stir(class[i])
@@ -565,6 +704,12 @@ inline power_goes(i)
 #define STILL_GOOD(i) (owner[i] == N && epoch[i] == saved_epoch + 1)
 #endif
 #define JOB_TO(i) (job[i] - 1)
+/*
+ * What a claim may cross: another's claim of its own epoch. All else was said before the reports that it goes by, which are one step here. Of a
+ * later epoch than the other's it would go by a report that was made after that claim had been delivered.
+ */
+#define CLAIMS(i) (out[0] == claim || out[1] == claim || out[N - 1] == claim)
+#define CROSSED_ALONE(i) (empty(inbox[i]) || (len(inbox[i]) == 1 && CLAIMS(i) && inbox[i]?[claim,_,eval(epoch[i] + 1),_]))
 
 proctype Node(byte i)
 {
@@ -584,6 +729,9 @@ proctype Node(byte i)
 	:: d_step { worker[i] == 1 && RUNS(i) && !LACKS(i) && stream == 0 && TAKES(target[i], i) ->
 		worker[i] = 2; stream = 1; from_node = i; to_node = target[i];
 		copy[to_node] = INCOMING; attempt[to_node] = attempt[i]; open_begin[to_node] = 0;
+#ifdef X_FULL
+		used_begin[to_node] = attempt[i];
+#endif
 #ifndef M_INCOMING
 		report(to_node)	/* as it lets the stream in, before it answers anything else */
 #else
@@ -621,7 +769,8 @@ proctype Node(byte i)
 	/* the target's copy */
 	:: d_step { FED(i) && stream == 1 && copy[i] == INCOMING && worker[from_node] == 3 && copy[from_node] == PAUSED ->
 		copy[i] = READY; old[i] = old[from_node]; stream = 2 }
-	:: d_step { FED(i) && stream == 3 && copy[i] == READY ->
+	:: d_step { FED(i) && stream == 3 && copy[i] == READY && IS_FULL(i) -> stream = 0 }
+	:: d_step { FED(i) && stream == 3 && copy[i] == READY && !IS_FULL(i) ->
 		activated[i] = attempt[i];
 #ifdef X_POST
 		lacks[i] = (owing -> from_node + 1 : 0); lacks_of[i] = (owing -> attempt[i] : 0); owing = 0;
@@ -639,7 +788,7 @@ proctype Node(byte i)
 		vanishes(i) }
 
 	/* what the owner, or who runs without being it, says */
-	:: d_step { agent[i] && RUNS(i) && owner[i] == i && to[i] != N && worker[i] == 0 && out[i] == nothing && SYNCED(i) && empty(inbox[i]) ->
+	:: d_step { agent[i] && RUNS(i) && owner[i] == i && to[i] != N && worker[i] == 0 && out[i] == nothing && SYNCED(i) && empty(inbox[i]) && !MISSED_OWN(i) ->
 		send(i, abort, epoch[i], N) }
 	:: d_step { agent[i] && RUNS(i) && (owner[i] != i || contradicted[i]) && worker[i] == 0 && out[i] == nothing && SYNCED(i) && empty(inbox[i]) && BOUNDED(i) ->
 		contradicted[i] = 0; propose(i, running, N) }
@@ -648,6 +797,39 @@ proctype Node(byte i)
 		!(to[i] != N && (worker[i] != 0 || job[i] != 0)) && empty(inbox[i]) -> propose(i, release, N) }
 	:: d_step { out[i] == release && epoch[i] > out_epoch[i] -> withdraw(i) }
 	:: d_step { (out[i] == running || out[i] == release) && COUNTS(i) && epoch[i] == out_epoch[i] -> withdraw(i) }
+
+#ifdef X_FULL
+	/* a record is said again to who could not write it and can now, while it would still be made; what cannot count any more is withdrawn */
+#define OTHERS_FREE(i) ((i == 0 || FREE(i, 0)) && (i == 1 || FREE(i, 1)) && (i == N - 1 || FREE(i, N - 1)))
+#define MAY_CLAIM(i) (SYNCED(i) && QUORATE(i) && OTHERS_FREE(i))
+#define MAY_STILL_BEGIN(i) (job[i] != 0 && IN(view[i], JOB_TO(i)) && copy[i] == RUN && owner[i] == i && to[i] == N && QUORATE(i) && SYNCED(i) && !contradicted[i])
+#define WRITTEN(i) (epoch[i] == out_epoch[i] && (owner[i] == i || (out[i] == release && owner[i] == N)))
+#define SAID_AGAIN(i) (WRITTEN(i) || (epoch[i] < out_epoch[i] && (out[i] == running || out[i] == release || (epoch[i] + 1 == out_epoch[i] && \
+	((out[i] == claim && MAY_CLAIM(i)) || (out[i] == begin && MAY_STILL_BEGIN(i)))))))
+#define BEATEN(i) (out[i] != nothing && epoch[i] == out_epoch[i] && !(owner[i] == (out[i] == release -> N : i) && to[i] == (out[i] == begin -> JOB_TO(i) : N)))
+#define CAN_NOW(i, j) (IN(missed[j], i) && !filled[j] && TOGETHER(i, j) && empty(inbox[j]) && \
+	(out[i] == running || out[i] == release || epoch[j] + 1 >= out_epoch[i]))
+#ifndef M_ONCE
+	:: d_step { agent[i] && out[i] != nothing && SAID_AGAIN(i) && empty(inbox[i]) && (CAN_NOW(i, 0) || CAN_NOW(i, 1) || CAN_NOW(i, N - 1)) ->
+		b = 0;
+		do :: b < N -> if :: CAN_NOW(i, b) -> missed[b] = missed[b] & (EVERYBODY - BIT(i)) :: else fi; b++ :: else -> break od;
+		m_type = out[i]; m_epoch = out_epoch[i]; m_to = N; b = 0;
+		if :: m_type == begin -> m_to = JOB_TO(i) :: else fi;
+		send(i, m_type, m_epoch, m_to);
+		m_type = nothing }
+#endif
+	:: d_step { agent[i] && (BEATEN(i) ||
+		(out[i] == claim && epoch[i] < out_epoch[i] && !MAY_CLAIM(i) && MISSED_OWN(i))) -> withdraw(i); told[i] = 0 }
+	:: d_step { MISSED_OWN(i) && !filled[i] && out[i] == nothing -> missed[i] = missed[i] - BIT(i) }
+	/* a report that a record overtook is made again: who could not write that one would stay at this */
+	:: d_step { agent[i] && overtaken[i] && empty(inbox[i]) -> overtaken[i] = 0; told[i] = 0 }
+	/* the question comes after all that was under way */
+#define HEARD(i, j) (!TOGETHER(i, j) || empty(inbox[j]))
+	:: d_step { agent[i] && behind[i] && !filled[i] && view[i] != 0 && HEARD(i, 0) && HEARD(i, 1) && HEARD(i, N - 1) ->
+		behind[i] = 0; b = 0;
+		do :: b < N -> if :: TOGETHER(i, b) -> told[b] = 0 :: else fi; b++ :: else -> break od;
+		b = 0 }
+#endif
 
 	/* a handed copy */
 	:: d_step { agent[i] && copy[i] == HANDED && (RUNS_THERE(i) || MOVED_ON(i)) && !STAYS(i) -> assert(!NEEDED(i)); vanishes(i) }
@@ -684,7 +866,7 @@ proctype Node(byte i)
 	:: d_step { agent[i] && view[i] != 0 && copy[i] == QPAUSE && !STARVED(i) -> begins_to_run(i) }
 
 	/* a start, asked for on any node at any time */
-	:: d_step { agent[i] && copy[i] == NONE && out[i] == nothing && job[i] == 0 && SYNCED(i) && QUORATE(i) && ALL_FREE(i) && empty(inbox[i]) && !WANTS_FILE(i) -> propose(i, claim, N) }
+	:: d_step { agent[i] && copy[i] == NONE && out[i] == nothing && job[i] == 0 && SYNCED(i) && QUORATE(i) && ALL_FREE(i) && CROSSED_ALONE(i) && !WANTS_FILE(i) -> propose(i, claim, N) }
 	:: d_step { out[i] == claim && COUNTS(i) && copy[i] == NONE && epoch[i] == out_epoch[i] && owner[i] == i ->
 		attempt[i] = out_epoch[i]; withdraw(i); copy[i] = BUILD; assert(ended);
 #ifdef X_SAVE
@@ -710,7 +892,7 @@ proctype Node(byte i)
 	:: d_step { ops < OPS && copy[i] == RUN -> ops++; ended = 1; vanishes(i) }
 #endif
 #ifdef X_LEAVE
-	:: d_step { ops < OPS && agent[i] && view[i] != 0 && !HOLDS(i) && out[i] == nothing && job[i] == 0 ->
+	:: d_step { ops < OPS && agent[i] && view[i] != 0 && !HOLDS(i) && out[i] == nothing && job[i] == 0 && !UNWRITABLE(i) ->
 		ops++; send(i, leave, boot[i], N); agent_ends(i) }
 #endif
 #ifdef X_WORD
@@ -726,7 +908,7 @@ proctype Node(byte i)
 		ops++; ended = 1; saved = 1; saved_old = 0; saved_epoch = epoch[i]; vanishes(i) }
 	:: d_step { ops < OPS && agent[i] && saved && copy[i] == NONE && out[i] == nothing && !wants_file[i] && owner[i] == N && epoch[i] == saved_epoch + 1 &&
 		SYNCED(i) && QUORATE(i) && ALL_FREE(i) -> ops++; wants_file[i] = 1 }
-	:: d_step { wants_file[i] && copy[i] == NONE && out[i] == nothing && SYNCED(i) && QUORATE(i) && ALL_FREE(i) && empty(inbox[i]) && STILL_GOOD(i) -> propose(i, claim, N) }
+	:: d_step { wants_file[i] && copy[i] == NONE && out[i] == nothing && SYNCED(i) && QUORATE(i) && ALL_FREE(i) && CROSSED_ALONE(i) && STILL_GOOD(i) -> propose(i, claim, N) }
 	:: d_step { wants_file[i] && out[i] != claim -> wants_file[i] = 0 }	/* its time is over */
 #endif
 	od
@@ -898,9 +1080,13 @@ proctype Faults(byte i)
 	:: d_step { faults < FAULTS && up[i] -> faults++; power_goes(i); record(i, 0, N, N); begun[i] = 0; activated[i] = 0;
 		a = 0; do :: a < N -> AT(seen, i, a) = 1; a++ :: else -> break od; a = 0 }
 #endif
+#ifdef X_FULL
+	:: d_step { (faults < FAULTS || COSTLESS) && !filled[i] && up[i] -> faults = faults + 1 - COSTLESS; disk_fills(i) }
+	:: d_step { filled[i] -> disk_has_room(i) }
+#endif
 	:: d_step { class[i] != 0 -> stir(class[i]); class[i] = 0; stir(0) }
 	:: d_step { !up[i] && MAY_BOOT(i) -> up[i] = 1; boot[i] = boot[i] + 8; }
-	:: d_step { up[i] && !agent[i] -> agent[i] = 1; boot[i] = boot[i] + 1; AT(seen, i, i) = boot[i]; stir(class[i]) }
+	:: d_step { up[i] && !agent[i] && !IS_FULL(i) -> agent[i] = 1; boot[i] = boot[i] + 1; AT(seen, i, i) = boot[i]; stir(class[i]) }
 	od
 }
 

@@ -9,14 +9,18 @@
  *
  *	D me kind from epoch to  EPOCH OWNER TO BEGUN holds = EPOCH OWNER TO BEGUN taken owes    a message: is it acknowledged, or answered
  *	                                                                                        with a report?
+ *	holds: 1 a copy, 2 its disk takes nothing, 3 both
  *	H me from  EPOCH OWNER TO BEGUN  epoch owner to  holds = EPOCH OWNER TO BEGUN contradicted claiming      another's record
  *
  *	W me handed attempt target serves lacks  EPOCH OWNER TO BEGUN  view reported holds fenced quorate there = goes loses
  *		a handed copy (or one that runs and lacks pages of node lacks - 1's), and what the membership is known to hold (masks):
  *		is it destroyed, does it end for its pages? there: RUNNING of the target, 0 none, 1 open, 2 counts, 3 not told apart
  *
+ *	T me from attempt holds activated begun pending = resumed dropped	the target's word, to the source of a handed copy
+ *
  * Nodes count from 0 there and NODES is nobody; here from 1, and 0 is nobody.
  */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,15 +34,17 @@
 #define NUMBERS 20
 
 static unsigned nodes;
-static bool acknowledged, reported, destroyed, ended, looks;
+static bool acknowledged, reported, destroyed, resumed, ended, looks;
+static int disk;	/* what the disk says to a record */
 
-static int no_persist(void *arg, const struct own_dom *d) { return 0; }
+static int persist(void *arg, const struct own_dom *d) { return disk; }
 static int no_persist_nodes(void *arg, const struct own *o) { return 0; }
 static int no_grant(void *arg, const char *uuid, uint64_t n) { return 0; }
 
 static void note_act(void *arg, struct own_dom *d, enum own_action a, uint64_t n)
 {
 	destroyed |= a == OWN_DO_DESTROY;
+	resumed |= a == OWN_DO_RESUME_HANDED && n;
 	ended |= a == OWN_DO_PAGES_LOST;
 	looks |= a == OWN_DO_REFRESH;
 }
@@ -50,7 +56,7 @@ static void note_sent(void *arg, const struct own_msg *m)
 	reported |= m->type == OWN_M_REPORT;
 }
 
-static const struct own_ops ops = { .persist = no_persist, .persist_nodes = no_persist_nodes, .send = note_sent, .act = note_act,
+static const struct own_ops ops = { .persist = persist, .persist_nodes = no_persist_nodes, .send = note_sent, .act = note_act,
 				    .grant = no_grant, .revoke = no_grant, .job_done = no_done };
 
 static uint32_t id_of(unsigned node) { return node == nodes ? 0 : node + 1; }
@@ -115,10 +121,11 @@ static const char *replay_message(const unsigned *w)
 {
 	static const enum own_type kinds[] = { OWN_M_NONE, OWN_M_BEGIN, OWN_M_RUNNING, OWN_M_ABORT, OWN_M_CLAIM, OWN_M_RELEASE };
 	unsigned rec[3] = { w[3], w[2], w[4] };
-	struct own *o = make(w[0], w + 5, w[9]);
+	struct own *o = make(w[0], w + 5, w[9] & 1);
 	bool own_word = w[2] == w[0], owes;
 	const char *wrong;
 
+	disk = w[9] & 2 ? -ENOSPC : 0;
 	hear(o, w[2], (struct own_msg){ .type = kinds[w[1]], .epoch = w[3], .serial = 1, .rec = record(rec), .config = "{}" });
 	wrong = record_differs(o, w + 10);
 	owes = reported || !own_find(o, U)->told;
@@ -127,6 +134,7 @@ static const char *replay_message(const unsigned *w)
 	/* what a node says of itself is reported when the copy's state is, which is not in question here */
 	if (!wrong && w[15] && !own_word && !owes)
 		wrong = "it is refused without a report";
+	disk = 0;
 	own_free(o);
 	return wrong;
 }
@@ -135,14 +143,16 @@ static const char *replay_message(const unsigned *w)
 static const char *replay_report(const unsigned *w)
 {
 	struct own_entry e = { .rec = record(w + 6) };
-	struct own *o = make(w[0], w + 2, w[9]);
+	struct own *o = make(w[0], w + 2, w[9] & 1);
 	const char *wrong;
 
+	disk = w[9] & 2 ? -ENOSPC : 0;
 	hear_report(o, w[1], false, &e);
 	wrong = record_differs(o, w + 10);
 	/* it may have been contradicted before; and once it is, it announces itself in the same breath */
 	if (!wrong && !w[14] && own_find(o, U)->contradicted)
 		wrong = "it takes its record for contradicted";
+	disk = 0;
 	own_free(o);
 	return wrong;
 }
@@ -213,6 +223,24 @@ static const char *replay_copy(const unsigned *w)
 	return wrong;
 }
 
+/* me from attempt holds activated begun pending = resumed dropped */
+static const char *replay_word(const unsigned *w)
+{
+	const unsigned rec[4] = { w[2], w[0], w[1], 0 }, part[6] = { (1u << nodes) - 1, 0, 0, 0, 1, 0 };
+	struct own_local l = { .copy = OWN_HANDED, .attempt = w[2], .domid = 3, .target = id_of(w[1]) };
+	struct own_entry e = { .rec = record(rec), .holds = w[3], .act_known = true, .activated = w[4], .begun = w[5], .pending = w[6] };
+	struct own *o;
+
+	strcpy(l.uuid, U);
+	destroyed = resumed = false;
+	o = make_part(w[0], rec, &l, w[1], part);
+	hear_report(o, w[1], true, &e);
+	own_free(o);
+	if (resumed != !!w[7])
+		return resumed ? "it resumes" : "it does not resume";
+	return destroyed == !!w[8] ? NULL : destroyed ? "it is dropped" : "it is not dropped";
+}
+
 /* How many numbers there are; those of the record after `=` follow the others. */
 static unsigned numbers(const char *s, unsigned *w, unsigned max)
 {
@@ -232,7 +260,7 @@ static unsigned numbers(const char *s, unsigned *w, unsigned max)
 int main(int argc, char **argv)
 {
 	static const struct { char letter; unsigned numbers; const char *(*replay)(const unsigned *w); } kinds[] = {
-		{ 'D', 16, replay_message }, { 'H', 16, replay_report }, { 'W', 18, replay_copy },
+		{ 'D', 16, replay_message }, { 'H', 16, replay_report }, { 'W', 18, replay_copy }, { 'T', 9, replay_word },
 	};
 	unsigned w[NUMBERS], lines = 0, bad = 0, k;
 	const char *wrong;
@@ -246,9 +274,9 @@ int main(int argc, char **argv)
 	while (fgets(line, sizeof(line), stdin)) {
 		const char *at = line + strspn(line, " ");
 
-		for (k = 0; k < 3 && kinds[k].letter != *at; k++)
+		for (k = 0; k < 4 && kinds[k].letter != *at; k++)
 			;
-		if (k == 3 || numbers(at + 1, w, NUMBERS) != kinds[k].numbers) {
+		if (k == 4 || numbers(at + 1, w, NUMBERS) != kinds[k].numbers) {
 			fprintf(stderr, "not a line of the model: %s", line);
 			return 2;
 		}
