@@ -29,6 +29,7 @@
 
 #define STATE_CHUNK (64u << 10)
 #define RECONNECT_MAX_S 600
+#define OWED_SETS 2u                 /* before the pause, and what came since */
 
 /* --- HELLO, checks, ANSWER ------------------------------------------------------------------------------------------------ */
 
@@ -344,7 +345,7 @@ static int take_owed(struct target *t, const struct stream_header *hdr, struct e
 	struct stream_run run[STREAM_ZEROS_MAX];
 	uint32_t count;
 	bool last;
-	int rc = t->postcopy ? link_read(&t->w->link, body, hdr->length) : -EBADMSG;
+	int rc = t->postcopy && t->owed_sets < OWED_SETS ? link_read(&t->w->link, body, hdr->length) : -EBADMSG;
 
 	if (rc == 0)
 		rc = page_sink_digest(&t->sink, hdr, body);
@@ -360,6 +361,7 @@ static int take_owed(struct target *t, const struct stream_header *hdr, struct e
 				return -EBADMSG;       /* named once: what a peer can have us do is bounded by the guest's size */
 			t->owed[f / 64] |= 1ull << (f % 64);
 		}
+	t->owed_sets += last;
 	return last ? tell_owed(t, false, err) : 0;
 }
 
@@ -637,7 +639,8 @@ static int target_prepare(struct target *t, struct err *err)
 	json_decref(grant);
 	if (rc == 0)
 		rc = map_memory(t, err);
-	if (rc == 0 && page_sink_init(&t->sink, t->ram, t->frames, t->ram_fd, t->token) < 0)
+	if (rc == 0 && (page_map_init(&t->map, t->ram_frames, t->ram_fd) < 0 ||
+			page_sink_init(&t->sink, t->ram, t->frames, t->ram_fd, &t->map, t->token) < 0))
 		rc = err_set(err, -ENOMEM, "out of memory");
 	t->state_fd = rc == 0 ? memfd_create("haven-state", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
 	if (rc == 0 && t->state_fd < 0)
@@ -684,6 +687,7 @@ static void target_end(struct target *t)
 {
 	target_links_end(t);
 	page_sink_free(&t->sink);
+	page_map_free(&t->map);
 	if (t->ram)
 		munmap(t->ram, t->frames * STREAM_PAGE);
 	if (t->ram_fd >= 0)

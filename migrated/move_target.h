@@ -55,6 +55,8 @@ struct target {
 	bool rested, hurried;            /* a round is all there and nothing came since; what the guest waits for gets processors first */
 	bool paused;                     /* the source has paused the guest: a connection that breaks now ends the move */
 	bool said_ready;                 /* it may have let go of its copy since */
+	unsigned owed_sets;              /* that came */
+	struct page_map map;
 	struct page_sink sink;
 	/* rounds over several connections: reached[i] counts the ROUND_ENDs of connection i */
 	pthread_mutex_t lock;

@@ -10,11 +10,63 @@
 
 #define BOUNCE_PAGES 64u             /* 256 KiB: what is read, digested and written stays in the cache meanwhile */
 
-int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd, const uint8_t token[STREAM_TOKEN_BYTES])
+/* --- which frames hold data ------------------------------------------------------------------------------------------------ */
+
+static uint64_t word_mask(uint64_t first, uint64_t end)
+{
+	return (~0ull << (first % 64)) & (end / 64 > first / 64 ? ~0ull : (1ull << (end % 64)) - 1);
+}
+
+/* Where the word of frame f ends, or the run that ends at end. */
+static uint64_t word_end(uint64_t f, uint64_t end)
+{
+	uint64_t next = (f / 64 + 1) * 64;
+
+	return next < end ? next : end;
+}
+
+static void map_set(struct page_map *m, uint64_t first, uint64_t count)
+{
+	uint64_t end = first + count < m->frames ? first + count : m->frames;
+
+	for (uint64_t f = first; f < end; f = word_end(f, end))
+		atomic_fetch_or_explicit(&m->word[f / 64], word_mask(f, word_end(f, end)), memory_order_relaxed);
+}
+
+int page_map_init(struct page_map *m, uint64_t frames, int ram_fd)
+{
+	off_t at = 0, end = (off_t)(frames * STREAM_PAGE);
+
+	m->frames = frames;
+	m->word = calloc(frames / 64 + 1, sizeof(*m->word));
+	if (!m->word)
+		return -ENOMEM;
+	while (at < end) {
+		off_t data = lseek(ram_fd, at, SEEK_DATA), hole;
+
+		if (data < 0 || data >= end)
+			break;
+		hole = lseek(ram_fd, data, SEEK_HOLE);
+		at = hole < data ? end : hole;
+		map_set(m, (uint64_t)data / STREAM_PAGE, (uint64_t)(at - data + STREAM_PAGE - 1) / STREAM_PAGE);
+	}
+	return 0;
+}
+
+void page_map_free(struct page_map *m)
+{
+	free(m->word);
+	m->word = NULL;
+}
+
+/* --- pages ----------------------------------------------------------------------------------------------------------------- */
+
+int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd, struct page_map *map, const uint8_t token[STREAM_TOKEN_BYTES])
 {
 	s->ram = ram;
 	s->frames = frames;
 	s->ram_fd = ram_fd;
+	s->map = map;
 	atomic_init(&s->pages, 0);
 	s->digest.ctx = NULL;
 	s->bounce = aligned_alloc(STREAM_PAGE, BOUNCE_PAGES * STREAM_PAGE);
@@ -99,6 +151,8 @@ static int take_pages(struct page_sink *s, const struct stream_header *hdr, stre
 	for (uint32_t i = 0; rc == 0 && i < count; i += run) {
 		for (run = 1; i + run < count && frame[i + run] == frame[i] + run; run++)
 			;
+		if (s->map)
+			map_set(s->map, frame[i], run);
 		rc = take_run(s, frame[i], run, read, arg);
 	}
 	if (rc == 0)
@@ -107,9 +161,9 @@ static int take_pages(struct page_sink *s, const struct stream_header *hdr, stre
 }
 
 /* Zeroes what holds data only: a hole reads as zeros already, and touching it would cost the node a page. */
-static int zero_run(struct page_sink *s, const struct stream_run *run)
+static int zero_data(struct page_sink *s, uint64_t first, uint64_t count)
 {
-	off_t at = (off_t)(run->first * STREAM_PAGE), end = at + (off_t)(run->count * STREAM_PAGE);
+	off_t at = (off_t)(first * STREAM_PAGE), end = at + (off_t)(count * STREAM_PAGE);
 
 	if (s->ram_fd < 0) {
 		memset(s->ram + at, 0, (size_t)(end - at));
@@ -130,16 +184,45 @@ static int zero_run(struct page_sink *s, const struct stream_run *run)
 	return 0;
 }
 
+static void zero_frames(struct page_sink *s, uint64_t base, uint64_t bits)
+{
+	for (; bits; bits &= bits - 1)
+		memset(s->ram + (base + (unsigned)__builtin_ctzll(bits)) * STREAM_PAGE, 0, STREAM_PAGE);
+}
+
+/* Special frames are few, and hv-domain may have written to them: these are looked at each time. */
+static int zero_run(struct page_sink *s, const struct stream_run *run)
+{
+	uint64_t f = run->first, end = run->first + run->count, ram = s->map && s->map->frames < end ? s->map->frames : end;
+
+	if (!s->map)
+		return zero_data(s, f, run->count);
+	for (; f < ram; f = word_end(f, ram)) {
+		_Atomic uint64_t *word = &s->map->word[f / 64];
+		uint64_t mask = word_mask(f, word_end(f, ram)), held = atomic_load_explicit(word, memory_order_relaxed) & mask;
+
+		if (held) {
+			zero_frames(s, f / 64 * 64, held);
+			atomic_fetch_and_explicit(word, ~held, memory_order_relaxed);
+		}
+	}
+	return f < end ? zero_data(s, f, end - f) : 0;
+}
+
+/* A round has each page once, and so has a record. */
 static int take_zeros(struct page_sink *s, const struct stream_header *hdr, stream_read_fn read, void *arg)
 {
 	struct stream_run run[STREAM_ZEROS_MAX];
+	uint64_t named = 0;
 	uint32_t count;
 	int rc = hdr->length <= sizeof(s->table) ? read_and_digest(s, s->table, hdr->length, read, arg) : -EMSGSIZE;
 
 	if (rc == 0)
 		rc = stream_zeros_decode(s->table, hdr->length, s->frames, run, &count);
-	for (uint32_t i = 0; rc == 0 && i < count; i++)
-		rc = zero_run(s, &run[i]);
+	for (uint32_t i = 0; rc == 0 && i < count; i++) {
+		named += run[i].count;
+		rc = named > s->frames ? -EBADMSG : zero_run(s, &run[i]);
+	}
 	return rc;
 }
 

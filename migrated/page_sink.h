@@ -9,18 +9,28 @@
 #include <stdatomic.h>
 #include "migrated/stream_digest.h"
 
+/*
+ * Which RAM frames hold data, for all sinks of one memory: ZEROS clears those alone. What a peer can have us clear is so bounded by the pages that
+ * it sent, however often it names them.
+ */
+struct page_map { _Atomic uint64_t *word; uint64_t frames; };
+
 struct page_sink {
 	uint8_t *ram;                 /* frames * 4096 octets, borrowed */
 	uint64_t frames;
 	int ram_fd;                   /* the memfd behind ram, to write to and to find its holes; -1: plain memory */
+	struct page_map *map;         /* of the memory; borrowed; NULL: all may hold data */
 	uint8_t *bounce;              /* BOUNCE_PAGES, between TLS and the memfd */
 	struct stream_digest digest;
 	_Atomic uint64_t pages;       /* written so far; read by the heartbeat */
 	uint8_t table[8 + 16 * STREAM_ZEROS_MAX];
 };
 
+/* frames: of RAM; what the file holds by now counts as data.  0 or -ENOMEM. */
+int page_map_init(struct page_map *m, uint64_t frames, int ram_fd);
+void page_map_free(struct page_map *m);
 /* token: the digest's key.  0 or -ENOMEM. */
-int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd, const uint8_t token[STREAM_TOKEN_BYTES]);
+int page_sink_init(struct page_sink *s, uint8_t *ram, uint64_t frames, int ram_fd, struct page_map *map, const uint8_t token[STREAM_TOKEN_BYTES]);
 void page_sink_free(struct page_sink *s);
 /*
  * Takes the body of a PAGES, ZEROS or ROUND_END record whose header was decoded; reads exactly hdr->length octets unless it

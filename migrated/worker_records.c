@@ -9,6 +9,8 @@
 
 #include "lib/deadlines.h"
 
+#define TICK_NS 200000000ull         /* as tls_link.c waits */
+
 json_t *worker_versions(const struct worker *w)
 {
 	json_t *list = json_array();
@@ -72,10 +74,26 @@ static int take_abort(struct worker *w, uint32_t n, struct err *err)
 	return err_set(err, -ECONNABORTED, "%s: %.600s", w->link.peer, text[0] ? text : "the other side ended the move");
 }
 
+/* What always has something to read never waits, and would never tick. */
+static int worker_turn(struct worker *w)
+{
+	uint64_t now = link_now_ns();
+
+	if (worker_overdue(w))
+		return -ETIMEDOUT;
+	if (now - w->link.ticked_ns < TICK_NS)
+		return 0;
+	w->link.ticked_ns = now;
+	return worker_tick(w, false);
+}
+
 int worker_one_record(struct worker *w, struct stream_header *ret, struct err *err)
 {
 	uint8_t h[STREAM_HEADER_BYTES];
-	int rc = worker_overdue(w) ? -ETIMEDOUT : link_read(&w->link, h, sizeof(h));
+	int rc = worker_turn(w);
+
+	if (rc == 0)
+		rc = link_read(&w->link, h, sizeof(h));
 
 	if (rc < 0)
 		return worker_link_error(w, rc, err);

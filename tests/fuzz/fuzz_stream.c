@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct page_sink sink;
 	uint8_t *ram = calloc(FRAMES, STREAM_PAGE);
 	struct reader r;
-	int rc = ram ? page_sink_init(&sink, ram, FRAMES, -1, (const uint8_t *)"0123456789abcdef") : -ENOMEM;
+	int rc = ram ? page_sink_init(&sink, ram, FRAMES, -1, NULL, (const uint8_t *)"0123456789abcdef") : -ENOMEM;
 
 	decode_alone(data, size);
 	reader_init(&r, data, size);

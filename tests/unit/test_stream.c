@@ -79,7 +79,11 @@ static int take_stream(const void *p, size_t n, uint8_t *ram, int fd)
 	struct stream_header hdr;
 	struct reader r;
 	uint32_t round = 99;
-	int rc = page_sink_init(s, ram, FRAMES, fd, token);
+	struct page_map map = { .word = NULL };
+	int rc = fd < 0 ? 0 : page_map_init(&map, FRAMES, fd);
+
+	if (rc == 0)
+		rc = page_sink_init(s, ram, FRAMES, fd, fd < 0 ? NULL : &map, token);
 
 	reader_init(&r, p, n);
 	while (rc == 0) {
@@ -100,6 +104,7 @@ static int take_stream(const void *p, size_t n, uint8_t *ram, int fd)
 		}
 	}
 	page_sink_free(s);
+	page_map_free(&map);
 	free(s);
 	return rc;
 }
@@ -154,6 +159,101 @@ static void test_zeros_leave_holes_alone(void **state)
 	close(fd);
 	buf_free(&b);
 	free(from);
+}
+
+struct clearing { struct page_sink *sink; struct page_map map; uint8_t *ram; int fd; };
+
+static void clearing_init(struct clearing *c, uint64_t ram_frames)
+{
+	c->sink = calloc(1, sizeof(*c->sink));
+	c->fd = memfd_create("test", MFD_CLOEXEC);
+	assert_int_equal(ftruncate(c->fd, BYTES), 0);
+	c->ram = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
+	assert_true(c->ram != MAP_FAILED);
+	memset(c->ram + 130 * STREAM_PAGE, 0xee, 3 * STREAM_PAGE);       /* there before the stream */
+	assert_int_equal(page_map_init(&c->map, ram_frames, c->fd), 0);
+	assert_int_equal(page_sink_init(c->sink, c->ram, FRAMES, c->fd, &c->map, token), 0);
+}
+
+static void clearing_end(struct clearing *c)
+{
+	page_sink_free(c->sink);
+	free(c->sink);
+	page_map_free(&c->map);
+	munmap(c->ram, BYTES);
+	close(c->fd);
+}
+
+static int put_page(struct clearing *c, uint64_t frame)
+{
+	static uint8_t body[16 + STREAM_PAGE];
+	struct stream_header hdr = { .type = STREAM_PAGES, .length = sizeof(body) };
+	struct reader r;
+	uint32_t round;
+
+	memset(body, 0xaa, sizeof(body));
+	stream_request_encode(body, &frame, 1);
+	reader_init(&r, body, sizeof(body));
+	return page_sink_record(c->sink, &hdr, read_buf, &r, &round);
+}
+
+static int put_zeros(struct clearing *c, const struct stream_run *run, uint32_t count)
+{
+	uint8_t body[8 + 16 * 4];
+	struct stream_header hdr = { .type = STREAM_ZEROS, .length = 8 + 16 * count };
+	struct reader r;
+	uint32_t round;
+
+	stream_runs_encode(body, run, count, 0);
+	reader_init(&r, body, hdr.length);
+	return page_sink_record(c->sink, &hdr, read_buf, &r, &round);
+}
+
+/*
+ * Sixteen octets of a ZEROS record had all of the guest's memory cleared, each time and a thousand times in one record: a source could keep the
+ * target's worker from hearing a cancel for minutes. What was cleared once and not written since is not cleared again.
+ */
+static void test_zeros_clear_what_came_alone(void **state)
+{
+	static const struct stream_run all = { 0, FRAMES }, twice[2] = { { 0, FRAMES }, { 5, 1 } };
+	struct clearing c;
+
+	clearing_init(&c, FRAMES - 10);
+	assert_int_equal(put_page(&c, 3), 0);
+	assert_int_equal(put_page(&c, 63), 0);
+	assert_int_equal(put_page(&c, 64), 0);
+	assert_int_equal(put_page(&c, FRAMES - 11), 0);
+	assert_int_equal(put_page(&c, FRAMES - 1), 0);
+	assert_int_equal(put_zeros(&c, &all, 1), 0);
+	for (size_t i = 0; i < BYTES; i++)
+		assert_int_equal(c.ram[i], 0);
+	memset(c.ram + 64 * STREAM_PAGE, 0x77, STREAM_PAGE);            /* behind the sink's back: to see whether it comes there */
+	memset(c.ram + (FRAMES - 1) * STREAM_PAGE, 0x77, STREAM_PAGE);
+	assert_int_equal(put_zeros(&c, &all, 1), 0);
+	assert_int_equal(c.ram[64 * STREAM_PAGE], 0x77);
+	assert_int_equal(c.ram[(FRAMES - 1) * STREAM_PAGE], 0);         /* a special frame is looked at each time */
+	assert_int_equal(put_page(&c, 64), 0);
+	assert_int_equal(put_zeros(&c, &(struct stream_run){ 64, 1 }, 1), 0);
+	assert_int_equal(c.ram[64 * STREAM_PAGE], 0);
+	assert_int_equal(put_zeros(&c, twice, 2), -EBADMSG);
+	clearing_end(&c);
+}
+
+/* Runs that begin and end anywhere in the map's words clear their frames and no neighbour. */
+static void test_zeros_clear_no_neighbour(void **state)
+{
+	static const struct stream_run runs[] = { { 0, 1 }, { 1, 63 }, { 62, 4 }, { 64, 64 }, { 60, 140 }, { 127, 2 }, { 190, 60 }, { FRAMES - 20, 20 } };
+	struct clearing c;
+
+	for (size_t k = 0; k < sizeof(runs) / sizeof(runs[0]); k++) {
+		clearing_init(&c, FRAMES - 10);
+		for (uint64_t f = 0; f < FRAMES; f++)
+			assert_int_equal(put_page(&c, f), 0);
+		assert_int_equal(put_zeros(&c, &runs[k], 1), 0);
+		for (uint64_t f = 0; f < FRAMES; f++)
+			assert_int_equal(c.ram[f * STREAM_PAGE + 9], f >= runs[k].first && f < runs[k].first + runs[k].count ? 0 : 0xaa);
+		clearing_end(&c);
+	}
 }
 
 static void test_every_truncation_is_refused(void **state)
@@ -399,6 +499,8 @@ int main(void)
 		cmocka_unit_test(test_file_is_read_as_memory_is),
 		cmocka_unit_test(test_memory_arrives_as_it_was),
 		cmocka_unit_test(test_zeros_leave_holes_alone),
+		cmocka_unit_test(test_zeros_clear_what_came_alone),
+		cmocka_unit_test(test_zeros_clear_no_neighbour),
 		cmocka_unit_test(test_every_truncation_is_refused),
 		cmocka_unit_test(test_every_flipped_bit_is_refused),
 		cmocka_unit_test(test_lost_and_repeated_records_are_noticed),
