@@ -2,9 +2,10 @@
 /*
  * io_loop.h - the one loop of an hv-domain's I/O thread: epoll, timers, wake-ups from other threads.
  *
- * Everything in devices/ and the domain's control channels run on the thread that calls io_loop_run(); nothing here
- * takes a lock but io_wake_ring(), which any thread may call.  What may be done by another thread as well (a vCPU that has just
- * signalled its disk, a thread that is done with a request) is done between io_loop_enter() and io_loop_leave().  Handlers may add and remove handlers, their own too.
+ * Everything in devices/ and the domain's control channels run on the thread that calls io_loop_run(); nothing here takes a lock but
+ * io_wake_ring(), which any thread may call.  What another thread may do as well (a vCPU that has just signalled its disk, a thread
+ * that is done with a request) is done between io_loop_enter() and io_loop_leave().  Handlers may add and remove handlers, their own
+ * too.
  */
 #ifndef HV_IO_LOOP_H
 #define HV_IO_LOOP_H

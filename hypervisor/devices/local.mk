@@ -8,9 +8,19 @@ hypervisor_devices_libdevices_a_SOURCES = hypervisor/devices/io_loop.c hyperviso
 	hypervisor/devices/blk_remote.c hypervisor/devices/blk_remote.h \
 	hypervisor/devices/vif.c hypervisor/devices/netpkt.c hypervisor/devices/netpkt.h
 
-check_PROGRAMS += tests/unit/test_devices
-tests_unit_test_devices_SOURCES = tests/unit/test_devices.c hypervisor/domain.c
-tests_unit_test_devices_LDADD = hypervisor/devices/libdevices.a $(ABI_LIBS) hypervisor/libvcpu.a $(HAVEN_LIBS) $(UNIT_LIBS)
+DEVICES_TEST = tests/unit/devices_guest.c tests/unit/devices_guest.h hypervisor/domain.c
+DEVICES_TEST_LIBS = hypervisor/devices/libdevices.a $(ABI_LIBS) hypervisor/libvcpu.a $(HAVEN_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_devices tests/unit/test_store_ring tests/unit/test_console_ring tests/unit/test_vbd tests/unit/test_vif
+tests_unit_test_devices_SOURCES = tests/unit/test_devices.c $(DEVICES_TEST)
+tests_unit_test_devices_LDADD = $(DEVICES_TEST_LIBS)
+tests_unit_test_store_ring_SOURCES = tests/unit/test_store_ring.c $(DEVICES_TEST)
+tests_unit_test_store_ring_LDADD = $(DEVICES_TEST_LIBS)
+tests_unit_test_console_ring_SOURCES = tests/unit/test_console_ring.c $(DEVICES_TEST)
+tests_unit_test_console_ring_LDADD = $(DEVICES_TEST_LIBS)
+tests_unit_test_vbd_SOURCES = tests/unit/test_vbd.c $(DEVICES_TEST)
+tests_unit_test_vbd_LDADD = $(DEVICES_TEST_LIBS)
+tests_unit_test_vif_SOURCES = tests/unit/test_vif.c $(DEVICES_TEST)
+tests_unit_test_vif_LDADD = $(DEVICES_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test_blk_pool
 tests_unit_test_blk_pool_SOURCES = tests/unit/test_blk_pool.c
