@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A source that speaks the protocol and means harm. Run by tests/migrated/test-move."""
+import os
+import socket
+import ssl
+import struct
+import time
+
+from doubles import SLOW
+from move_world import case, check, ended, flood, hello, read_record, record, tls, until, wait
+
+
+@case
+def hostile_hellos(w):
+    for bad in (hello(source="n2"), hello(target="n7"), hello(versions=[2]), hello(versions="x"), hello(config=[]), hello(uuid="x" * 500),
+                hello(attempt=-1), hello(domid="3"), hello(config=None), record(1, b"{"), record(1, b"\xff" * 100), record(5, b"\0" * 5000),
+                struct.pack("<HHI", 1, 0, 0xffffffff), struct.pack("<HHI", 99, 0, 4), struct.pack("<HHI", 1, 7, 4), record(10, b"")):
+        s = tls(w)
+        s.sendall(bad)
+        check(until(s, 3) is None or True, "")
+        s.close()
+    check(w.n2.domain is None, "a copy was made")
+    w.moved(w.move())
+
+
+@case
+def hostile_pages(w):
+    page = b"\xaa" * 4096
+    cases = {
+        "frame out of range": record(5, struct.pack("<IIQ", 1, 0, 4104) + page),
+        "huge frame": record(5, struct.pack("<IIQ", 1, 0, 1 << 63) + page),
+        "count does not fit": record(5, struct.pack("<IIQ", 2, 0, 1) + page),
+        "no pages": record(5, struct.pack("<IIQ", 0, 0, 1) + page),
+        "zeros out of range": record(6, struct.pack("<IIQQ", 1, 0, 4000, 500)),
+        "zeros overflow": record(6, struct.pack("<IIQQ", 1, 0, 1, (1 << 64) - 1)),
+        "state of 4 GiB": struct.pack("<HHI", 8, 0, 0xfffffff0),
+        "state that no guest of this memory has": struct.pack("<HHI", 8, 0, (17 << 20) + 24 * 4096 + 1),
+        "round out of order": record(7, struct.pack("<II", 5, 0)),
+        "END without STATE": record(9, bytes(16)),
+        "wrong digest": record(8, b"state") + record(9, b"\x11" * 16),
+        "GO at once": record(11, struct.pack("<Q", 9)),
+        "second HELLO": hello(),
+        "unknown mandatory record": record(0x70, b""),
+        "END twice": record(8, b"s") + record(8, b"s"),
+        "zeros that name a frame twice": record(6, struct.pack("<IIQQQQ", 2, 0, 0, 4096, 0, 4096)),
+    }
+    for what, data in cases.items():
+        s = tls(w)
+        s.sendall(hello())
+        check(until(s, 3) is not None, f"{what}: no ACCEPT")
+        try:
+            s.sendall(data)
+        except OSError:
+            pass
+        ended(w, s, what)
+    s = tls(w)
+    s.sendall(hello())
+    until(s, 3)
+    s.sendall(struct.pack("<HHI", 8, 0, 18 << 20))
+    answer = until(s, 10)
+    check("a STATE of 18874368 octets" in str(answer), f"the STATE is not named: {answer}")
+    s.close()
+    wait(lambda: w.n2.domain is None, "the incoming copy goes")
+    # unknown optional records are skipped; so the way is clear for the next
+    s = tls(w)
+    s.sendall(hello())
+    until(s, 3)
+    s.sendall(record(0x8077, b"future") + record(0x8002, struct.pack("<Q", 42)))
+    check(until(s, 0x8003) is not None, "no PONG after an unknown optional record")
+    s.close()
+    wait(lambda: w.n2.domain is None, "the incoming copy goes with the link")
+    w.moved(w.move())
+
+
+@case
+def a_source_that_never_waits(w):
+    """There is always something to read, and each record names all of the guest's memory: the worker keeps its heartbeat, and hears of a cancel."""
+    flood = record(6, struct.pack("<IIQQ", 1, 0, 0, 4096)) * 20000
+    s = tls(w)
+    s.sendall(hello())
+    check(until(s, 3) is not None, "no ACCEPT")
+    s.sendall(record(5, struct.pack("<II", 256, 0) + struct.pack("<256Q", *range(256)) + b"\xaa" * (256 * 4096)))
+    began = time.time()
+    while time.time() - began < 4:
+        s.sendall(flood)
+    beats, spent = 0, time.time() - began
+    try:
+        s.settimeout(0.5)
+        while (kind := read_record(s)[0]) is not None and time.time() - began < spent + 5:
+            beats += kind == 0x8001
+    except (OSError, ssl.SSLError):
+        pass
+    check(beats >= 2, f"{beats} heartbeats in {spent:.1f} s")
+    s.close()
+    wait(lambda: w.n2.domain is None, "the incoming copy goes")
+
+
+@case
+def owed_pages_come_in_two_sets(w):
+    """What is owed is emptied by hv-domain as each set ends, which costs more than the sixteen octets that can ask for it."""
+    s = tls(w)
+    s.sendall(hello(versions=[1, 2], postcopy=True))
+    accept = until(s, 3)
+    check(accept is not None and accept[2] & 1, f"no ACCEPT that takes post-copy: {accept}")
+    nothing = record(18, struct.pack("<II", 0, 1))
+    s.sendall(nothing + nothing + record(0x8002, struct.pack("<Q", 7)))
+    check(until(s, 0x8003)[:8] == struct.pack("<Q", 7), "two sets are taken")
+    s.sendall(nothing)
+    answer = until(s, 10)
+    check("OWED" in str(answer), f"a third set: {answer}")
+    s.close()
+    wait(lambda: w.n2.domain is None, "the incoming copy goes")
+
+
+@case
+def silent_source(w):
+    s = tls(w)
+    s.sendall(hello())
+    check(until(s, 3) is not None, "no ACCEPT")
+    began = time.time()
+    wait(lambda: w.n2.domain is None, "the incoming copy goes")
+    check(1 < time.time() - began < 8 * SLOW, f"after {time.time() - began:.1f} s")
+    s.close()
+
+
+@case
+def a_source_that_breaks_off(w):
+    """The end of the connection without TLS's goodbye is an abort, seen at once: before pages, among them, in a record, and from an old source
+    (which makes no connection again).  Silence would have taken three seconds."""
+    pages = record(5, struct.pack("<IIQ", 1, 0, 1) + b"\xaa" * 4096)
+    for what, data in (("after HELLO", b""), ("among pages", pages), ("in a record", pages + pages[:2000])):
+        for linger in (None, struct.pack("ii", 1, 0)):         # FIN, RST
+            s = tls(w)
+            s.sendall(hello())
+            check(until(s, 3) is not None, f"{what}: no ACCEPT")
+            check(w.n2.domain is not None, f"{what}: no copy is there")
+            s.sendall(data)
+            began = time.time()
+            if linger:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            os.close(s.detach())
+            wait(lambda: w.n2.domain is None, f"{what}: the incoming copy goes")
+            check(time.time() - began < 1.5 * SLOW, f"{what}: after {time.time() - began:.1f} s")
+    w.moved(w.move())
