@@ -174,6 +174,14 @@ int move_policy_conf(struct move_policy *p, const struct conf *conf, struct err 
 	return rc < 0 ? err_prefix(err, "haven.conf, %s", key) : 0;
 }
 
+unsigned move_connections_default(int64_t memory_kib, unsigned processors)
+{
+	int64_t n = memory_kib >> 20;
+
+	n = n > processors ? processors : n;
+	return n < 1 ? 1 : n > 4 ? 4 : (unsigned)n;
+}
+
 void move_outlook(const json_t *progress, char *buf, size_t size)
 {
 	double eta = json_number_value(json_object_get(progress, "eta_s"));

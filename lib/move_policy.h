@@ -24,7 +24,7 @@ struct move_policy {
 	int64_t target_downtime_ms;      /* pause as soon as so long a pause is predicted */
 	int64_t max_downtime_ms;         /* pause here too, once more rounds do not help */
 	int64_t bandwidth_mbs;           /* 10^6 bytes a second, before the pause; 0: no cap */
-	int64_t connections;             /* 0: by the domain's size */
+	int64_t connections;             /* 0: move_connections_default() */
 	int64_t deadline_s;              /* from the first byte to the pause */
 	int64_t reconnect_s;             /* how long a broken connection is tried to be made again; 0: not at all */
 	int64_t converge;                /* enum move_converge: what is done about a guest that writes too fast */
@@ -55,6 +55,11 @@ int move_policy_apply(struct move_policy *p, const json_t *options, struct err *
 /* The node's own: migration_NAME in haven.conf. */
 int move_policy_conf(struct move_policy *p, const struct conf *conf, struct err *err);
 
+/*
+ * How many for a guest of so much memory where nobody says it.  Each keeps a thread busy at either end, and a processor by TLS alone: one a GiB,
+ * as far as there are processors (the source's), and four at the most.
+ */
+unsigned move_connections_default(int64_t memory_kib, unsigned processors);
 /* ", about 12 s left", ", will not converge at this rate", ", guest slowed by 80 %", ", 3 moves go before it", ", 120 MiB owed", or nothing: what a
  * move's progress says of its end. */
 void move_outlook(const json_t *progress, char *buf, size_t size);

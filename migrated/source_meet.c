@@ -7,16 +7,21 @@
 #include "config.h"
 #include "migrated/move_source.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "lib/deadlines.h"
 
-#define BIG_KIB (4ll << 20)          /* a guest from this size on gets several connections by default */
-#define BIG_LINKS 4
-
 /* --- at home ----------------------------------------------------------------------------------------------------------------- */
+
+static unsigned processors(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
 
 /* haven.conf, the domain's own, this command's: who comes later wins. */
 static int decide_policy(struct source *s, struct err *err)
@@ -33,7 +38,7 @@ static int decide_policy(struct source *s, struct err *err)
 	s->cfg.deadline_ns = (uint64_t)p->deadline_s * NS_PER_S;
 	s->cfg.bandwidth_bps = (uint64_t)p->bandwidth_mbs * 1000000;
 	s->cfg.throttle = p->converge == MOVE_CONVERGE_THROTTLE;
-	s->want_links = p->connections ? (unsigned)p->connections : kib >= BIG_KIB ? BIG_LINKS : 1;
+	s->want_links = p->connections ? (unsigned)p->connections : move_connections_default(kib, processors());
 	return rc;
 }
 

@@ -89,9 +89,20 @@ static void test_command_lines(void **state)
 	json_decref(options);
 }
 
+static void connections_by_size_and_processors(void **state)
+{
+	assert_int_equal(move_connections_default(128 << 10, 64), 1);
+	assert_int_equal(move_connections_default(2 << 20, 64), 2);
+	assert_int_equal(move_connections_default(2 << 20, 1), 1);
+	assert_int_equal(move_connections_default(64 << 20, 2), 2);
+	assert_int_equal(move_connections_default(64 << 20, 64), 4);
+	assert_int_equal(move_connections_default(64 << 20, 0), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(connections_by_size_and_processors),
 		cmocka_unit_test(test_defaults_hold_until_something_is_said),
 		cmocka_unit_test(test_what_is_wrong_is_named),
 		cmocka_unit_test(test_messages_of_any_type_are_looked_at),
