@@ -38,8 +38,6 @@ int worker_close_doors(struct worker *w, struct err *err) { return 0; }
 int worker_hurry(struct worker *w, json_int_t domid, bool over, struct err *err) { return 0; }
 int worker_hurry_guest(struct worker *w, json_int_t domid, struct err *err) { return 0; }
 bool worker_channel_ended(const struct worker *w) { return false; }
-int worker_hurry(struct worker *w, json_int_t domid, bool over, struct err *err) { return 0; }
-int worker_hurry_guest(struct worker *w, json_int_t domid, struct err *err) { return 0; }
 
 /* The reply, like all that goes to migrated, has to fit a packet. */
 void worker_send_control(struct worker *w, json_t *obj)
