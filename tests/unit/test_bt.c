@@ -122,6 +122,32 @@ static void exceptions(void **state)
 	assert_int_equal(g->v->regs.rip, BTN_CODE_VA + 1);
 }
 
+/*
+ * At the end of what is mapped the fetch faults only if more octets are needed to tell what it is.  One that no octets make valid was reported as
+ * a page fault of the next page.
+ */
+static void end_of_what_is_mapped(void **state)
+{
+	const unsigned at = BTN_CODE_PAGES * 4096 - 1;
+	uint8_t *last = btg_mem(g) + at;
+
+	*last = 0x2f;                                            /* das: not in 64-bit mode */
+	btg_written(g, BTN_CODE_PAGES - 1, 1);
+	start(g->v, at);
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 6);
+	assert_int_equal(g->v->regs.rip, BTN_CODE_VA + at);
+	*last = 0x48;                                            /* a prefix */
+	btg_written(g, BTN_CODE_PAGES - 1, 1);
+	start(g->v, at);
+	assert_int_equal(btg_run(g), EXIT_EXCEPTION);
+	assert_int_equal(g->v->exc.vector, 14);
+	assert_int_equal(g->v->exc.cr2, BTN_CODE_VA + at + 1);
+	assert_int_equal(g->v->regs.rip, BTN_CODE_VA + at);
+	*last = 0;
+	btg_written(g, BTN_CODE_PAGES - 1, 1);
+}
+
 /* ---- kicks ---- */
 
 static atomic_bool stop;
@@ -644,7 +670,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(self_modifying), cmocka_unit_test(modified_through_alias),
-		cmocka_unit_test(code_page_remapped), cmocka_unit_test(exceptions), cmocka_unit_test(kicks),
+		cmocka_unit_test(code_page_remapped), cmocka_unit_test(exceptions), cmocka_unit_test(end_of_what_is_mapped), cmocka_unit_test(kicks),
 		cmocka_unit_test(kicked_after_miss), cmocka_unit_test(dirty_log), cmocka_unit_test(dirty_log_of_loops), cmocka_unit_test(two_vcpus),
 		cmocka_unit_test(two_vcpus_apart),
 		cmocka_unit_test(relative_moves), cmocka_unit_test(relative_twins), cmocka_unit_test(relative_neighbours),

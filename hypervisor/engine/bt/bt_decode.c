@@ -443,14 +443,16 @@ int bt_decode(struct bt_insn *in, uint64_t va, const uint8_t *bytes, size_t n)
 {
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	ZyanStatus st;
 
 	memset(in, 0, sizeof(*in));
 	in->va = va;
 	in->base = in->index = in->reg = BT_NO_REG;
 	if (n > ZYDIS_MAX_INSTRUCTION_LENGTH)
 		n = ZYDIS_MAX_INSTRUCTION_LENGTH;
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, bytes, n, &zi, op)))
-		return -1;
+	st = ZydisDecoderDecodeFull(&decoder, bytes, n, &zi, op);
+	if (!ZYAN_SUCCESS(st))
+		return st == ZYDIS_STATUS_NO_MORE_DATA ? BT_DECODE_MORE : -1;
 	in->len = zi.length;
 	memcpy(in->bytes, bytes, zi.length);
 	in->opsize = (uint8_t)(zi.operand_width / 8);

@@ -64,8 +64,10 @@ struct bt_insn {
 void bt_decode_init(void);
 
 /*
- * Decode the instruction at bytes (n readable).  0, or -1 when the bytes do not hold a whole valid instruction.
+ * Decode the instruction at bytes (n readable).  0; BT_DECODE_MORE: what is there begins one that may be valid; -1: it is not valid, whatever
+ * follows.
  */
+#define BT_DECODE_MORE 1
 int bt_decode(struct bt_insn *in, uint64_t va, const uint8_t *bytes, size_t n);
 
 #endif

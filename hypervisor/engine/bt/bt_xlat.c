@@ -193,19 +193,23 @@ static bool decode_block(struct xl *x, const uint8_t *next)
 		struct bt_insn *in = &x->in[x->n];
 		uint8_t buf[30];
 		size_t left = PAGE_SIZE_HV - off;
+		int rc;
 
 		if (off >= PAGE_SIZE_HV)
 			break;
-		if (bt_decode(in, va, x->code + off, left)) {
+		rc = bt_decode(in, va, x->code + off, left);
+		if (rc) {
+			bool more = rc == BT_DECODE_MORE && left < 15;
+
 			if (left < 15 && x->n)
 				break;
-			if (left < 15 && !next)
+			if (more && !next)
 				return false;
-			if (left < 15) {
+			if (more) {
 				memcpy(buf, x->code + off, left);
 				memcpy(buf + left, next, 15);
 			}
-			if (left >= 15 || bt_decode(in, va, buf, 15)) {
+			if (!more || bt_decode(in, va, buf, 15)) {
 				in->cls = BC_EMULATE;         /* not valid: the emulator raises #UD */
 				in->len = 1;
 				in->fl_use = true;
