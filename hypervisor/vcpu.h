@@ -83,7 +83,7 @@ struct guest_exception { uint8_t vector; uint8_t software; uint32_t error_code; 
 #define XSAVE_AREA_SIZE 4096         /* AVX-512 needs 2696; checked against CPUID.0D at start */
 
 struct vcpu {
-	struct cpu_regs regs;        /* first: engines address it from the state base */
+	struct cpu_regs regs;        /* translated code keeps its registers here (engine_ops.vcpu_alloc) */
 	struct domain *d;
 	unsigned id;
 

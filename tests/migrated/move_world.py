@@ -104,6 +104,16 @@ def preamble(further=False, token=bytes(16)):
     return b"HAVENMIG" + struct.pack("<HHI", 1, int(further), 0) + token
 
 
+def target_tls():
+    """For a target of our own in n2's place: what migrated asks of both ends, and no tickets."""
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ctx.load_cert_chain(f"{CA}/n2/node.crt", f"{CA}/n2/node.key")
+    ctx.load_verify_locations(f"{CA}/n2/ca.crt")
+    ctx.verify_mode = ssl.CERT_REQUIRED
+    ctx.num_tickets = 0
+    return ctx
+
+
 def tls(w, version=ssl.TLSVersion.TLSv1_3, cert="n1", ca=None, greet=None):
     """A connection to n2 as n1, TLS up, or the error."""
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

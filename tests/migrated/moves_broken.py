@@ -8,7 +8,7 @@ import threading
 import time
 
 from doubles import Domain, Proxy, SLOW
-from move_world import CA, CONFIG, PERCENT, UUID, big_guest, case, check, postcopy, read_record, record, wait
+from move_world import CA, CONFIG, PERCENT, UUID, big_guest, case, check, postcopy, read_record, record, target_tls, wait
 
 
 # --- cuts, stalls, flips ---------------------------------------------------------------------------------------------------------
@@ -226,12 +226,7 @@ class SpeakingTarget:
 
     def __init__(self, what, version=2):
         self.what, self.version, self.kinds, self.connections = what, version, [], 0
-        self.ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.ctx.load_cert_chain(f"{CA}/n2/node.crt", f"{CA}/n2/node.key")
-        self.ctx.load_verify_locations(f"{CA}/n2/ca.crt")
-        self.ctx.verify_mode = ssl.CERT_REQUIRED
-        self.ctx.num_tickets = 0
-        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.ctx, self.sock = target_tls(), socket.create_server(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
         threading.Thread(target=self.run, daemon=True).start()
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 from doubles import Domain, Proxy, SLOW
-from move_world import (CA, CONFIG, UUID, big_guest, case, check, hello, kill_migrated, kill_worker, postcopy, read_record, record,
+from move_world import (CONFIG, UUID, big_guest, case, check, hello, kill_migrated, kill_worker, postcopy, read_record, record, target_tls,
                         start_over, tls, until, wait)
 
 
@@ -234,12 +234,7 @@ class PagesTarget:
 
     def __init__(self, asks):
         self.asks, self.connections, self.pushed = asks, 0, 0
-        self.ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.ctx.load_cert_chain(f"{CA}/n2/node.crt", f"{CA}/n2/node.key")
-        self.ctx.load_verify_locations(f"{CA}/n2/ca.crt")
-        self.ctx.verify_mode = ssl.CERT_REQUIRED
-        self.ctx.num_tickets = 0
-        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.ctx, self.sock = target_tls(), socket.create_server(("127.0.0.1", 0))
         self.port = self.sock.getsockname()[1]
         threading.Thread(target=self.run, daemon=True).start()
 
