@@ -17,28 +17,10 @@ def cluster():
     build = os.environ.get("HAVEN_BUILD", os.path.join(TOP, "build"))
     work = os.environ.get("HAVEN_WORK", "/var/tmp/haven-test")
     os.makedirs(work, exist_ok=True)
-    return DemoCluster(work, build, os.environ.get("HAVEN_INSTALL", os.path.join(build, "install")),
-                       cache=os.environ.get("HAVEN_CACHE"))
-
-
-def keep_logs(c, name=None):
-    """The nodes' logs outlive the test bed when a test failed; name: folder for those of one case."""
-    dest = os.path.join(c.work, "logs", *([name] if name else []))
-    os.makedirs(dest, exist_ok=True)
-    os.system(f"cp {c.tb.t}/shared/events {dest}/ 2>/dev/null")
-    for n in c.tb.nodes:
-        src = os.path.join(c.tb.t, n, "upper/var/log")
-        if os.path.isdir(src):
-            os.makedirs(os.path.join(dest, n), exist_ok=True)
-            if c.tb.state.get("init") == "systemd" and c.tb.init_pid(n):
-                with open(os.path.join(dest, n, "journal"), "w") as f:
-                    f.write(c.sh(n, "journalctl", "--no-pager", "-o", "short-precise", check=False).stdout)
-            os.system(f"cp -r {src}/haven {src}/xen {src}/pacemaker {src}/corosync {dest}/{n}/ 2>/dev/null")
-        if name and c.tb.init_pid(n):
-            os.system(f"cp {c.tb.root(n)}/run/haven/*.json {dest}/{n}/ 2>/dev/null")
-            with open(os.path.join(dest, n, "now"), "w") as f:
-                for argv in (["xl", "list", "-l"], ["haven", "status"], ["crm_mon", "-1rf"], ["ps", "axf"]):
-                    f.write(f"$ {' '.join(argv)}\n{c.sh(n, 'timeout', '10', *argv, check=False).stdout}\n")
+    c = DemoCluster(work, build, os.environ.get("HAVEN_INSTALL", os.path.join(build, "install")),
+                    cache=os.environ.get("HAVEN_CACHE"))
+    c.watch_host()
+    return c
 
 
 def tell(c):
@@ -123,11 +105,11 @@ def main(test):
         status = 0
         print("held")
     except Failed as e:
-        keep_logs(c)
+        c.keep_logs()
         tell(c)
         print(f"FAILED: {e}")
     except Exception:
-        keep_logs(c)
+        c.keep_logs()
         traceback.print_exc()
     finally:
         c.down()

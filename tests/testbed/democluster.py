@@ -8,8 +8,9 @@ import subprocess
 import time
 
 import demo
+from hosttime import HOST, Deadline, communicate, wall_limit
 from probelog import ProbeLog
-from testbed import Testbed, start_time
+from testbed import Testbed, start_time, time_is_up
 
 
 class Failed(Exception):
@@ -24,10 +25,17 @@ class DemoCluster:
         self.tb = Testbed(testbed or os.path.join(work, "testbed"))
         self.probe = None
         self.log = None
+        self.said = ""                  # the last line of a command's progress
         self.kernel = None
 
     # -- nodes -------------------------------------------------------------------------------------------------------
+    def watch_host(self):
+        """From here on what is waited for is waited for in host time."""
+        os.makedirs(self.work, exist_ok=True)
+        HOST.start(os.path.join(self.build, "tests/testbed/haven-stalls"), os.path.join(self.work, "stalls.log"))
+
     def up(self, nodes=3, **kw):
+        self.watch_host()
         self.tb.up(nodes, install=self.install, **kw)
         for n in self.tb.nodes:
             self.wait(f"{n}: Haven's daemons", lambda n=n: self.daemons_up(n), 20)
@@ -42,7 +50,20 @@ class DemoCluster:
 
     def background(self, node, out, *argv):
         """Starts a command on a node, its output into the file out."""
-        return subprocess.Popen(self.tb.argv(node, *argv), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        return self.tb.popen(node, *argv, stdout=out)
+
+    @staticmethod
+    def ended(process, seconds):
+        """The status of a command that was started on a node, waited for so many seconds of host time; None: it goes on."""
+        end = Deadline(seconds)
+        while process.poll() is None and not end.passed():
+            time.sleep(0.05)
+        return process.poll()
+
+    @staticmethod
+    def output(process, seconds):
+        """What a command that was started on a node says until its end; after so many seconds of host time it is ended, and its status is 124."""
+        return communicate(process, seconds, lambda: time_is_up(process))
 
     def live_nodes(self):
         return [n for n in self.tb.nodes if self.tb.init_pid(n)]
@@ -60,16 +81,36 @@ class DemoCluster:
         self.wait("all nodes back", lambda: len(self.live_nodes()) == len(self.tb.nodes) and
                   self.cluster_complete(self.live_nodes()[0]) and all(self.daemons_up(n) for n in self.tb.nodes), timeout)
 
-    @staticmethod
-    def wait(what, test, timeout, interval=0.1):
-        """The first true value of test(); Failed after timeout seconds."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
+    def wait(self, what, test, timeout, interval=0.1):
+        """The first true value of test(); Failed after timeout seconds of host time."""
+        end = Deadline(timeout)
+        while True:
+            last = end.passed()                 # what came about while the machine stood still is looked at once more
             value = test()
             if value:
                 return value
+            if last:
+                raise Failed(f"{what}: not within {timeout} s; {self.evidence(end.begun)}")
             time.sleep(interval)
-        raise Failed(f"{what}: not within {timeout} s")
+
+    def evidence(self, since):
+        """What a reader who has but one line of a failure needs: the machine, the client, the guest, how far a move is; since: ns of CLOCK_MONOTONIC."""
+        words = [HOST.told(since)]
+        try:
+            if self.log:
+                words.append("the client: " + self.log.seen(since))
+            words.append(f"copies: {self.copies() or 'none'}")
+            off = [n for n in self.tb.nodes if not self.tb.init_pid(n)]
+            if off:
+                words.append(f"power is off: {' '.join(off)}")
+            with open(os.path.join(self.tb.t, "shared", "events")) as f:
+                words.append("last events: " + ", ".join(f"{time.time() - float(t):.0f} s ago {what}" for t, _, what in
+                                                         (line.strip().partition(" ") for line in f.readlines()[-4:])))
+            if self.said:
+                words.append(f"last progress: {self.said}")
+        except (OSError, RuntimeError, StopIteration) as e:
+            words.append(f"no more to be had: {e}")
+        return "; ".join(words)
 
     # -- the guest ---------------------------------------------------------------------------------------------------
     def make_guest(self, pattern_mib=96, memory=256, vcpus=2, luns=1, journal_mib=0):
@@ -96,7 +137,7 @@ class DemoCluster:
     def stop_probe(self):
         if self.probe and self.probe.poll() is None:
             self.probe.terminate()
-            self.probe.wait(timeout=5)
+            self.probe.wait()
 
     def start_guest(self, timeout=90):
         """Makes it a resource and waits for its first answer; seconds that took."""
@@ -125,7 +166,8 @@ class DemoCluster:
         return out
 
     def steady(self, what, seconds=1.0, timeout=20):
-        self.wait(f"steady answers {what}", lambda: self.log.refresh().steady(seconds), timeout)
+        begun = self.log.now()
+        self.wait(f"steady answers {what}", lambda: self.log.refresh().until() >= begun and self.log.steady(seconds), timeout)
 
     def check_guest(self, before, what):
         """The guest is the one of before (a Reply), and its own checks found nothing."""
@@ -136,18 +178,37 @@ class DemoCluster:
             raise Failed(f"{what}: the guest's own checks found memory {after.memory_errors}, clock {after.clock_errors}, "
                          f"disk {after.write_errors} errors")
 
+    def keep_logs(self, name=None):
+        """The nodes' logs outlive the test bed when something failed; name: folder for those of one case."""
+        dest = os.path.join(self.work, "logs", *([name] if name else []))
+        os.makedirs(dest, exist_ok=True)
+        os.system(f"cp {self.tb.t}/shared/events {dest}/ 2>/dev/null")
+        for n in self.tb.nodes:
+            src, out = os.path.join(self.tb.t, n, "upper/var/log"), os.path.join(dest, n)
+            os.makedirs(out, exist_ok=True)
+            if self.tb.state.get("init") == "systemd" and self.tb.init_pid(n):
+                with open(os.path.join(out, "journal"), "w") as f:
+                    f.write(self.sh(n, "journalctl", "--no-pager", "-o", "short-precise", check=False).stdout)
+            os.system(f"cp -r {src}/haven {src}/xen {src}/pacemaker {src}/corosync {out}/ 2>/dev/null")
+            if name and self.tb.init_pid(n):
+                os.system(f"cp {self.tb.root(n)}/run/haven/*.json {out}/ 2>/dev/null")
+                with open(os.path.join(out, "now"), "w") as f:
+                    for argv in (["xl", "list", "-l"], ["haven", "status"], ["crm_mon", "-1rf"], ["ps", "axf"]):
+                        f.write(f"$ {' '.join(argv)}\n{self.sh(n, 'timeout', '10', *argv, check=False).stdout}\n")
+
     # -- commands ----------------------------------------------------------------------------------------------------
     def haven(self, node, *argv, stream=False, timeout=120):
         """Runs `haven ...` on a node; with stream, its progress lines are shown as they come."""
-        p = subprocess.Popen(self.tb.argv(node, "timeout", str(timeout), "haven", *argv), stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        begun = time.monotonic_ns()
+        p = self.tb.popen(node, "timeout", str(timeout), "haven", *argv, stdout=subprocess.PIPE, text=True)
         out = []
         for line in p.stdout:
             out.append(line)
+            self.said = line.strip() if not line.startswith("{") else self.said
             if stream and line.strip() and not line.startswith("{"):
                 print("            " + line.rstrip(), flush=True)
         if p.wait():
-            raise Failed(f"haven {' '.join(argv)} on {node}: status {p.returncode}: {''.join(out).strip()}")
+            raise Failed(f"haven {' '.join(argv)} on {node}: status {p.returncode}: {''.join(out).strip()}; {self.evidence(begun)}")
         return "".join(out)
 
     def migrate(self, target, stream=False):
@@ -172,14 +233,14 @@ class DemoCluster:
 
     def console(self, node, command="cat /proc/uptime", expect=r"\d+\.\d+ \d+\.\d+", timeout=15):
         """Types a command on `xl console` until its output matches; the console's log and what was seen."""
-        p = subprocess.Popen(self.tb.argv(node, "sh", "-c", f'echo "pid $$"; exec timeout {timeout + 5} xl console demo'),
+        p = subprocess.Popen(self.tb.argv(node, "sh", "-c", f'echo "pid $$"; exec timeout {wall_limit(timeout + 5)} xl console demo'),
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         os.set_blocking(p.stdout.fileno(), False)
-        first, live, end = "", "", time.monotonic() + timeout
+        first, live, end = "", "", Deadline(timeout)
         try:
             p.stdin.write(f"\n{command}\n".encode())
             p.stdin.flush()
-            while not re.search(expect, live) and time.monotonic() < end and p.poll() is None:
+            while not re.search(expect, live) and not end.passed() and p.poll() is None:
                 select.select([p.stdout], [], [], 0.2)
                 first += (p.stdout.read() or b"").decode(errors="replace")
                 live = first.partition("\n")[2]
@@ -193,6 +254,6 @@ class DemoCluster:
                 p.kill()
             p.wait()
         if not re.search(expect, live):
-            raise Failed(f"xl console demo on {node} gives no answer within {timeout} s: {live[-300:]!r}")
+            raise Failed(f"xl console demo on {node} gives no answer within {timeout} s: {live[-300:]!r}; {self.evidence(end.begun)}")
         with open(os.path.join(self.tb.root(node), "var/log/xen/console/guest-demo.log"), errors="replace") as f:
             return f.read() + live

@@ -8,6 +8,8 @@
  *	R SENT RECEIVED STATUS...     a reply, with the guest's status line (demo-guest.c)
  *	C TIME connected | lost | gap EXPECTED GOT     the TCP connection
  *	N TIME LAST                   the TCP counter, about once a second
+ *	S FROM TO                     it was kept from sending: it stood still itself
+ *	T TIME SEQ                    each 20 ms or so: what happened before TIME has been told; SEQ probes were sent
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,6 +26,9 @@
 #include <unistd.h>
 
 #define RING 65536
+#define PERIOD_NS 1000000LL
+#define LATE_NS 10000000LL        /* less than that is nobody's standing still */
+#define FLUSH_NS 20000000LL
 
 static volatile sig_atomic_t stop;
 static long long sent_at[RING];
@@ -108,22 +113,26 @@ static void udp_reply(int fd, FILE *log)
 	}
 }
 
-static void udp_probe(int fd, unsigned long seq)
+static void udp_probe(int fd, unsigned long seq, FILE *log)
 {
 	char out[32];
 	int n = snprintf(out, sizeof(out), "%lu", seq);
+	long long now = now_ns(), due = sent_at[(seq - 1) % RING] + PERIOD_NS;
 
-	sent_at[seq % RING] = now_ns();
+	if (seq > 1 && now - due > LATE_NS)
+		fprintf(log, "S %lld %lld\n", due, now);
+	sent_at[seq % RING] = now;
 	if (send(fd, out, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return;        /* no neighbour yet, or a port-unreachable came back: the missing reply says it all */
 }
 
 static int run(const struct sockaddr_in *to, FILE *log)
 {
-	struct itimerspec each_ms = { { 0, 1000000 }, { 0, 1000000 } };
+	struct itimerspec each_ms = { { 0, PERIOD_NS }, { 0, PERIOD_NS } };
 	int udp = socket(AF_INET, SOCK_DGRAM, 0), timer = timerfd_create(CLOCK_MONOTONIC, 0);
 	struct tcp tcp = { .fd = -1 };
 	unsigned long seq = 0;
+	long long flushed = 0;
 
 	if (connect(udp, (const struct sockaddr *)to, sizeof(*to)) < 0 || timerfd_settime(timer, 0, &each_ms, NULL) < 0) {
 		perror("haven-probe");
@@ -136,7 +145,7 @@ static int run(const struct sockaddr_in *to, FILE *log)
 		if (poll(p, 3, 100) < 0)
 			continue;
 		if (p[0].revents && read(timer, &ticks, sizeof(ticks)) == sizeof(ticks))
-			udp_probe(udp, ++seq);
+			udp_probe(udp, ++seq, log);
 		if (p[1].revents)
 			udp_reply(udp, log);
 		if (tcp.fd >= 0 && p[2].revents)
@@ -145,8 +154,11 @@ static int run(const struct sockaddr_in *to, FILE *log)
 			tcp_connect(&tcp, to);
 		else if (tcp.fd >= 0 && !tcp.connected && now_ns() > tcp.retry_at)
 			tcp_lost(&tcp, log);
-		if (seq % 50 == 0)
+		if (now_ns() - flushed > FLUSH_NS) {
+			flushed = now_ns();
+			fprintf(log, "T %lld %lu\n", flushed, seq);
 			fflush(log);
+		}
 	}
 	fflush(log);
 	return 0;

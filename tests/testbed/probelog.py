@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reads the log of haven-probe (probe.c): what a client outside the nodes saw of the guest."""
+import bisect
 import time
 from dataclasses import dataclass
+
+from hosttime import HOST
+
+OUTAGE_NS = 150_000_000         # steady answers have no gap as long as that, besides what the host or the client stood still
 
 
 @dataclass
@@ -35,6 +40,8 @@ class ProbeLog:
         self.replies = []
         self.tcp = []          # (time, event words)
         self.counts = []       # (time, last number)
+        self.stood = []        # (from, to): the client itself stood still
+        self.told = []         # (time, probes sent): all before has been told
 
     @staticmethod
     def now():
@@ -57,6 +64,10 @@ class ProbeLog:
                 self.tcp.append((int(w[1]), w[2:]))
             elif w[0] == "N":
                 self.counts.append((int(w[1]), int(w[2])))
+            elif w[0] == "S":
+                self.stood.append((int(w[1]), int(w[2])))
+            elif w[0] == "T":
+                self.told.append((int(w[1]), int(w[2])))
         return self
 
     def last_reply(self):
@@ -71,22 +82,76 @@ class ProbeLog:
         old = self.last_status_before(mark).boot_id
         return next((r for r in self.replies if r.received > mark and r.boot_id != old), None)
 
+    def until(self):
+        """The instant up to which the client has told what it saw, and it is known how the host ran."""
+        HOST.refresh()
+        return min(self.told[-1][0] if self.told else 0, HOST.known())
+
+    def window(self, mark, seconds):
+        """The last so many seconds of host time, none of them before mark: (begin, end), or None."""
+        end, begin = self.until(), self.until() - int(seconds * 1e9)
+        while begin > mark and (short := seconds - HOST.ran(begin, end)) > 0.001:
+            begin -= int(short * 1e9)
+        begin = max(begin, mark)
+        return (begin, end) if end > begin and HOST.ran(begin, end) >= seconds * 0.99 else None
+
+    def between(self, begin, end):
+        """The replies that came in [begin, end], oldest first."""
+        found = []
+        for r in reversed(self.replies):
+            if r.received < begin:
+                break
+            if r.received <= end:
+                found.append(r)
+        return found[::-1]
+
+    def sent_by(self, t):
+        i = bisect.bisect_right(self.told, (t, float("inf")))
+        return self.told[i - 1][1] if i else 0
+
+    def own(self, a, b):
+        """How long the guest did not answer although host and client ran, of the ns from a to b."""
+        return b - a - HOST.stalls(a, b, self.stood)
+
     def steady(self, seconds):
-        """Answers came without a gap of 100 ms up to this moment, for that long."""
-        return self.steady_since(self.now() - int(seconds * 1e9), seconds)
+        """Answers have come without an outage of the guest's up to this moment, for that long a time in which the host ran."""
+        return self.steady_since(0, seconds)
 
     def steady_since(self, mark, seconds):
-        begin = max(mark, self.now() - int(seconds * 1e9))
-        recent = [r.received for r in self.replies[-int(seconds * 4000):] if r.received >= begin]
-        if self.now() - mark < seconds * 1e9 * 0.99 or len(recent) < seconds * 100:
+        w = self.window(mark, seconds)
+        if not w:
             return False
-        times = [begin] + recent + [self.now()]
-        return max(b - a for a, b in zip(times, times[1:])) < 150e6
+        replies = self.between(*w)
+        if len(replies) < max(0.1 * (self.sent_by(w[1]) - self.sent_by(w[0])), 10 * seconds):
+            return False
+        times = [w[0]] + [r.received for r in replies] + [w[1]]
+        return not any(b - a >= OUTAGE_NS and self.own(a, b) >= OUTAGE_NS for a, b in zip(times, times[1:]))
+
+    def gaps(self, mark):
+        """[(sent, next sent)] of answered probes one after the other, from the one before mark on."""
+        sent = [r.sent for r in self.between(mark - 1_000_000_000, self.now())]
+        return [(a, b) for a, b in zip(sent, sent[1:]) if b >= mark]
 
     def longest_gap_ms(self, mark):
         """The longest time without an answer since mark, from the last answered probe's sending to the next answered one's."""
-        sent = [r.sent for r in self.replies if r.received >= mark - 1_000_000_000]
-        return round(max((b - a for a, b in zip(sent, sent[1:]) if b >= mark), default=0) / 1e6, 1)
+        return round(max((b - a for a, b in self.gaps(mark)), default=0) / 1e6, 1)
+
+    def longest_outage_ms(self, mark):
+        """The same without what the host or the client stood still: what the guest has to answer for."""
+        HOST.refresh()
+        return round(max((self.own(a, b) if b - a > 20_000_000 else b - a for a, b in self.gaps(mark)), default=0) / 1e6, 1)
+
+    def seen(self, mark):
+        """What the client saw since mark, in words: gaps with what of them is the guest's own, its own longest stall, answers."""
+        self.refresh()
+        end = self.until()
+        times = [mark] + [r.received for r in self.between(mark, end)] + [max(end, mark)]
+        gaps = sorted(((b - a) / 1e6 for a, b in zip(times, times[1:])), reverse=True)[:6]
+        own = sorted((self.own(a, b) / 1e6 for a, b in zip(times, times[1:]) if b - a > 20_000_000), reverse=True)[:6]
+        stood = max(((b - a) / 1e6 for a, b in self.stood if b > mark), default=0)
+        return (f"{len(times) - 2} answers to {self.sent_by(end) - self.sent_by(mark)} probes in {(end - mark) / 1e9:.1f} s, the last "
+                f"{(end - times[-2]) / 1e6:.0f} ms before the end of that; gaps {', '.join(f'{g:.0f}' for g in gaps)} ms, less the host's and the "
+                f"client's stalls {', '.join(f'{g:.0f}' for g in own) or 'none'} ms; the client's longest stall {stood:.0f} ms")
 
     def tcp_survived(self, mark):
         """The connection was there at mark, neither lost nor missing a number since, and counted on."""

@@ -54,6 +54,7 @@ class Quickstart(DemoCluster):
         self.steady("before the move")
         before, mark = self.log.status(), self.log.now()
         figures = self.migrate(target, stream=True)
+        self.said = f"done: {figures['phases']}" if "phases" in figures else "done"
         self.wait("steady answers after the move", lambda: self.log.refresh().steady_since(mark, 1.0), 15)
         self.wait("the TCP connection to count on", lambda: self.log.refresh().tcp_survived(mark), 5)
         if self.where() != [target]:
@@ -137,6 +138,7 @@ def main():
         q.run()
         status = 0
     except (Failed, RuntimeError) as e:
+        q.keep_logs()
         print(f"FAILED: {e}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted; taking everything down", file=sys.stderr)

@@ -23,10 +23,31 @@ import sys
 import threading
 import time
 
+from hosttime import HOST, Deadline, communicate, wall_limit
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 DEFAULT_DIR = os.environ.get("HAVEN_TESTBED", "/var/tmp/haven-testbed")
 CLUSTER_NET, GUEST_NET = "10.77.0", "10.78.0"
 STORAGE = "st"
+
+
+# A machine's corosync has all of its real-time priority.  Three in one cgroup that gets a hundredth of it stand still for the rest of each second,
+# whatever runs beside them: there they go by the highest ordinary priority instead.
+SHORT_OF_REALTIME = "system {\n  sched_rr: no\n  priority: max\n}\n"
+
+
+def realtime_share():
+    """How much of each second this cgroup may run at real-time priority, from 0 to 1."""
+    try:
+        with open("/proc/self/cgroup") as f:
+            path = next(p for _, names, p in (line.strip().split(":", 2) for line in f) if "cpu" in names.split(","))
+        figures = []
+        for name in "runtime", "period":
+            with open(f"/sys/fs/cgroup/cpu{path}/cpu.rt_{name}_us") as f:
+                figures.append(int(f.read()))
+        return max(0.0, figures[0] / figures[1])
+    except (OSError, StopIteration, ZeroDivisionError):
+        return 1.0                      # no cgroup has a share of its own
 
 
 def run(*argv, check=True, **kw):
@@ -46,6 +67,31 @@ def start_time(pid):
     except OSError:
         return None
     return None if fields[0] == "Z" else fields[19]
+
+
+def bound_of(argv):
+    """Seconds of a command line that begins with `timeout SECONDS`, else 0."""
+    return float(argv[1]) if argv[0] == "timeout" and argv[1][0].isdigit() else 0
+
+
+def time_is_up(process):
+    """What timeout(1) in a node does when its time is over, now: process is the nsenter it was started with."""
+    try:
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as f:
+            for pid in f.read().split():
+                with open(f"/proc/{pid}/comm") as name:
+                    if name.read().strip() == "timeout":
+                        os.kill(int(pid), signal.SIGALRM)
+    except OSError:
+        pass
+
+
+def guard(process, end):
+    while process.poll() is None:
+        time.sleep(max(0.1, min(1.0, end.left())))
+        if end.passed():
+            time_is_up(process)
+            return
 
 
 class Testbed:
@@ -204,6 +250,7 @@ class Testbed:
         return (f"totem {{\n  version: 2\n  cluster_name: {self.tag}\n  transport: {s['transport']}\n{crypto}  token: {s['token']}\n"
                 f"  token_coefficient: 0\n}}\nnodelist {{\n{nodes}}}\nquorum {{\n  provider: corosync_votequorum\n"
                 f"{'  two_node: 1' + chr(10) if len(self.nodes) == 2 else ''}}}\n"
+                f"{'' if realtime_share() > 0.5 else SHORT_OF_REALTIME}"
                 "logging {\n  to_stderr: no\n  to_syslog: no\n  to_logfile: yes\n  logfile: /var/log/corosync/corosync.log\n"
                 "  timestamp: hires\n}\n")
 
@@ -300,16 +347,34 @@ class Testbed:
         return f"/proc/{self.init_pid(node)}/root"
 
     def argv(self, node, *argv):
-        """The command line that runs argv on a node."""
+        """The command line that runs argv on a node.
+
+        A `timeout SECONDS` at its beginning means host time: what is run gets the bound in wall time, sh() and popen() keep the other."""
         pid = self.init_pid(node)
         if not pid:
             raise RuntimeError(f"{node} is powered off")
+        if bound_of(argv):
+            argv = ["timeout", str(wall_limit(bound_of(argv))), *argv[2:]]
         return ["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--", "/usr/bin/env", "-i",
                 "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", f"TERM={os.environ.get('TERM', 'dumb')}",
                 *(f"{k}={v}" for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")), *argv]
 
     def sh(self, node, *argv, check=True, **kw):
-        return run(*self.argv(node, *argv), check=check, **kw)
+        """Runs it; returns its CompletedProcess with text output captured."""
+        if not bound_of(argv):
+            return run(*self.argv(node, *argv), check=check, **kw)
+        p = subprocess.Popen(self.argv(node, *argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
+        out = communicate(p, bound_of(argv), lambda: time_is_up(p))
+        if check and p.returncode:
+            raise RuntimeError(f"{' '.join(argv)} on {node}: status {p.returncode}: {out.strip()}")
+        return subprocess.CompletedProcess(argv, p.returncode, out)
+
+    def popen(self, node, *argv, **kw):
+        """Starts it; its `timeout SECONDS` counts host time, as in sh()."""
+        p = subprocess.Popen(self.argv(node, *argv), stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, **kw)
+        if bound_of(argv):
+            threading.Thread(target=guard, args=(p, Deadline(bound_of(argv))), daemon=True).start()
+        return p
 
     def client_argv(self, *argv):
         return ["nsenter", f"--net=/run/netns/{self.netns('sw')}", "--", *argv]
@@ -428,13 +493,13 @@ class Testbed:
         return "error"
 
     def wait_online(self, timeout=60):
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
+        end = Deadline(timeout)
+        while not end.passed():
             r = self.sh(self.nodes[0], "timeout", "10", "crm_mon", "-1", "--output-as=xml", check=False)
             if r.returncode == 0 and r.stdout.count('online="true"') >= len(self.nodes) and 'pending="true"' not in r.stdout:
                 return
             time.sleep(0.25)
-        raise RuntimeError(f"the cluster did not come up within {timeout} s; see {self.t}/n1/upper/var/log")
+        raise RuntimeError(f"the cluster did not come up within {timeout} s: {HOST.told(end.begun)}; see {self.t}/n1/upper/var/log")
 
     def down(self):
         """Takes everything away, also what an interrupted `up` left."""
