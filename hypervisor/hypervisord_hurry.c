@@ -88,9 +88,17 @@ static void hurry_begin(struct dom *d, const struct msg_call *c)
 		hurry_raise(d->hurry_pid, HURRY_HELPER);
 }
 
+/*
+ * A job's thread may ask for this while the main thread ends the hurry: then hurry_end() may have lowered the vCPUs before they were raised, and
+ * nobody else would.  It clears `hurried` before it lowers, so who raises looks once more afterwards.
+ */
 void hurry_guest(const struct dom *d)
 {
+	if (!d->hurried)
+		return;
 	hurry_raise_process(d->pid, VCPU_THREADS, HURRY_GUEST);
+	if (!d->hurried)
+		hurry_lower_process(d->pid);
 }
 
 void hurry_client_gone(struct hvd *h, const struct msg_client *client)
@@ -124,7 +132,7 @@ void op_hurry(struct msg_call *c, void *h)
 	over = msg_call_bool_opt(c, "over", false);
 	if (!over && !msg_call_bool_opt(c, "guest", false))
 		hurry_begin(d, c);
-	else if (!over && d->hurried && lives(d->pidfd))
+	else if (!over && lives(d->pidfd))
 		hurry_guest(d);
 	msg_reply(c, NULL);
 	if (over)                              /* once lowered, who asked might wait for the answer */

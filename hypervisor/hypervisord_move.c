@@ -538,8 +538,7 @@ static void activate_work(struct job *j)
 	j->rc = disks_activate(d, &j->err);
 	if (!j->rc)
 		vifs_up(d);
-	if (j->hurried)
-		hurry_guest(d);
+	hurry_guest(d);                        /* if it still hurries: opening disks may have taken longer than it may */
 	opened = monotonic_ns();
 	if (!j->rc)
 		j->rc = child_call(d, json_pack("{s:s, s:I}", "op", "activate", "attempt", (json_int_t)attempt), NULL, 0, &j->reply, NULL,

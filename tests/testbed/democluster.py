@@ -171,6 +171,7 @@ class DemoCluster:
 
     def check_guest(self, before, what):
         """The guest is the one of before (a Reply), and its own checks found nothing."""
+        self.wait(f"{what}: no thread of a guest's keeps the real-time priority of a move's pause", lambda: not self.realtime_threads(), 5)
         after = self.log.refresh().status()
         if after.boot_id != before.boot_id:
             raise Failed(f"{what}: the guest has booted again")
@@ -195,6 +196,21 @@ class DemoCluster:
                 with open(os.path.join(out, "now"), "w") as f:
                     for argv in (["xl", "list", "-l"], ["haven", "status"], ["crm_mon", "-1rf"], ["ps", "axf"]):
                         f.write(f"$ {' '.join(argv)}\n{self.sh(n, 'timeout', '10', *argv, check=False).stdout}\n")
+
+    def realtime_threads(self):
+        """Threads of guests' processes that have real-time priority: PID/TID."""
+        found = []
+        for folder, _, files in os.walk(self.tb.cgroup):
+            pids = open(os.path.join(folder, "cgroup.procs")).read().split() if "cgroup.procs" in files else []
+            for pid in pids:
+                try:
+                    with open(f"/proc/{pid}/comm") as f:
+                        if not f.read().startswith("haven-hv-"):
+                            continue
+                    found += [f"{pid}/{t}" for t in os.listdir(f"/proc/{pid}/task") if os.sched_getscheduler(int(t)) & ~os.SCHED_RESET_ON_FORK]
+                except OSError:
+                    pass                # it has ended
+        return found
 
     # -- commands ----------------------------------------------------------------------------------------------------
     def haven(self, node, *argv, stream=False, timeout=120):
