@@ -36,18 +36,13 @@ static double number(const json_t *j, const char *key)
 void haven_print_progress(const json_t *dom, char **last)
 {
 	const json_t *news = json_object_get(dom, "news"), *p = json_object_get(news, "progress");
-	char *line = NULL, outlook[128];
+	char *line = NULL, how[256];
 	int r;
 
 	if (!p)
 		return;
-	move_outlook(p, outlook, sizeof(outlook));
-	if (!strcmp(haven_str(p, "phase"), "waiting"))
-		r = asprintf(&line, "%s to %s: waiting for %.0f moves", haven_str(dom, "name"), haven_str(news, "target"), number(p, "waiting_for"));
-	else
-		r = asprintf(&line, "%s to %s: %s, %.0f %%, round %.0f, %.1f MiB sent at %.0f MB/s, dirtied at %.0f MB/s%s", haven_str(dom, "name"),
-		     haven_str(news, "target"), haven_str(p, "phase"), number(p, "percent"), number(p, "rounds"), number(p, "bytes_sent") / 1048576,
-		     number(p, "rate_mbs"), number(p, "dirty_rate_mbs"), outlook);
+	move_line(p, how, sizeof(how));
+	r = asprintf(&line, "%s to %s: %s", haven_str(dom, "name"), haven_str(news, "target"), how);
 	if (r < 0)
 		return;
 	if (*last && !strcmp(*last, line)) {

@@ -33,13 +33,10 @@ static void print_waiting(const json_t *status, const json_t *d)
 
 static void print_move(const json_t *d, const json_t *progress)
 {
-	char outlook[128];
+	char how[256];
 
-	move_outlook(progress, outlook, sizeof(outlook));
-	printf("%-20s        moving to %s: %s %.0f %%, round %lld, %.0f MB/s, dirtied at %.0f MB/s%s\n", "", haven_str(d, "intent"),
-	       haven_str(progress, "phase"), json_number_value(json_object_get(progress, "percent")),
-	       (long long)json_integer_value(json_object_get(progress, "rounds")), json_number_value(json_object_get(progress, "rate_mbs")),
-	       json_number_value(json_object_get(progress, "dirty_rate_mbs")), outlook);
+	move_line(progress, how, sizeof(how));
+	printf("%-20s        moving to %s: %s\n", "", haven_str(d, "intent"), how);
 }
 
 /* A guest that came by post-copy, before all of its memory did. */

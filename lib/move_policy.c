@@ -2,6 +2,8 @@
 /* move_policy.c - see move_policy.h. */
 #include "lib/move_policy.h"
 
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,29 +184,64 @@ unsigned move_connections_default(int64_t memory_kib, unsigned processors)
 	return n < 1 ? 1 : n > 4 ? 4 : (unsigned)n;
 }
 
-void move_outlook(const json_t *progress, char *buf, size_t size)
+static double number(const json_t *progress, const char *key)
 {
-	double eta = json_number_value(json_object_get(progress, "eta_s"));
-	double throttle = json_number_value(json_object_get(progress, "throttle_percent"));
+	return json_number_value(json_object_get(progress, key));
+}
+
+/* Appends to buf, which holds n octets of size; what it holds then. */
+__attribute__((format(printf, 4, 5)))
+static size_t add(char *buf, size_t size, size_t n, const char *fmt, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = n < size ? vsnprintf(buf + n, size - n, fmt, ap) : 0;
+	va_end(ap);
+	return n + (r > 0 ? (size_t)r : 0);
+}
+
+/* Before a round's end has told how fast the guest writes it is the least that it takes. */
+static size_t add_eta(char *buf, size_t size, size_t n, const json_t *progress)
+{
+	const char *about = json_object_get(progress, "converges") || json_object_get(progress, "owed_mib") ? "about" : "at least";
+	double eta = number(progress, "eta_s");
+
+	if (eta < 0)
+		return n;
+	if (eta < 1)
+		return add(buf, size, n, ", less than a second left");
+	return add(buf, size, n, ", %s %.0f s left", about, eta);
+}
+
+void move_line(const json_t *progress, char *buf, size_t size)
+{
 	const char *phase = json_string_value(json_object_get(progress, "phase"));
-	const json_t *converges = json_object_get(progress, "converges");
+	bool owed = phase && strcmp(phase, "postcopy") == 0, rounds = phase && strcmp(phase, "precopy") == 0;
 	size_t n = 0;
 
-	buf[0] = '\0';
+	if (size)
+		buf[0] = '\0';
 	if (phase && strcmp(phase, "waiting") == 0) {
-		snprintf(buf, size, ", %lld moves go before it", (long long)json_integer_value(json_object_get(progress, "waiting_for")));
+		add(buf, size, n, "waiting, %.0f moves go before it", number(progress, "waiting_for"));
 		return;
 	}
-	if (phase && strcmp(phase, "postcopy") == 0) {
-		snprintf(buf, size, ", %.0f MiB owed", json_number_value(json_object_get(progress, "owed_mib")));
-		return;
-	}
-	if (throttle > 0)
-		n = (size_t)snprintf(buf, size, ", guest slowed by %.4g %%", throttle);
-	if (!phase || strcmp(phase, "precopy") != 0 || n >= size)
-		return;
-	if (json_is_true(converges) && eta >= 1)
-		snprintf(buf + n, size - n, ", about %.0f s left", eta);
-	else if (json_is_false(converges))
-		snprintf(buf + n, size - n, ", will not converge at this rate");
+	/* whole ones that are done: 100 is said by the end alone */
+	n = add(buf, size, n, "%s, %d %%", phase ? phase : "?", (int)number(progress, "percent"));
+	if (!owed)
+		n = add(buf, size, n, ", round %.0f", number(progress, "rounds"));
+	n = add(buf, size, n, ", %.1f MiB sent", number(progress, "bytes_sent") / 1048576);
+	if (json_object_get(progress, "rate_mbs"))
+		n = add(buf, size, n, " at %.0f MB/s", number(progress, "rate_mbs"));
+	if (owed)
+		n = add(buf, size, n, ", %.0f MiB owed", number(progress, "owed_mib"));
+	else if (json_object_get(progress, "dirty_rate_mbs"))
+		n = add(buf, size, n, ", dirtied at %.0f MB/s", number(progress, "dirty_rate_mbs"));
+	if (number(progress, "throttle_percent") > 0)
+		n = add(buf, size, n, ", guest slowed by %.4g %%", number(progress, "throttle_percent"));
+	if (rounds && json_is_false(json_object_get(progress, "converges")))
+		add(buf, size, n, ", will not converge at this rate");
+	else if (rounds || owed)
+		add_eta(buf, size, n, progress);
 }

@@ -60,8 +60,10 @@ int move_policy_conf(struct move_policy *p, const struct conf *conf, struct err 
  * as far as there are processors (the source's), and four at the most.
  */
 unsigned move_connections_default(int64_t memory_kib, unsigned processors);
-/* ", about 12 s left", ", will not converge at this rate", ", guest slowed by 80 %", ", 3 moves go before it", ", 120 MiB owed", or nothing: what a
- * move's progress says of its end. */
-void move_outlook(const json_t *progress, char *buf, size_t size);
+/*
+ * A move's progress for who reads it, cut off at size: "precopy, 56 %, round 2, 96.7 MiB sent at 182 MB/s, dirtied at 12 MB/s, about 3 s left".
+ * What is not known yet is left out.
+ */
+void move_line(const json_t *progress, char *buf, size_t size);
 
 #endif

@@ -186,8 +186,35 @@ static void take_targets(struct job *j, const json_t *list, json_int_t port)
 	}
 }
 
+/*
+ * A move is told by one worker after another, and a page service that is begun again has to send again what was on its way: what was said
+ * once of an attempt stays said.
+ */
+static void never_backwards(const struct job *j, json_t *progress)
+{
+	static struct { char uuid[sizeof(j->uuid)]; json_int_t attempt; double percent; } told[JOBS_MAX];
+	static unsigned oldest;
+	double percent = json_number_value(json_object_get(progress, "percent"));
+	unsigned i = 0;
+
+	while (i < JOBS_MAX && (told[i].attempt != j->attempt || strcmp(told[i].uuid, j->uuid) != 0))
+		i++;
+	if (i == JOBS_MAX) {
+		i = oldest++ % JOBS_MAX;
+		memcpy(told[i].uuid, j->uuid, sizeof(j->uuid));
+		told[i].attempt = j->attempt;
+		told[i].percent = 0;
+	}
+	if (percent < told[i].percent)
+		json_object_set_new(progress, "percent", json_real(told[i].percent));
+	else
+		told[i].percent = percent;
+}
+
 void job_progress(struct job *j, json_t *progress)
 {
+	if (*j->uuid)
+		never_backwards(j, progress);
 	if (*j->uuid)
 		msg_event(m.server, json_pack("{s:s, s:s, s:s, s:O}", "event", "move-progress", "uuid", j->uuid, "target", j->target,
 					      "progress", progress));
@@ -554,6 +581,7 @@ static void op_move(struct msg_call *call, void *daemon)
 	if (!j)
 		return;
 	snprintf(j->uuid, sizeof(j->uuid), "%s", msg_call_str_opt(call, "uuid", ""));
+	j->attempt = msg_call_int_opt(call, "attempt", 0);
 	snprintf(j->target, sizeof(j->target), "%s", msg_call_str_opt(call, "target", ""));
 	j->request = json_deep_copy(msg_call_request(call));
 	if (!j->request) {

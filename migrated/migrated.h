@@ -29,6 +29,7 @@ struct job {
 	struct fair_caller caller;       /* incoming: whose connection it is */
 	uint64_t since_ns;
 	char uuid[64], target[64];       /* of a move, for events */
+	json_int_t attempt;
 	char token[2 * STREAM_TOKEN_BYTES + 1];
 	qb_loop_timer_handle timer;      /* a stranger's time to show its certificate */
 	struct sockaddr_storage target_at[TARGETS_MAX];   /* where its target listens, as the worker told once */

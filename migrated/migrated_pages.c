@@ -150,6 +150,7 @@ static void service_start(const json_t *request)
 	}
 	j->pages = true;
 	snprintf(j->uuid, sizeof(j->uuid), "%s", uuid);
+	j->attempt = json_integer_value(json_object_get(request, "attempt"));
 	snprintf(j->target, sizeof(j->target), "%s", target);
 	for (int i = 0; i < JOBS_MAX; i++)
 		if (n.left[i] && strcmp(n.left[i]->uuid, uuid) == 0 && !j->moved) {

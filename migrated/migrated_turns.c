@@ -42,9 +42,12 @@ static int slot_of(const struct job *j)
 
 static json_t *progress_of(const struct turn *u, unsigned before)
 {
-	return json_pack("{s:s, s:i, s:i, s:i, s:i, s:f, s:f, s:f}", "phase", "waiting", "waiting_for", (int)before,
-			 "percent", 0, "rounds", 0, "bytes_sent", 0, "rate_mbs", 0.0,
-			 "dirty_rate_mbs", (double)u->dirty_bps / 1e6, "eta_s", -1.0);
+	json_t *p = json_pack("{s:s, s:i, s:f, s:i, s:i, s:f}", "phase", "waiting", "waiting_for", (int)before, "percent", 0.0,
+			      "rounds", 0, "bytes_sent", 0, "eta_s", -1.0);
+
+	if (u->measured)
+		json_object_set_new(p, "dirty_rate_mbs", json_real((double)u->dirty_bps / 1e6));
+	return p;
 }
 
 static void tell_waiting(bool all)

@@ -47,11 +47,14 @@ static void send_progress(struct worker *w, void *arg)
 	json_t *p;
 
 	precopy_progress(&s->precopy, &g);
-	p = json_pack("{s:s, s:f, s:i, s:I, s:f, s:f, s:f, s:f}", "phase", phase_name[s->phase], "percent", g.percent, "rounds", (int)g.rounds,
-		      "bytes_sent", (json_int_t)g.bytes_sent, "rate_mbs", g.rate_mbs, "dirty_rate_mbs", g.dirty_rate_mbs, "eta_s", g.eta_s,
-		      "throttle_percent", g.throttle_percent);
-	if (g.known)
+	p = json_pack("{s:s, s:f, s:i, s:I, s:f, s:f}", "phase", phase_name[s->phase], "percent", g.percent, "rounds", (int)g.rounds,
+		      "bytes_sent", (json_int_t)g.bytes_sent, "eta_s", g.eta_s, "throttle_percent", g.throttle_percent);
+	if (g.rate_known)
+		json_object_set_new(p, "rate_mbs", json_real(g.rate_mbs));
+	if (g.known) {
+		json_object_set_new(p, "dirty_rate_mbs", json_real(g.dirty_rate_mbs));
 		json_object_set_new(p, "converges", json_boolean(g.converges));
+	}
 	worker_send_control(w, json_pack("{s:o}", "progress", p));
 }
 
@@ -460,6 +463,8 @@ static json_t *serves_json(const struct source *s)
 	json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:i, s:I}", "op", "pages", "uuid", s->uuid, "domid", s->domid, "attempt", s->attempt,
 			      "target", s->target, "address", s->address, "port", s->port, "bandwidth_mbs", (json_int_t)s->w->policy.bandwidth_mbs);
 
+	if (s->owed_pages)
+		json_object_set_new(o, "owed_pages", json_integer((json_int_t)s->owed_pages));
 	if (json_is_array(json_object_get(s->request, "addresses")))
 		json_object_set(o, "addresses", json_object_get(s->request, "addresses"));
 	return o;

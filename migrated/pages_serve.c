@@ -44,7 +44,7 @@ struct serve {
 	int ram_fd;
 	uint64_t frames;                 /* of RAM: special ones went before the guest ran */
 	uint64_t *want;
-	uint64_t left, total, at;        /* at: where the background goes on */
+	uint64_t left, total, at;        /* total: that the move owed, to services before this one too; at: where the background goes on */
 	uint64_t urgent[URGENT_MAX];
 	unsigned nr_urgent;
 	bool started, exhausted, over;
@@ -66,6 +66,7 @@ static int parse_request(struct serve *s, const json_t *q, struct err *err)
 	s->domid = json_integer_value(json_object_get(q, "domid"));
 	s->attempt = json_integer_value(json_object_get(q, "attempt"));
 	s->bandwidth = (uint64_t)json_integer_value(json_object_get(q, "bandwidth_mbs")) * 1000000;
+	s->total = (uint64_t)json_integer_value(json_object_get(q, "owed_pages"));
 	return s->uuid && s->target ? 0 : err_set(err, -EINVAL, "pages: uuid and target are needed");
 }
 
@@ -236,7 +237,7 @@ static int take_want(struct serve *s, const uint8_t *body, uint32_t n, struct er
 		}
 	if (rc < 0 || !last)
 		return rc;
-	if (!s->total)
+	if (s->total < s->left)
 		s->total = s->left;
 	s->exhausted = false;
 	rc = s->started ? 0 : stands_still(s, err);
@@ -432,10 +433,10 @@ static void send_progress(struct worker *w, void *arg)
 
 	if (!s->started)
 		return;
-	worker_send_control(w, json_pack("{s:{s:s, s:f, s:i, s:I, s:f, s:f, s:f, s:f, s:f}}", "progress", "phase", "postcopy", "percent",
+	worker_send_control(w, json_pack("{s:{s:s, s:f, s:i, s:I, s:f, s:f, s:f, s:f}}", "progress", "phase", "postcopy", "percent",
 					 99.0 + (s->total ? 1.0 - (double)s->left / (double)s->total : 0), "rounds", 0, "bytes_sent",
-					 (json_int_t)w->link.bytes_out, "rate_mbs", rate, "dirty_rate_mbs", 0.0, "eta_s",
-					 rate > 0 ? owed * 1.048576 / rate : -1.0, "throttle_percent", 0.0, "owed_mib", owed));
+					 (json_int_t)w->link.bytes_out, "rate_mbs", rate, "eta_s", rate > 0 ? owed * 1.048576 / rate : -1.0,
+					 "throttle_percent", 0.0, "owed_mib", owed));
 }
 
 /* Nanoseconds that the background still has to wait for its cap. */

@@ -260,7 +260,7 @@ static double eta_s(const struct precopy *p)
 
 void precopy_progress(struct precopy *p, struct precopy_progress *ret_progress)
 {
-	double sent = p->round_pages ? (double)p->round_sent / (double)p->round_pages : 1.0;
+	double sent = p->round_pages ? (double)p->round_sent / (double)p->round_pages : p->round ? 1.0 : 0.0;
 	double percent;
 
 	/* Round 0 is nearly all of the work: 85 %.  Later rounds share what is left by how much is still dirty. */
@@ -279,6 +279,7 @@ void precopy_progress(struct precopy *p, struct precopy_progress *ret_progress)
 		.eta_s = eta_s(p),
 		.throttle_percent = p->throttle / 10.0,
 		.known = p->dirty_known,
+		.rate_known = p->rate_bps != 0,
 		.converges = p->dirty_known && converges(p),
 	};
 }

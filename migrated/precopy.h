@@ -64,6 +64,7 @@ struct precopy_progress {
 	double rate_mbs, dirty_rate_mbs; /* 10^6 bytes a second */
 	double eta_s;               /* to the switch; negative: unknown, or it will not converge at these rates */
 	bool known, converges;      /* known: a round's end has told the dirty rate */
+	bool rate_known;
 	double throttle_percent;    /* of each vCPU's time, taken away; 0: none */
 };
 

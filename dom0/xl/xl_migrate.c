@@ -25,13 +25,11 @@ static void on_interrupt(int sig) { interrupted = 1; }
 
 static int plain_progress(const json_t *progress, void *arg)
 {
-	char outlook[128];
+	char how[256];
 
-	move_outlook(progress, outlook, sizeof(outlook));
+	move_line(progress, how, sizeof(how));
 	if (isatty(STDOUT_FILENO))
-		printf("\r\033[K%s: %s, %.0f %%, %.1f MiB sent at %.0f MB/s%s", (const char *)arg, xl_str(progress, "phase"),
-		       json_number_value(json_object_get(progress, "percent")), json_number_value(json_object_get(progress, "bytes_sent")) / 1048576,
-		       json_number_value(json_object_get(progress, "rate_mbs")), outlook);
+		printf("\r\033[K%s: %s", (const char *)arg, how);
 	fflush(stdout);
 	return interrupted;
 }

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a test on the test bed begins and ends with; environment as ./check gives it."""
+import json
 import os
 import re
 import signal
+import socket
 import sys
+import threading
 import traceback
 
 TOP = os.environ.get("HAVEN_TOP") or os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
@@ -37,6 +40,28 @@ def tell(c):
                 print(f"{n}: end of the guest's console", *f.read()[-1500:].splitlines(), sep="\n    ")
         except OSError:
             pass
+
+
+class Events(threading.Thread):
+    """What ha-agentd of a node tells a subscriber."""
+
+    def __init__(self, c, node):
+        super().__init__(daemon=True)
+        self.seen = []
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.connect(f"/proc/{c.tb.init_pid(node)}/root/run/haven/ha-agentd.sock")
+        self.sock.sendall(json.dumps({"op": "subscribe"}).encode())
+        self.start()
+
+    def run(self):
+        while True:
+            data = self.sock.recv(1 << 16)
+            if not data:
+                return
+            self.seen.append(json.loads(data))
+
+    def progress(self):
+        return [e["progress"] for e in self.seen if e.get("event") == "move-progress"]
 
 
 # -- migrated's workers held at a step of a move (hold_at in migrated/) ------------------------------------------------------------

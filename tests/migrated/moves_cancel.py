@@ -99,5 +99,10 @@ while True:
     check(events[-1]["event"] == "move-ended" and events[-1]["ok"] and events[-1]["uuid"] == UUID, str(events[-1]))
     percents = [t["percent"] for t in told]
     check(len(percents) > 3 and percents == sorted(percents), f"percents: {percents}")
-    for key in ("rate_mbs", "dirty_rate_mbs", "rounds", "eta_s", "phase"):
+    for key in ("rounds", "bytes_sent", "eta_s", "phase"):
         check(all(key in t for t in told), key)
+    check(any(t["eta_s"] > 0 for t in told) and any("rate_mbs" in t for t in told), f"neither rate nor ETA: {told}")
+    # what is not measured yet is not told as nothing
+    first = [t for t in told if t["phase"] == "precopy" and t["rounds"] <= 1]
+    check(first and not any("dirty_rate_mbs" in t or "converges" in t for t in first), str(first))
+    check(all("dirty_rate_mbs" in t and "converges" in t for t in told if t["rounds"] > 1), str(told))

@@ -134,7 +134,8 @@ def a_page_service_killed_begins_again(w):
     """Either worker, then either migrated: what serves the pages is begun again, and nothing is lost or doubled."""
     for how, node in ((kill_worker, w.n1), (kill_worker, w.n2), (kill_migrated, w.n1), (kill_migrated, w.n2)):
         fast_writer(w)
-        m = Mover(lambda: postcopy(w, bandwidth_mbs=14))
+        progress = []
+        m = Mover(lambda progress=progress: postcopy(w, bandwidth_mbs=14, progress=progress))
         under_way(w)
         how(node)()
         if how is kill_migrated:
@@ -142,6 +143,8 @@ def a_page_service_killed_begins_again(w):
         wait(lambda: not w.n2.domain.owed and w.source.served, "all pages come")
         reply = m.result()
         check(reply["ok"] or reply.get("died"), str(reply))
+        percents = [p["percent"] for p in progress]
+        check(percents == sorted(percents), f"progress runs backwards: {percents}")
         check(w.running() == ["n2"] and not w.n2.domain.wrong and w.source.copy == "handed", f"{w.running()}, {w.n2.domain.wrong[:5]}")
         start_over(w)
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -99,6 +100,48 @@ static void connections_by_size_and_processors(void **state)
 	assert_int_equal(move_connections_default(64 << 20, 0), 1);
 }
 
+/* The line of haven migrate, haven status and xl migrate. */
+static void test_progress_in_words(void **state)
+{
+	static const struct { const char *json, *line; } c[] = {
+		{ "{'phase': 'waiting', 'waiting_for': 3, 'percent': 0}", "waiting, 3 moves go before it" },
+		{ "{'phase': 'precopy', 'percent': 0.0, 'rounds': 1, 'bytes_sent': 0, 'eta_s': -1.0}", "precopy, 0 %, round 1, 0.0 MiB sent" },
+		{ "{'phase': 'precopy', 'percent': 56.1, 'rounds': 1, 'bytes_sent': 101397299, 'rate_mbs': 182.0, 'eta_s': 12.4}",
+		  "precopy, 56 %, round 1, 96.7 MiB sent at 182 MB/s, at least 12 s left" },
+		{ "{'phase': 'precopy', 'percent': 90, 'rounds': 2, 'bytes_sent': 1048576, 'rate_mbs': 182.0, 'dirty_rate_mbs': 0.2, 'converges': true, "
+		  "'eta_s': 1.4}", "precopy, 90 %, round 2, 1.0 MiB sent at 182 MB/s, dirtied at 0 MB/s, about 1 s left" },
+		{ "{'phase': 'precopy', 'percent': 97, 'rounds': 3, 'bytes_sent': 1048576, 'rate_mbs': 182.0, 'dirty_rate_mbs': 9, 'converges': true, "
+		  "'eta_s': 0.4}", "precopy, 97 %, round 3, 1.0 MiB sent at 182 MB/s, dirtied at 9 MB/s, less than a second left" },
+		{ "{'phase': 'precopy', 'percent': 90, 'rounds': 9, 'bytes_sent': 1048576, 'rate_mbs': 20, 'dirty_rate_mbs': 99, 'converges': false, "
+		  "'eta_s': -1.0, 'throttle_percent': 66.7}",
+		  "precopy, 90 %, round 9, 1.0 MiB sent at 20 MB/s, dirtied at 99 MB/s, guest slowed by 66.7 %, will not converge at this rate" },
+		{ "{'phase': 'ready', 'percent': 98, 'rounds': 9, 'bytes_sent': 1048576, 'rate_mbs': 20, 'dirty_rate_mbs': 99, 'converges': false, "
+		  "'eta_s': -1.0}", "ready, 98 %, round 9, 1.0 MiB sent at 20 MB/s, dirtied at 99 MB/s" },
+		{ "{'phase': 'postcopy', 'percent': 99.7, 'rounds': 0, 'bytes_sent': 1048576, 'rate_mbs': 20, 'eta_s': 6.3, 'owed_mib': 120.2}",
+		  "postcopy, 99 %, 1.0 MiB sent at 20 MB/s, 120 MiB owed, about 6 s left" },
+	};
+	char line[256], few[8];
+
+	for (size_t i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
+		char text[400];
+		json_t *p;
+
+		snprintf(text, sizeof(text), "%s", c[i].json);
+		for (char *q = text; *q; q++)
+			*q = *q == '\'' ? '"' : *q;
+		p = json_loads(text, 0, NULL);
+		assert_non_null(p);
+		move_line(p, line, sizeof(line));
+		assert_string_equal(line, c[i].line);
+		move_line(p, few, sizeof(few));
+		assert_memory_equal(few, line, 7);
+		assert_int_equal(few[7], 0);
+		json_decref(p);
+	}
+	move_line(NULL, line, sizeof(line));
+	assert_string_equal(line, "?, 0 %, round 0, 0.0 MiB sent");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -107,6 +150,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_wrong_is_named),
 		cmocka_unit_test(test_messages_of_any_type_are_looked_at),
 		cmocka_unit_test(test_command_lines),
+		cmocka_unit_test(test_progress_in_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -282,6 +282,26 @@ static void test_pace_holds_the_cap(void **state)
 	assert_int_equal(0, precopy_pace_ns(&p, S + 101 * MS));
 }
 
+/* Whoever asks before the first round, or while it is empty of news, hears of no way that is not gone. */
+static void test_nothing_is_told_before_it_is_known(void **state)
+{
+	struct precopy_progress g;
+	struct precopy_config cfg;
+	struct precopy p;
+
+	precopy_config_default(&cfg);
+	precopy_init(&p, &cfg, 1000, S);
+	precopy_progress(&p, &g);
+	assert_true(g.percent < 0.1 && g.eta_s < 0 && !g.known && !g.rate_known);
+	precopy_round_begin(&p, 100000, S);
+	precopy_sent(&p, 50000, 50000 * 4096ull, 2 * S);
+	precopy_progress(&p, &g);
+	assert_true(g.percent > 42 && g.percent < 43 && g.eta_s > 0.9 && g.eta_s < 1.1 && !g.known && g.rate_known);
+	precopy_round_end(&p, 10, 3 * S);
+	precopy_progress(&p, &g);
+	assert_true(g.known && g.converges);
+}
+
 static void test_eta_says_when_it_will_not_converge(void **state)
 {
 	struct sim s = {.link_bps = 100000000, .dirty_bps = 4000000000, .hot_pages = 60000};
@@ -380,6 +400,7 @@ int main(void)
 		cmocka_unit_test(test_a_slow_link_is_measured),
 		cmocka_unit_test(test_pace_holds_the_cap),
 		cmocka_unit_test(test_what_was_waited_is_not_the_links),
+		cmocka_unit_test(test_nothing_is_told_before_it_is_known),
 		cmocka_unit_test(test_eta_says_when_it_will_not_converge),
 		cmocka_unit_test(test_eta_is_about_right),
 		cmocka_unit_test(test_empty_and_huge_values_do_no_harm),
