@@ -69,7 +69,7 @@ static int open_daemons(struct worker *w, const struct conf *conf, struct err *e
 int worker_open(struct worker *w, struct err *err)
 {
 	struct conf *conf = NULL;
-	long long silence_s, version;
+	long long silence_s, idle_s, version;
 	int rc = conf_load("haven.conf", &conf, err);
 
 	if (rc < 0)
@@ -77,6 +77,8 @@ int worker_open(struct worker *w, struct err *err)
 	version = conf_get_int(conf, "migration_version", STREAM_VERSION);
 	silence_s = conf_get_int(conf, "migration_silence_s", 10);
 	w->link.silence_ns = (uint64_t)(silence_s >= 1 && silence_s <= 600 ? silence_s : 10) * 1000000000ull;
+	idle_s = conf_get_int(conf, "migration_idle_s", 3600);
+	w->idle_ns = (uint64_t)(idle_s >= 1 && idle_s <= 86400 ? idle_s : 3600) * 1000000000ull;
 	move_policy_default(&w->policy);
 	rc = move_policy_conf(&w->policy, conf, err);
 	w->version = (unsigned)version;

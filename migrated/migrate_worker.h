@@ -36,6 +36,7 @@ struct worker {
 	int control, hypervisord, ha_agentd, channel;     /* sockets; -1: none */
 	struct move_policy policy;        /* of this node: haven.conf over the defaults */
 	unsigned version;                 /* of the stream: the newest that this node speaks; haven.conf may hold it back */
+	uint64_t idle_ns;                 /* target: without a page for so long a copy is given up */
 	bool standalone;                  /* no cluster here: haven.conf says standalone = yes */
 	bool cancelled;                   /* the client or migrated went away, or SIGTERM came */
 	bool cancellable;                 /* until GO */

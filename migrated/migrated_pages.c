@@ -6,6 +6,9 @@
  * What has to be served is, whoever began it and however often it ends: hypervisord is asked at the start and each second, while there may
  * be any, which copies serve.  A move by post-copy is not over before its pages are there, so its page service answers for it, and in the
  * time between two services its call waits here.
+ *
+ * A target that has had as many pages as its guest has frames, twice, and wants more, is served at ever longer intervals: what it costs this
+ * node has an end, and a guest over there that truly waits gets its pages all the same.
  */
 #include "config.h"
 #include "migrated/migrated.h"
@@ -17,6 +20,8 @@
 #include "lib/log.h"
 
 #define KEEPER_MS 1000
+#define GENEROUS 2u                  /* times all of the guest, before the intervals grow */
+#define LATER_MAX_NS (600ull * 1000 * NS_PER_MS)
 
 static struct {
 	qb_loop_t *loop;
@@ -24,6 +29,9 @@ static struct {
 	struct msg_peer *hypervisord;    /* made when it is asked first */
 	qb_loop_timer_handle keeper;
 	bool asking;
+	/* of copies whose page services ended before all was there; in turn, the oldest is forgotten */
+	struct greed { char uuid[64]; json_int_t attempt; double pushed; uint64_t wait_ns, until_ns; } greed[JOBS_MAX];
+	unsigned oldest;
 	struct job *left[JOBS_MAX];      /* calls that are owed an answer while no page service runs: uuid, target, call, moved */
 } n;
 
@@ -133,6 +141,43 @@ static void tell_mover(const struct job *service, bool ok, const char *code, con
 	json_decref(obj);
 }
 
+static struct greed *greed_of(const char *uuid, json_int_t attempt)
+{
+	for (unsigned i = 0; i < JOBS_MAX; i++)
+		if (n.greed[i].attempt == attempt && strcmp(n.greed[i].uuid, uuid) == 0)
+			return &n.greed[i];
+	return NULL;
+}
+
+/* A page service ended before all was there: links break, and what was on its way is sent again, but little of it. */
+static void greed_count(const struct job *j, const json_t *obj)
+{
+	struct greed *g = greed_of(j->uuid, j->attempt);
+	double frames = json_number_value(json_object_get(obj, "frames"));
+
+	if (!g) {
+		g = &n.greed[n.oldest++ % JOBS_MAX];
+		*g = (struct greed){ .attempt = j->attempt };
+		memcpy(g->uuid, j->uuid, sizeof(g->uuid));
+	}
+	g->pushed += json_number_value(json_object_get(obj, "pages_pushed"));
+	if (frames <= 0 || g->pushed < GENEROUS * frames)
+		return;
+	g->wait_ns = g->wait_ns ? g->wait_ns * 2 : 2 * KEEPER_MS * NS_PER_MS;
+	if (g->wait_ns > LATER_MAX_NS)
+		g->wait_ns = LATER_MAX_NS;
+	g->until_ns = qb_util_nano_current_get() + g->wait_ns;
+	log_warn("%s: %s has had %.0f pages of a guest of %.0f, and wants more; it is served again in %.0f s", j->uuid, j->target, g->pushed, frames,
+		 (double)g->wait_ns / 1e9);
+}
+
+static bool greed_waits(const char *uuid, json_int_t attempt)
+{
+	const struct greed *g = greed_of(uuid, attempt);
+
+	return g && qb_util_nano_current_get() < g->until_ns;
+}
+
 static void service_start(const json_t *request)
 {
 	const char *uuid = json_string_value(json_object_get(request, "uuid")), *target = json_string_value(json_object_get(request, "target"));
@@ -140,7 +185,8 @@ static void service_start(const json_t *request)
 	struct err err = { 0 };
 	struct job *j;
 
-	if (!uuid || !target || !op || strcmp(op, "pages") != 0 || service_of(uuid))
+	if (!uuid || !target || !op || strcmp(op, "pages") != 0 || service_of(uuid) ||
+	    greed_waits(uuid, json_integer_value(json_object_get(request, "attempt"))))
 		return;
 	j = job_begin(request, &err);
 	if (!j) {
@@ -170,6 +216,8 @@ static bool service_said(struct job *j, const json_t *obj)
 
 	if (ok && mover)
 		mover->pages_done = true;
+	if (again)
+		greed_count(j, obj);
 	if (!ok && !j->serving)
 		tell_mover(j, false, json_string_value(json_object_get(obj, "code")), json_string_value(json_object_get(obj, "error")));
 	j->serving = true;

@@ -29,6 +29,9 @@
 
 #define STATE_CHUNK (64u << 10)
 #define RECONNECT_MAX_S 600
+#define DEADLINE_MAX_S 86400         /* of the option deadline_s */
+#define HURRY_AGAIN_NS 500000000ull  /* hypervisord's lasts for a second */
+#define HURRIES_MAX 64u              /* of a move: rounds that its source might well have paused after, and did not */
 #define OWED_SETS 2u                 /* before the pause, and what came since */
 
 /* --- HELLO, checks, ANSWER ------------------------------------------------------------------------------------------------ */
@@ -64,10 +67,19 @@ static uint64_t reconnect_ns(const struct target *t)
 	return (uint64_t)(s < RECONNECT_MAX_S ? s : RECONNECT_MAX_S) * NS_PER_S;
 }
 
+/* The source ends it at its deadline; the rest is for the pause, and for others' pauses before it. */
+static uint64_t whole_ns(const struct target *t)
+{
+	json_int_t s = json_integer_value(json_object_get(t->hello, "deadline_s"));
+
+	return (uint64_t)(s >= 1 && s < DEADLINE_MAX_S ? s : DEADLINE_MAX_S) * NS_PER_S + t->w->idle_ns;
+}
+
 static int hello_valid(struct target *t, struct err *err)
 {
 	struct worker *w = t->w;
 
+	t->whole_ns = whole_ns(t);
 	t->version = common_version(w, json_object_get(t->hello, "versions"));
 	t->reconnect_ns = reconnect_ns(t);
 	if (!t->version)
@@ -371,6 +383,12 @@ static int expect_pause(struct target *t, struct err *err)
 	if (!t->rested || t->version < STREAM_VERSION_RESUME)
 		return 0;                        /* the former version ends each round like that */
 	t->rested = false;
+	/* what it gave lasts, and a source that is about to pause for ever has nothing for it */
+	if (t->hurried && link_now_ns() - t->hurry_ns < HURRY_AGAIN_NS)
+		return 0;
+	if (t->hurries++ >= HURRIES_MAX)
+		return 0;
+	t->hurry_ns = link_now_ns();
 	t->hurried = true;
 	return worker_hurry(t->w, t->domid, false, err);
 }
@@ -446,6 +464,8 @@ static int take_record(struct target *t, const struct stream_header *hdr, bool *
 		rc = page_sink_record(&t->sink, hdr, link_read_cb, &t->w->link, &round);
 		if (rc == 0 && hdr->type == STREAM_ROUND_END)
 			rc = target_round_ended(t, 0, round);
+		else if (rc == 0)
+			target_paged(t);
 		t->rested = rc == 0 && hdr->type == STREAM_ROUND_END;
 		return rc;
 	}
@@ -649,6 +669,7 @@ static int target_prepare(struct target *t, struct err *err)
 		rc = worker_close_doors(t->w, err);
 	if (rc == 0)
 		rc = send_accept(t, err);
+	t->accepted_ns = link_now_ns();
 	t->w->connections_arg = t;
 	t->w->connections = target_take_connections;
 	return rc;
@@ -662,6 +683,7 @@ static int target_take(struct target *t, struct target_times *times, bool *ret_g
 	int rc = receive_data(t, err);
 
 	times->data_ns = link_now_ns();
+	t->accepted_ns = 0;              /* what follows has deadlines of its own */
 	if (rc == 0)
 		rc = load_state(t, err);
 	times->loaded_ns = link_now_ns();

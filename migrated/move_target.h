@@ -48,11 +48,16 @@ struct target {
 	unsigned version;                /* of the stream: the newest that both speak */
 	unsigned links;                  /* connections agreed on */
 	uint64_t reconnect_ns;           /* how long a broken connection is waited for; 0: not at all */
+	/* what a stream may take: all of it from its first page on, and from one page to the next */
+	uint64_t whole_ns, first_page_ns, accepted_ns;
+	atomic_uint_least64_t page_ns;   /* any connection's last; 0: none came yet */
 	/* post-copy: RAM frames whose content will come when the guest runs, words of it; NULL: none */
 	uint64_t *owed;
 	size_t owed_words;
 	bool postcopy;                   /* this copy could run so, and the source asked for it */
 	bool rested, hurried;            /* a round is all there and nothing came since; what the guest waits for gets processors first */
+	unsigned hurries;                /* so often has it been asked for, */
+	uint64_t hurry_ns;               /* and when last */
 	bool paused;                     /* the source has paused the guest: a connection that breaks now ends the move */
 	bool said_ready;                 /* it may have let go of its copy since */
 	unsigned owed_sets;              /* that came */
@@ -75,6 +80,8 @@ void target_links_init(struct target *t);
 int target_round_ended(struct target *t, unsigned index, uint32_t round);
 /* CHECK: compared, and acknowledged on the same connection. */
 int target_check(struct target *t, struct page_sink *sink, struct tls_link *link);
+/* A page record of that connection has been taken. */
+void target_paged(struct target *t);
 /* Connections that migrated passed on get a thread each.  -ERESTART: one of them begins another session. */
 int target_take_connections(struct worker *w, void *arg);
 /* All connections have ended well: waits for the slower ones. */

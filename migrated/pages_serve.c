@@ -36,6 +36,7 @@
 #define URGENT_MAX 256u
 #define IDLE_MS 100
 #define SERVE_HEAR_MAX 256u
+#define PUSHED_TIMES 4u              /* all of the guest: once, what was asked for just as it went, and what the target has to ask for again */
 
 struct serve {
 	struct worker *w;
@@ -489,6 +490,8 @@ static int turn(struct serve *s, struct err *err)
 	uint64_t pace = s->left ? pace_ns(s) : 0;
 	int rc;
 
+	if (s->pushed / PUSHED_TIMES > s->frames)
+		return err_set(err, -EBADMSG, "%s: wants the same pages again and again", s->target);
 	if (s->nr_urgent) {
 		rc = push_urgent(s);
 	} else if (s->started && s->left && !pace && has_room(s)) {
@@ -540,8 +543,8 @@ static void served(struct serve *s)
 static json_t *reply_of(const struct serve *s, int rc, const struct err *err)
 {
 	if (rc < 0)
-		return json_pack("{s:b, s:s, s:s, s:s, s:s}", "ok", 0, "code", err_name(err->code), "error", err->text, "state", "handed", "phase",
-				 "postcopy");
+		return json_pack("{s:b, s:s, s:s, s:s, s:s, s:I, s:I}", "ok", 0, "code", err_name(err->code), "error", err->text, "state", "handed",
+				 "phase", "postcopy", "pages_pushed", (json_int_t)s->pushed, "frames", (json_int_t)s->frames);
 	if (s->why)
 		return json_pack("{s:b, s:s, s:s, s:s, s:s}", "ok", 0, "code", "ENOENT", "error", "the guest ended at the target before all of its "
 				 "memory had come", "state", "running-there", "phase", "postcopy");

@@ -101,6 +101,8 @@ static int send_hello(struct source *s, struct err *err)
 		json_object_set_new(hello, "postcopy", json_true());
 	if (hello && json_is_object(s->disk_sectors))
 		json_object_set(hello, "disk_sectors", s->disk_sectors);
+	if (hello)
+		json_object_set_new(hello, "deadline_s", json_integer((json_int_t)s->w->policy.deadline_s));
 	if (hello && s->word)
 		json_object_set_new(hello, "word", json_string(s->word));
 	if (hello && s->features)

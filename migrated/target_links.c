@@ -196,6 +196,8 @@ static int further_record(struct further *f)
 	rc = page_sink_record(&f->sink, &hdr, link_read_cb, &f->link, &round);
 	if (rc == 0 && hdr.type == STREAM_ROUND_END)
 		rc = target_round_ended(f->t, f->index, round);
+	else if (rc == 0)
+		target_paged(f->t);
 	return rc;
 }
 
@@ -288,12 +290,41 @@ static int further_start(struct target *t, int fd)
 	return 0;
 }
 
+void target_paged(struct target *t)
+{
+	atomic_store_explicit(&t->page_ns, link_now_ns(), memory_order_relaxed);
+}
+
+/*
+ * The copy here has its memory whether pages come or not.  Words alone (ALIVE, PING, rounds with nothing in them, another session) keep it
+ * no longer than a source may have to wait for its turn, and pages one by one no longer than the deadline that the source named.
+ */
+static int target_look_at_pages(struct target *t)
+{
+	uint64_t now = link_now_ns(), paged = atomic_load_explicit(&t->page_ns, memory_order_relaxed);
+	uint64_t since = paged ? paged : t->accepted_ns;
+
+	if (!t->accepted_ns)
+		return 0;
+	if (paged && !t->first_page_ns)
+		t->first_page_ns = paged;
+	if (now > since && now - since > t->w->idle_ns)
+		t->w->deadline = (struct worker_deadline){ now - 1, (int)(t->w->idle_ns / 1000000), "the guest's next page" };
+	else if (t->first_page_ns && now > t->first_page_ns && now - t->first_page_ns > t->whole_ns)
+		t->w->deadline = (struct worker_deadline){ now - 1, (int)(t->whole_ns / 1000000), "the guest's memory, from its first page on," };
+	else
+		return 0;
+	return -ETIMEDOUT;
+}
+
 int target_take_connections(struct worker *w, void *arg)
 {
 	struct target *t = arg;
 	bool next;
-	int rc = 0;
+	int rc = target_look_at_pages(t);
 
+	if (rc < 0)
+		return rc;
 	if (w->nr_waiting)
 		further_reap(t);
 	while (rc == 0 && w->nr_waiting > 0)
@@ -345,7 +376,7 @@ static bool further_misbehaved(struct target *t)
 
 bool target_may_resume(struct target *t, int rc)
 {
-	if (!t->reconnect_ns || t->paused || rc == -ECANCELED || rc == -ECONNABORTED || further_misbehaved(t))
+	if (!t->reconnect_ns || t->paused || rc == -ECANCELED || rc == -ECONNABORTED || worker_overdue(t->w) || further_misbehaved(t))
 		return false;
 	return rc == -ERESTART || t->w->link.broken || t->failed;
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A source that speaks the protocol and means harm. Run by tests/migrated/test-move."""
+import itertools
 import os
 import socket
 import ssl
@@ -93,6 +94,68 @@ def a_source_that_never_waits(w):
     check(beats >= 2, f"{beats} heartbeats in {spent:.1f} s")
     s.close()
     wait(lambda: w.n2.domain is None, "the incoming copy goes")
+
+
+def goes_on(w, said, words, least, most, **kw):
+    """said: records, one each tenth of a second, until the target has enough; it says so in these words."""
+    s = tls(w)
+    s.sendall(hello(versions=[1, 2], **kw))
+    check(until(s, 3) is not None, f"{words}: no ACCEPT")
+    began = time.time()
+    for data in said:
+        try:
+            s.sendall(data)
+        except OSError:
+            break
+        if w.n2.domain is None or time.time() - began > most * SLOW + 10:
+            break
+        time.sleep(0.1)
+    took = time.time() - began
+    check(w.n2.domain is None and least <= took < most * SLOW, f"{words}: the copy is {'there' if w.n2.domain else 'gone'} after {took:.1f} s")
+    answer = until(s, 10)
+    check(words in str(answer), f"{words}: {answer}")
+    s.close()
+
+
+@case
+def a_source_that_sends_nothing_keeps_nothing(w):
+    """An incoming copy has its memory of the node. Heartbeats, questions and rounds with nothing in them keep it no longer than migration_idle_s, pages
+    one by one no longer than the deadline that was named besides; a slow move, over several connections too, is not touched."""
+    with open(f"{w.n2.conf}/haven.conf", "a", encoding="utf-8") as f:
+        f.write("migration_idle_s = 2\n")
+    alive, ping, page = record(0x8001, bytes(8)), record(0x8002, bytes(8)), record(5, struct.pack("<IIQ", 1, 0, 1) + b"\xaa" * 4096)
+    rounds = (record(7, struct.pack("<II", n, 0)) for n in itertools.count())
+    idle, whole = "the guest's next page took longer than 2.0 s", "the guest's memory, from its first page on, took longer than 3.0 s"
+    goes_on(w, itertools.repeat(alive), idle, 1.5, 5)
+    goes_on(w, itertools.repeat(ping), idle, 1.5, 5)
+    goes_on(w, rounds, idle, 1.5, 5)
+    goes_on(w, itertools.chain([page] * 5, itertools.repeat(alive)), idle, 2, 6)
+    goes_on(w, itertools.chain([page, record(0x8004, bytes(16))], itertools.repeat(alive)), idle, 1.5, 5)      # as if its guest stood still
+    goes_on(w, itertools.repeat(page), whole, 2.5, 7, deadline_s=1)
+    for links in (1, 3):
+        w.links = links
+        reply = w.move(bandwidth_mbs=3)
+        check(reply.get("total_ms", 0) > 3000, str(reply))
+        w.moved(reply)
+        w.n2.hv.op_destroy({})
+        w.source.set_copy("running")
+
+
+@case
+def a_source_always_about_to_pause(w):
+    """Each end of a round with a PING behind it has hypervisord give processors to what the guest waits for: for a second, so not each time."""
+    s = tls(w)
+    s.sendall(hello(versions=[1, 2]))
+    check(until(s, 3) is not None, "no ACCEPT")
+    began = time.time()
+    for n in range(300):
+        s.sendall(record(7, struct.pack("<II", n, 0)) + record(0x8002, struct.pack("<Q", n)))
+        check(until(s, 0x8003)[:8] == struct.pack("<Q", n), "PONG")
+    asked, most = w.n2.hv.hurries.count("begin"), (time.time() - began) / 0.5 + 1
+    check(1 <= asked <= most, f"asked {asked} times in {time.time() - began:.2f} s")
+    s.close()
+    wait(lambda: w.n2.domain is None, "the incoming copy goes")
+    wait(lambda: w.n2.hv.hurries[-1] == "over", "it is taken back")
 
 
 @case

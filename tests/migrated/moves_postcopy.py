@@ -285,3 +285,56 @@ def hostile_fetchers(w):
         w.n1.hv.op_serve_open = opened
         check(not t.pushed, f"{copy} {asks[:24]}: {t.pushed} records of pages")
     w.source.serves, w.source.copy = None, "running"
+
+
+class GreedyTarget(PagesTarget):
+    """It says what it wants, and when it has got it, says it again."""
+
+    def __init__(self, want, again):
+        self.again, self.pages, self.when = again, [], []
+        super().__init__(want)
+
+    def run(self):
+        while True:
+            c, _ = self.sock.accept()
+            self.when.append(time.time())
+            self.pages.append(0)
+            try:
+                c.recv(32, socket.MSG_WAITALL)
+                s = self.ctx.wrap_socket(c, server_side=True)
+                s.settimeout(10 * SLOW)
+                read_record(s)
+                s.sendall(record(2, json.dumps({"version": 2, "problems": [], "node": "n2", "pages": "ok", "token": "00" * 16}).encode()))
+                s.sendall(self.asks)
+                while (got := read_record(s))[0] is not None:
+                    kind, body = got
+                    if kind == 21:
+                        self.pages[-1] += struct.unpack_from("<I", body)[0]
+                    elif kind == 22:
+                        self.pages[-1] += sum(struct.unpack_from("<Q", body, 16 + 16 * i)[0] for i in range(struct.unpack_from("<I", body)[0]))
+                    if kind == self.again[0]:
+                        s.sendall(self.again[1])
+            except (OSError, ssl.SSLError):
+                pass
+            c.close()
+            self.connections += 1
+
+
+@case
+def fetchers_that_have_never_enough(w):
+    """All of the guest again each time it is there, or one page for ever: a service ends at four times the guest, and begins again later and later. The
+    copy here waits for its word meanwhile, as it does for one that says nothing."""
+    w.source.set_copy("handed")
+    w.source.attempt, frames = 1, w.source.ram
+    want = record(19, struct.pack("<IIQQ", 1, 1, 0, frames))
+    one = record(20, struct.pack("<II", 64, 0) + struct.pack("<64Q", *[7] * 64))
+    for again in ((23, want), (21, one)):
+        t = GreedyTarget(want + one, again)
+        w.source.attempt += 1
+        w.source.serves = {"op": "pages", "uuid": UUID, "domid": 3, "attempt": w.source.attempt, "target": "n2", "address": "127.0.0.1", "port": t.port,
+                           "bandwidth_mbs": 0}
+        wait(lambda t=t: t.connections >= 3, "three services", 40)
+        check(all(frames < n < 5 * frames for n in t.pages[:3]), f"pages of each service: {t.pages}, of a guest of {frames}")
+        check(t.when[1] - t.when[0] > 1.9 and t.when[2] - t.when[1] > 3.9, f"services begin after {[b - t.when[0] for b in t.when]} s")
+        w.source.serves = None
+    w.source.copy = "running"
