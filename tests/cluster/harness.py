@@ -7,11 +7,12 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 
 TOP = os.environ.get("HAVEN_TOP") or os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 sys.path.insert(0, os.path.join(TOP, "tests/testbed"))
-from democluster import DemoCluster, Failed  # noqa: E402
+from democluster import DemoCluster, Failed, Wrong  # noqa: E402
 
 LONG = os.environ.get("HAVEN_LONG") == "1"
 
@@ -119,23 +120,34 @@ def crashes(c):
 def main(test):
     """Runs test(cluster) and exits with its verdict; the test bed is taken down whatever happens."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    c = cluster()
+    for again in True, True, False:
+        status, why = attempt(test, again)
+        if not why:
+            break
+        print(f"once more from the beginning: {why}", flush=True)
+    sys.exit(status)
+
+
+def attempt(test, again):
+    """Its status, and why it may be done once more, if that is so."""
+    c, begun, why = cluster(), time.monotonic_ns(), None
     if c.tb.state:
         c.tb.down()
     status = 1
     try:
         test(c)
         if crashes(c):
-            raise Failed("something crashed: " + "; ".join(crashes(c)[:5]))
+            raise Wrong("something crashed: " + "; ".join(crashes(c)[:5]))
         status = 0
         print("held")
-    except Failed as e:
+    except (Failed, RuntimeError) as e:
         c.keep_logs()
         tell(c)
-        print(f"FAILED: {e}")
+        print(f"FAILED: {e}", flush=True)
+        why = c.cluster_stalled(begun, e) if again else None
     except Exception:
         c.keep_logs()
         traceback.print_exc()
     finally:
         c.down()
-    sys.exit(status)
+    return status, why

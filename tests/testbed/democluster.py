@@ -17,6 +17,10 @@ class Failed(Exception):
     """Something did not hold: the text names it, what was seen and where to look."""
 
 
+class Wrong(Failed):
+    """What no stall of a machine may bring about: lost data, memory that differs, a crash.  It is never looked at once more."""
+
+
 class DemoCluster:
     def __init__(self, work, build, install, cache=None, testbed=None):
         """work: folder for logs; build: build tree with the test bed's programs; install: DESTDIR of make install."""
@@ -112,6 +116,24 @@ class DemoCluster:
             words.append(f"no more to be had: {e}")
         return "; ".join(words)
 
+    def cluster_stalled(self, since, failure):
+        """Why what failed here may be the host's doing: since then it stood still for so long at once that Corosync on one machine has to take another for
+        dead, and a Corosync of these nodes says that it did.  None on a host that ran.  A test may do once more, twice at the most, what this was said of."""
+        if isinstance(failure, Wrong):
+            return None
+        since, words = max(since, time.monotonic_ns() - 120_000_000_000), []
+        HOST.known()
+        longest = HOST.longest(since, time.monotonic_ns())
+        if longest < 0.8 * self.tb.state.get("token", 1000):
+            return None
+        for n in self.tb.nodes:
+            log = os.path.join(self.tb.t, n, "upper/var/log/corosync/corosync.log")
+            if os.path.exists(log):
+                with open(log, errors="replace") as f:
+                    late = re.findall(r"not scheduled \(@(\d+)\) for ([\d.]+) ms", f.read())
+                words += [f"{n} {float(ms):.0f} ms" for at, ms in late if time.time() - int(at) / 1000 < (time.monotonic_ns() - since) / 1e9][-2:]
+        return f"this machine stood still for {longest:.0f} ms at once, and with it Corosync: {', '.join(words)}" if words else None
+
     # -- the guest ---------------------------------------------------------------------------------------------------
     def make_guest(self, pattern_mib=96, memory=256, vcpus=2, luns=1, journal_mib=0):
         """journal_mib: a second disk of that size for the guest's journal (demo-guest.c)."""
@@ -176,7 +198,7 @@ class DemoCluster:
         if after.boot_id != before.boot_id:
             raise Failed(f"{what}: the guest has booted again")
         if after.errors:
-            raise Failed(f"{what}: the guest's own checks found memory {after.memory_errors}, clock {after.clock_errors}, "
+            raise Wrong(f"{what}: the guest's own checks found memory {after.memory_errors}, clock {after.clock_errors}, "
                          f"disk {after.write_errors} errors")
 
     def keep_logs(self, name=None):

@@ -8,9 +8,10 @@ import signal
 import sys
 import time
 
-from democluster import DemoCluster, Failed
+from democluster import DemoCluster, Failed, Wrong
 
 T0 = time.monotonic()
+NO_JUDGEMENT = 75               # sysexits.h's EX_TEMPFAIL: this machine stood still for so long that nodes had to take each other for dead
 
 
 def say(text):
@@ -81,7 +82,7 @@ class Quickstart(DemoCluster):
              "data_intact": after.recovered >= before.durable > 0, "boot_id_changed": after.boot_id != before.boot_id}
         self.report["failover"] = f
         if not (f["fenced"] and f["data_intact"] and f["boot_id_changed"]):
-            raise Failed(f"after the power cut: {f}; fsync'ed before the cut: {before.durable}, found after: {after.recovered}")
+            raise (Failed if f["data_intact"] else Wrong)(f"after the power cut: {f}; fsync'ed before the cut: {before.durable}, found after: {after.recovered}")
         here = self.wait("the guest in xl list", self.where, 10)
         if len(here) != 1:
             raise Failed(f"the guest is on {here}")
@@ -133,13 +134,17 @@ def main():
     if q.tb.state:
         say("taking down what an earlier run left")
         q.tb.down()
-    status = 1
+    status, begun = 1, time.monotonic_ns()
     try:
         q.run()
         status = 0
     except (Failed, RuntimeError) as e:
         q.keep_logs()
         print(f"FAILED: {e}", file=sys.stderr)
+        why = q.cluster_stalled(begun, e)
+        if why:
+            print(f"No judgement: {why}", file=sys.stderr)
+            status = NO_JUDGEMENT
     except KeyboardInterrupt:
         print("interrupted; taking everything down", file=sys.stderr)
         status = 130
