@@ -23,8 +23,8 @@ def begin(run, **config):
     config = {"name": "keeper", "uuid": UUID, "type": "pv", "kernel": demo.fetch_kernel(CACHE)[0], "ramdisk": run.dir + "/ramdisk",
               "cmdline": "console=hvc0 quiet", "memory_kib": 98304, "maxmem_kib": 98304, "vcpus": 2, "disk": [], "vif": [],
               "on_poweroff": "destroy", "on_reboot": "destroy", "on_crash": "destroy", "io_timeout_s": 0, **config}
-    domid = request(run, {"op": "create", "config": config, "paused": False}, timeout=60)["domid"]
-    wait_for("the guest's first line", lambda: counts(run), 60)
+    domid = request(run, {"op": "create", "config": config, "paused": False}, timeout=300)["domid"]
+    wait_for("the guest's first line", lambda: counts(run))
     return domid
 
 
@@ -60,6 +60,6 @@ def works_on(what, *runs):
     """Each of its workers gets on."""
     before = counts(*runs)
     try:
-        wait_for("each of the guest's workers to get on", lambda: all(x < y for x, y in zip(before, counts(*runs))), 120)
+        wait_for("each of the guest's workers to get on", lambda: all(x < y for x, y in zip(before, counts(*runs))))
     except Failed as e:
         raise Failed(f"{what}: {e}: {before}, then {counts(*runs)}") from e

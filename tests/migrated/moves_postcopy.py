@@ -8,8 +8,9 @@ import threading
 import time
 
 from doubles import Domain, Proxy, SLOW
-from move_world import (CONFIG, UUID, big_guest, case, check, hello, kill_migrated, kill_worker, postcopy, read_record, record, target_tls,
-                        start_over, tls, until, wait)
+from hostclock import Clock
+from move_world import (CONFIG, NothingTested, UUID, big_guest, case, check, hello, kill_migrated, kill_worker, postcopy, read_record, record, target_tls,
+                        start_over, tls, until, wait, waits)
 
 
 def fast_writer(w, kib=32768, hot=5000):
@@ -54,26 +55,33 @@ def under_way(w, least=500):
     """The guest runs at the target, writes what it wrote at the source, and pages are on their way: some have come, some have not."""
     wait(lambda: w.n2.domain, "a copy at the target")
     w.n2.domain.hot = w.source.hot
-    wait(lambda: w.n2.domain and w.n2.domain.copy == "running" and len(w.n2.domain.owed) > least, "pages are owed")
+
+    def owed():
+        if w.n2.domain and w.n2.domain.loaded and w.n2.domain.copy == "running" and not w.n2.domain.owed:
+            raise NothingTested("the pages came before anybody looked")
+        return w.n2.domain and w.n2.domain.copy == "running" and len(w.n2.domain.owed) > least
+    wait(owed, "pages are owed")
     wait(lambda: len(w.n1.workers()) < 2, "the mover has heard that it runs")
 
 
+@waits(3)
 @case
 def pages_come_later(w):
     fast_writer(w)
-    progress = []
+    progress, clock = [], Clock()
     m = Mover(lambda: postcopy(w, progress=progress))
     under_way(w, 1)
     reply = m.result()
     arrived(w, reply)
     check(reply["pages_requested"] > 0, str(reply))
-    check(reply["downtime_vcpu_ms"] < 1500 * SLOW, str(reply))
+    check(reply["downtime_vcpu_ms"] < 1500 * SLOW + 1000 * clock.lost(), str(reply))
     check(any(p["phase"] == "postcopy" and p["owed_mib"] > 0 for p in progress), "progress does not tell of it")
     percents = [p["percent"] for p in progress]
     check(percents == sorted(percents), f"progress runs backwards: {percents}")
     check(w.n1.hv.seen.count("pages-served") == 1, str(w.n1.hv.seen))
 
 
+@waits(10)
 @case
 def the_deadline_cuts_a_round(w):
     """In the first round, with one connection and with several, with and without acknowledgements: what had not gone is owed."""
@@ -93,6 +101,7 @@ def an_idle_guest_needs_no_post_copy(w):
     check(not reply["postcopy"], str(reply))
 
 
+@waits(5)
 @case
 def a_target_without_post_copy_gets_a_slower_guest(w):
     fast_writer(w, 16384, 2500)
@@ -108,6 +117,7 @@ def a_target_without_post_copy_gets_a_slower_guest(w):
     check(not reply["postcopy"] and w.source.throttles, str(reply))
 
 
+@waits(13)
 @case
 def a_link_lost_after_the_switch_goes_on(w):
     for what in ("cut", "black"):
@@ -124,18 +134,20 @@ def a_link_lost_after_the_switch_goes_on(w):
         owed = len(w.n2.domain.owed)
         p.open.set()
         arrived(w, m.result())
-        check(owed > 0, "the link was lost too late")
+        if not owed:
+            raise NothingTested("the link was lost too late")
         p.close()
         start_over(w)
 
 
+@waits(21)
 @case
 def a_page_service_killed_begins_again(w):
     """Either worker, then either migrated: what serves the pages is begun again, and nothing is lost or doubled."""
     for how, node in ((kill_worker, w.n1), (kill_worker, w.n2), (kill_migrated, w.n1), (kill_migrated, w.n2)):
         fast_writer(w)
         progress = []
-        m = Mover(lambda progress=progress: postcopy(w, bandwidth_mbs=14, progress=progress))
+        m = Mover(lambda progress=progress: postcopy(w, bandwidth_mbs=max(1, 14 // w.pace), progress=progress))
         under_way(w)
         how(node)()
         if how is kill_migrated:
@@ -149,6 +161,7 @@ def a_page_service_killed_begins_again(w):
         start_over(w)
 
 
+@waits(6)
 @case
 def the_guest_ends_before_all_has_come(w):
     """Its source is told, at once or when the link is back: its copy serves nobody."""
@@ -169,6 +182,7 @@ def the_guest_ends_before_all_has_come(w):
         start_over(w)
 
 
+@waits(8)
 @case
 def a_failure_before_the_hand_over_leaves_it_running(w):
     """After the page service is up, before the mark: the guest runs on at the source, and nothing serves it any more."""
@@ -193,6 +207,7 @@ def pages_hello(**kw):
     return hello(versions=[1, 2], mode="pages", attempt=kw.pop("attempt", 1), **kw)
 
 
+@waits(6)
 @case
 def hostile_page_services(w):
     """A source that pushes what is not owed, what is garbled, what is no frame, too much; another node's: nothing of it reaches the guest."""
@@ -247,7 +262,7 @@ class PagesTarget:
             try:
                 c.recv(32, socket.MSG_WAITALL)
                 s = self.ctx.wrap_socket(c, server_side=True)
-                s.settimeout(10 * SLOW)
+                s.settimeout(60 * SLOW)
                 read_record(s)
                 s.sendall(record(2, json.dumps({"version": 2, "problems": [], "node": "n2", "pages": "ok", "token": "00" * 16}).encode()))
                 s.sendall(self.asks)
@@ -259,6 +274,7 @@ class PagesTarget:
             self.connections += 1
 
 
+@waits(15)
 @case
 def hostile_fetchers(w):
     """A target that asks for memory of a guest that still runs, for frames that are none, twice, or never says what it wants: it gets
@@ -302,7 +318,7 @@ class GreedyTarget(PagesTarget):
             try:
                 c.recv(32, socket.MSG_WAITALL)
                 s = self.ctx.wrap_socket(c, server_side=True)
-                s.settimeout(10 * SLOW)
+                s.settimeout(60 * SLOW)
                 read_record(s)
                 s.sendall(record(2, json.dumps({"version": 2, "problems": [], "node": "n2", "pages": "ok", "token": "00" * 16}).encode()))
                 s.sendall(self.asks)
@@ -320,6 +336,7 @@ class GreedyTarget(PagesTarget):
             self.connections += 1
 
 
+@waits(15)
 @case
 def fetchers_that_have_never_enough(w):
     """All of the guest again each time it is there, or one page for ever: a service ends at four times the guest, and begins again later and later. The

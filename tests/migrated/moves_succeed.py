@@ -5,7 +5,7 @@ import socket
 import time
 
 from doubles import Proxy, SLOW
-from move_world import CONFIG, UUID, big_guest, case, check, wait
+from move_world import CONFIG, UUID, big_guest, case, check, wait, waits
 
 
 @case
@@ -138,7 +138,7 @@ def over_ipv6(w):
 @case
 def events_for_who_subscribed(w):
     with w.n1.connect() as c:
-        c.settimeout(20 * SLOW)
+        c.settimeout(60 * SLOW)
         c.sendall(json.dumps({"op": "subscribe"}).encode())
         check(json.loads(c.recv(65536))["ok"], "subscribe")
         w.moved(w.move(bandwidth_mbs=10))
@@ -177,6 +177,7 @@ def standalone_hosts(w):
     wait(lambda: w.n1.domain is None, "the source's copy goes")
 
 
+@waits(2)
 @case
 def busy_guest_gives_up_or_moves(w):
     w.source.hot, w.source.pages_per_ms = range(4000), 400
@@ -186,6 +187,7 @@ def busy_guest_gives_up_or_moves(w):
     w.moved(w.move())
 
 
+@waits(4)
 @case
 def throttle_converges(w):
     """A guest that writes faster than the wire carries loses time in steps, all the same ends, and gets its time back."""
@@ -203,6 +205,7 @@ def throttle_converges(w):
     check(any(p.get("converges") is False for p in progress), "nobody was told that it would not converge")
 
 
+@waits(3)
 @case
 def throttle_is_lifted_when_it_fails(w):
     w.source.hot, w.source.pages_per_ms = range(4000), 400
