@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Hostile: hypercalls that ask for a life's work: lists of 2^31 entries, reservations of 2^60 extents, masks and tables
- * without end.  Each stops for events within moments, so that the timer still ticks, and ends with an error or little done.
+ * without end.  Each stops for events within moments, so that the timer still ticks, and ends with an error or little done.  What took
+ * longer is done again: a host that stands still does not do so five times in a row, a call that does not stop does.
  */
 #include "micro_guest.h"
 #include <xen/grant_table.h>
@@ -43,11 +44,16 @@ static bool cut(struct trap_regs *r)
 	return false;
 }
 
-#define CALL(nr, a1, a2, a3, a4) do { \
+#define LONG_NS 5000000000UL
+#define CALL(nr, a1, a2, a3, a4) for (unsigned tries = 5; tries--;) { \
+	worst_ns = 0; \
 	deadline = system_time(0) + 30000000; \
 	__asm__ volatile("lea 1f(%%rip), %%r11\n\tmov %%r11, trap_fixup(%%rip)\n\tmov %5, %%r10\n\tsyscall\n1:\tmovq $0, trap_fixup(%%rip)" \
 		: : "a"((uint64_t)__HYPERVISOR_ ## nr), "D"((uint64_t)(a1)), "S"((uint64_t)(a2)), "d"((uint64_t)(a3)), "b"(0UL), \
-		    "r"((uint64_t)(a4)) : "rcx", "r11", "r10", "r8", "r9", "memory", "cc"); (void)on_time; } while (0)
+		    "r"((uint64_t)(a4)) : "rcx", "r11", "r10", "r8", "r9", "memory", "cc"); (void)on_time; \
+	if (worst_ns < LONG_NS) \
+		break; \
+	CHECK(tries); }
 
 void guest_main(void)
 {
@@ -86,5 +92,4 @@ void guest_main(void)
 	events_off();
 	trap_hook = NULL;
 	CHECK(ticks > 3);
-	CHECK(worst_ns < 5000000000UL);
 }

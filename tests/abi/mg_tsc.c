@@ -12,7 +12,7 @@
 const char guest_name[] = "tsc";
 
 #define MS 1000000UL
-#define FAR 3000000000UL                /* ns that a vCPU may stand still on a busy host */
+#define FAR 10000000000UL               /* ns that a vCPU may stand still on a stolen host */
 
 static volatile unsigned ticks;
 static volatile uint64_t due;

@@ -413,7 +413,7 @@ int blk_status(struct t *t)
 {
 	struct blkif_response *r;
 
-	for (int i = 0; i < 100 && t->ring->rsp_prod == t->front.rsp_cons; i++) {
+	for (int i = 0; i < 60000 && t->ring->rsp_prod == t->front.rsp_cons; i++) {
 		usleep(1000);
 		pump(t);
 	}

@@ -343,7 +343,7 @@ static int do_needed(void)
 	signal(SIGUSR1, timer_fired);
 	if (timer_create(CLOCK_MONOTONIC, &ev, &timer) || timer_settime(timer, 0, &soon, NULL))
 		return 4;
-	for (int i = 0; i < 1000 && !fired; i++)
+	for (int i = 0; i < 60000 && !fired; i++)
 		usleep(1000);
 	if (!fired || timer_delete(timer))
 		return 5;

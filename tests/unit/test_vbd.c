@@ -203,7 +203,7 @@ static void disk_ring_runs_backwards(void **state)
 	uint8_t *w;
 	uint32_t ref;
 
-	alarm(60);
+	alarm(600);
 	blk_connect(t);
 	ref = give(t, &w, true);
 	blk_put_writes(t, ref, 32);
@@ -287,7 +287,7 @@ static void disk_flood_is_served_in_turns(void **state)
 	char got[8];
 	int i;
 
-	alarm(60);
+	alarm(600);
 	blk_connect(t);
 	memset(t->ring->ring, 0xc8, 32 * sizeof(t->ring->ring[0]));        /* operation 200 */
 	atomic_store(&flood_stop, false);
