@@ -523,14 +523,14 @@ def free_ports(n):
 
 
 class Node:
-    def __init__(self, base, name, port, build, pki, standalone=False, cluster=True):
+    def __init__(self, base, name, port, build, pki, standalone=False, cluster=True, silence_s=3):
         self.name, self.port, self.build = name, port, build
         self.dir = f"{base}/{name}"
         self.run, self.conf = f"{self.dir}/run", f"{self.dir}/conf"
         os.makedirs(self.run)
         self.use_pki(pki)
         with open(f"{self.conf}/haven.conf", "w", encoding="utf-8") as f:
-            f.write(f"migration_address = 127.0.0.1\nmigration_port = {port}\nmigration_silence_s = {3 * SLOW}\nmigration_reconnect_s = 1\n")
+            f.write(f"migration_address = 127.0.0.1\nmigration_port = {port}\nmigration_silence_s = {silence_s * SLOW}\nmigration_reconnect_s = 1\n")
             if standalone:
                 f.write("standalone = yes\n")
         self.domain = None

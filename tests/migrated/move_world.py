@@ -48,6 +48,7 @@ class World:
         self.pace = pace
         self.base = tempfile.mkdtemp(dir=base)
         self.ports = free_ports(2)
+        kw = {"silence_s": 3 * pace, **kw}
         self.n1 = Node(self.base, "n1", self.ports[0].port, BUILD, f"{ca}/n1", **kw)
         self.n2 = Node(self.base, "n2", self.ports[1].port, os.environ.get("HAVEN_PEER_BUILD") or BUILD, f"{ca}/n2", **kw)
         self.n1.other, self.n2.other = self.n2, self.n1

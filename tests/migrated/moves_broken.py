@@ -9,7 +9,7 @@ import time
 
 from doubles import Domain, Proxy, SLOW
 from hostclock import Clock, comes
-from move_world import CA, CONFIG, PERCENT, UUID, big_guest, case, check, patiently, postcopy, read_record, record, target_tls, wait, waits
+from move_world import CA, CONFIG, NothingTested, PERCENT, UUID, big_guest, case, check, patiently, postcopy, read_record, record, target_tls, wait, waits
 
 
 # --- cuts, stalls, flips ---------------------------------------------------------------------------------------------------------
@@ -428,4 +428,6 @@ def what_version_1_cannot(w):
     w.source.hot, w.source.pages_per_ms = range(2000), 40
     reply = postcopy(w, max_downtime_ms=30, target_downtime_ms=20, deadline_s=30)
     w.moved(reply)
-    check(not reply["postcopy"] and reply["stream_version"] == 1 and w.source.throttles, f"{reply}, {w.source.throttles}")
+    check(not reply["postcopy"] and reply["stream_version"] == 1, str(reply))
+    if not w.source.throttles:
+        raise NothingTested("the guest was no faster than the wire")

@@ -186,6 +186,9 @@ def a_flood_of_strangers(w):
     replies = []
     for frm, to in ((w.n1, w.n2), (w.n2, w.n1), (w.n1, w.n2)):
         replies.append(w.move(frm=frm, to=to))
+        if "nothing heard" in replies[-1].get("error", ""):
+            stop.set()
+            raise NothingTested(f"in the flood: {replies[-1]['error']}")
         check(replies[-1]["ok"], f"in the flood: {replies[-1]}")
         frm.hv.op_destroy({})
     time.sleep(1)
