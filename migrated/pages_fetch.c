@@ -293,7 +293,7 @@ static int turn(struct fetch *f, struct err *err)
 			       { .fd = f->w->control, .events = POLLIN } };
 	int rc = 0;
 
-	poll(p, 3, SSL_has_pending(f->w->link.ssl) ? 0 : WAIT_MS);
+	link_poll(p, 3, SSL_has_pending(f->w->link.ssl) ? 0 : WAIT_MS, &f->heard_ns);
 	while (rc == 0 && !f->over && p[0].revents) {
 		rc = take_packet(f, err);
 		if (rc == 0)

@@ -466,7 +466,7 @@ static void wait_for_something(struct serve *s, uint64_t pace)
 			       { .fd = s->w->control, .events = POLLIN } };
 	int ms = pace && pace / NS_PER_MS < IDLE_MS ? (int)(pace / NS_PER_MS) + 1 : IDLE_MS;
 
-	poll(p, 2, ms);
+	link_poll(p, 2, ms, &s->heard_ns);
 }
 
 static int hear(struct serve *s, struct err *err)

@@ -253,7 +253,7 @@ static int wait_for_acks(struct source *s, struct err *err)
 			s->w->link.broken = true;
 			return worker_link_error(s->w, -ETIMEDOUT, err);
 		}
-		poll(p, s->links, ACK_POLL_MS);
+		link_poll(p, s->links, ACK_POLL_MS, &end);
 		rc = worker_tick(s->w, false);
 		if (rc < 0)
 			return worker_link_error(s->w, rc, err);

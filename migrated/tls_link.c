@@ -18,6 +18,7 @@
 #include "lib/clock.h"
 
 #define TICK_MS 200
+#define LATE_MS 100               /* less than that is a busy scheduler's */
 #define GATHER_MAX 4096
 #define NS_PER_MS 1000000ull
 #define SILENCE_DEFAULT_NS (10000 * NS_PER_MS)
@@ -118,6 +119,18 @@ int link_connect(struct tls_link *l, const char *address, int port, int timeout_
 
 /* --- waiting ----------------------------------------------------------------------------------------------------------- */
 
+int link_poll(struct pollfd *p, unsigned n, int ms, uint64_t *deadline_ns)
+{
+	uint64_t due = link_now_ns() + (uint64_t)ms * NS_PER_MS, now;
+	int r = poll(p, n, ms), e = errno;
+
+	now = link_now_ns();
+	if (now > due + LATE_MS * NS_PER_MS)
+		*deadline_ns += now - due;
+	errno = e;
+	return r;
+}
+
 /* Waits for events on the socket until deadline_ns; runs the tick.  0, -ETIMEDOUT, or the tick's. */
 static int link_wait(struct tls_link *l, short events, uint64_t deadline_ns)
 {
@@ -129,7 +142,7 @@ static int link_wait(struct tls_link *l, short events, uint64_t deadline_ns)
 		if (now >= deadline_ns)
 			return -ETIMEDOUT;
 		left_ms = (deadline_ns - now) / NS_PER_MS + 1;
-		r = poll(p, 2, left_ms < TICK_MS ? (int)left_ms : TICK_MS);
+		r = link_poll(p, 2, left_ms < TICK_MS ? (int)left_ms : TICK_MS, &deadline_ns);
 		if (r < 0 && errno != EINTR)
 			return -errno;
 		/* a drop now and then must not keep the tick off */

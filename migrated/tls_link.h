@@ -6,6 +6,7 @@
 #ifndef MIGRATED_TLS_LINK_H
 #define MIGRATED_TLS_LINK_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,6 +58,11 @@ int link_read_cb(void *link, void *p, size_t n);      /* a stream_read_fn */
 int link_record(struct tls_link *l, uint16_t type, const void *body, uint32_t n);
 /* Is there something to read at once? */
 bool link_readable(struct tls_link *l);
+/*
+ * poll(2); *deadline_ns gets later by as much as this process woke too late.  Who stood still himself (a host whose hypervisor took its processors
+ * away, a process that was stopped) has not heard that the other side is silent.
+ */
+int link_poll(struct pollfd *p, unsigned n, int ms, uint64_t *deadline_ns);
 /* One line for a person: what the failed call's rc means on this link. */
 const char *link_explain(const struct tls_link *l, int rc, char *buf, size_t size);
 /* Closes, for another connection to take its place: tick, silence and totals stay. */

@@ -71,6 +71,11 @@ uint64_t link_now_ns(void)
 	return o.now;
 }
 
+int link_poll(struct pollfd *p, unsigned n, int ms, uint64_t *deadline_ns)
+{
+	return poll(p, n, ms);
+}
+
 void link_init(struct tls_link *l)
 {
 	*l = (struct tls_link){ .fd = -1, .wake_fd = -1, .silence_ns = 3000000000ull };

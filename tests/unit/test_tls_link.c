@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -126,11 +128,44 @@ static void test_limit_is_aes_gcms(void **state)
 	assert_in_range(l.records_a_key, 1, 23726566);          /* 2^24.5 */
 }
 
+/*
+ * A host that stood still for longer than silence is borne took its peer for silent: its move was broken off, or had its connection made again,
+ * though the peer had stood still as well, or had something on its way.  A process that is stopped stands in for it.
+ */
+static void test_who_stood_still_has_heard_no_silence(void **state)
+{
+	int sv[2], st;
+	pid_t p;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sv), 0);
+	p = fork();
+	if (!p) {
+		struct tls_link l;
+		struct err err = { 0 };
+
+		link_init(&l);
+		l.fd = sv[1];
+		l.silence_ns = 2000000000;
+		_exit(link_handshake(&l, context("n2"), true, "n1", &err) < 0 && strstr(err.text, "nothing heard") ? 7 : 8);
+	}
+	usleep(300000);
+	assert_int_equal(kill(p, SIGSTOP), 0);
+	usleep(2500000);
+	assert_int_equal(kill(p, SIGCONT), 0);
+	usleep(200000);
+	assert_int_equal(waitpid(p, &st, WNOHANG), 0);          /* it waits on */
+	assert_int_equal(waitpid(p, &st, 0), p);
+	assert_true(WIFEXITED(st) && WEXITSTATUS(st) == 7);     /* and not for ever */
+	close(sv[0]);
+	close(sv[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_key_changes_within_the_limit),
 		cmocka_unit_test(test_limit_is_aes_gcms),
+		cmocka_unit_test(test_who_stood_still_has_heard_no_silence),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
