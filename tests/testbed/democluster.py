@@ -112,7 +112,7 @@ class DemoCluster:
                                                          (line.strip().partition(" ") for line in f.readlines()[-4:])))
             if self.said:
                 words.append(f"last progress: {self.said}")
-        except (OSError, RuntimeError, StopIteration) as e:
+        except Exception as e:              # the failure that is being told of counts, not this
             words.append(f"no more to be had: {e}")
         return "; ".join(words)
 
@@ -222,14 +222,12 @@ class DemoCluster:
     def realtime_threads(self):
         """Threads of guests' processes that have real-time priority: PID/TID."""
         found = []
-        for folder, _, files in os.walk(self.tb.cgroup):
-            pids = open(os.path.join(folder, "cgroup.procs")).read().split() if "cgroup.procs" in files else []
-            for pid in pids:
+        for folder, _, _ in os.walk(self.tb.cgroup):
+            for pid in self.tb.pids_in(folder):
                 try:
                     with open(f"/proc/{pid}/comm") as f:
-                        if not f.read().startswith("haven-hv-"):
-                            continue
-                    found += [f"{pid}/{t}" for t in os.listdir(f"/proc/{pid}/task") if os.sched_getscheduler(int(t)) & ~os.SCHED_RESET_ON_FORK]
+                        if f.read().startswith("haven-hv-"):
+                            found += [f"{pid}/{t}" for t in os.listdir(f"/proc/{pid}/task") if os.sched_getscheduler(int(t)) & ~os.SCHED_RESET_ON_FORK]
                 except OSError:
                     pass                # it has ended
         return found

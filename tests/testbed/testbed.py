@@ -287,15 +287,19 @@ class Testbed:
             os.unlink(self.pid_file(node))
 
     @staticmethod
-    def processes_of(cg):
-        """Name, state and kernel function of each, for who has to find out why it does not end."""
-        out = []
+    def pids_in(cg):
+        """Of a cgroup that may end meanwhile."""
         try:
             with open(os.path.join(cg, "cgroup.procs")) as f:
-                pids = f.read().split()
+                return f.read().split()
         except OSError:
-            pids = []
-        for pid in pids:
+            return []
+
+    @classmethod
+    def processes_of(cls, cg):
+        """Name, state and kernel function of each, for who has to find out why it does not end."""
+        out = []
+        for pid in cls.pids_in(cg):
             try:
                 with open(f"/proc/{pid}/stat") as f, open(f"/proc/{pid}/wchan") as w:
                     name, rest = f.read().split("(", 1)[1].rsplit(")", 1)
