@@ -338,7 +338,7 @@ class GreedyTarget(PagesTarget):
             self.connections += 1
 
 
-@waits(15)
+@waits(27)
 @case
 def fetchers_that_have_never_enough(w):
     """All of the guest again each time it is there, or one page for ever: a service ends at four times the guest, and begins again later and later. The
@@ -352,7 +352,7 @@ def fetchers_that_have_never_enough(w):
         w.source.attempt += 1
         w.source.serves = {"op": "pages", "uuid": UUID, "domid": 3, "attempt": w.source.attempt, "target": "n2", "address": "127.0.0.1", "port": t.port,
                            "bandwidth_mbs": 0}
-        wait(lambda t=t: t.connections >= 3, "three services", 40)
+        wait(lambda t=t: t.connections >= 3, "three services", 120)
         check(all(frames < n < 5 * frames for n in t.pages[:3]), f"pages of each service: {t.pages}, of a guest of {frames}")
         check(t.when[1] - t.when[0] > 1.9 and t.when[2] - t.when[1] > 3.9, f"services begin after {[b - t.when[0] for b in t.when]} s")
         w.source.serves = None
