@@ -669,7 +669,7 @@ static int target_prepare(struct target *t, struct err *err)
 		rc = worker_close_doors(t->w, err);
 	if (rc == 0)
 		rc = send_accept(t, err);
-	t->accepted_ns = link_now_ns();
+	t->accepted_ns = rc == 0 ? link_now_ns() : 0;
 	t->w->connections_arg = t;
 	t->w->connections = target_take_connections;
 	return rc;

@@ -237,6 +237,24 @@ def who_knows_the_token_changes_nothing(w):
     p.close()
 
 
+@case
+def who_is_busy_says_that_it_lives(w):
+    """One end is at something that takes longer than the silence that ends a connection: it is heard all the same, from either side."""
+    busy, incoming = lambda: time.sleep(3 * SLOW + 1.5), w.n2.hv.op_incoming  # noqa: E731
+    for n in (w.n1, w.n2):
+        n.hurry(100 * SLOW)
+
+    def slow_to_load(req):
+        reply = incoming(req)
+        w.n2.domain.fail["state-load"] = busy
+        return reply
+    w.source.fail["pause"] = busy
+    w.n2.hv.op_incoming = slow_to_load
+    reply = w.move(reconnect_s=0)
+    w.moved(reply)
+    check(reply["total_ms"] > 6000 * SLOW, str(reply))
+
+
 class SpeakingTarget:
     """A target that says ANSWER and ACCEPT of a version, then does `what` with the connection; every connection after the first too."""
 

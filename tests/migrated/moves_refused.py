@@ -10,7 +10,8 @@ import time
 
 from doubles import Domain, SLOW
 from hostclock import Clock, comes
-from move_world import CA, CONFIG, NothingTested, OTHER_CA, REVOKED_CA, UUID, case, check, flood, hello, preamble, record, tls, until, wait, waits
+from move_world import (CA, CONFIG, NothingTested, OTHER_CA, REVOKED_CA, UUID, case, check, flood, hello, preamble, record, target_tls, tls, until, wait,
+                        waits)
 
 
 # --- refusals before a byte moves ------------------------------------------------------------------------------------------
@@ -111,6 +112,46 @@ def revoked_certificate(w):
 def missing_key(w):
     os.unlink(f"{w.n1.conf}/pki/node.key")
     w.stays(w.move(), "haven cert issue")
+
+
+def old_target(version):
+    """A target with the right certificate that speaks no TLS but that."""
+    ctx, sock = target_tls(), socket.create_server(("127.0.0.1", 0))
+    ctx.minimum_version = ctx.maximum_version = version
+
+    def run():
+        while True:
+            c, _ = sock.accept()
+            try:
+                c.recv(32, socket.MSG_WAITALL)
+                ctx.wrap_socket(c, server_side=True).recv(1)
+            except (OSError, ssl.SSLError):
+                pass
+            c.close()
+    threading.Thread(target=run, daemon=True).start()
+    return sock.getsockname()[1]
+
+
+@case
+def there_is_no_other_way_than_tls_1_3(w):
+    """Not in the clear, with whatever greeting; nor from this end, to a target whose certificate is right."""
+    for greeting in (b"", preamble(), preamble(True)):
+        s = socket.create_connection(("127.0.0.1", w.n2.port))
+        s.settimeout(20 * SLOW)
+        s.sendall(greeting + hello())
+        got = b""
+        try:
+            while (part := s.recv(4096)):
+                got += part
+        except OSError:
+            pass
+        s.close()
+        # at most TLS's own alert
+        check(len(got) < 16 and w.n2.domain is None and "incoming" not in w.n2.hv.seen, f"{greeting[:10]}: {got!r}, {w.n2.hv.seen}")
+    w.stays(w.move(port=old_target(ssl.TLSVersion.TLSv1_2)), "TLS")
+    reply = w.move()
+    w.moved(reply)
+    check(reply["tls"] == "TLSv1.3", str(reply))
 
 
 @case
