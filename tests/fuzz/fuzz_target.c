@@ -132,7 +132,7 @@ int worker_open(struct worker *w, struct err *err)
 }
 
 
-/* A source that lives keeps a copy that is being filled, and a page service, as long as it does: its own deadline, or the cluster, ends them. */
+/* Time hardly passes here: how long a source that lives keeps a copy that is being filled (migration_idle_s), and a page service, is counted in ticks. */
 int worker_tick(struct worker *w, bool writing)
 {
 	if (++f.ticks > TICKS_MAX && w->cancellable)
