@@ -17,7 +17,8 @@
  *	X_STOP		Pacemaker stops the copy of a node in whatever state it is (OPS)
  *	X_FREEZE	Pacemaker fences nobody while a move's action runs in its partition
  *	X_NOTE		a member is fenced (FAULTS), and old fencings of a member are told late
- *	X_LATE		besides, the PROBE after such a late notice may be overtaken by a cut
+ *	X_LATE		besides, the PROBE after such a late notice may be overtaken by a cut: then two copies run, which is why
+ *			fence_book.c tells of no old fencing
  *	X_DISK		a node loses its disk with its power (FAULTS)
  *	X_WORD		haven resolve: keep here, drop here, and "that node is off"
  *	X_SAVE		the guest is saved into a file, and restored from it at any later time (OPS)
