@@ -237,6 +237,7 @@ def who_knows_the_token_changes_nothing(w):
     p.close()
 
 
+@waits(10)
 @case
 def who_is_busy_says_that_it_lives(w):
     """One end is at something that takes longer than the silence that ends a connection: it is heard all the same, from either side."""
