@@ -133,7 +133,7 @@ class ProbeLog:
         return [(a, b) for a, b in zip(sent, sent[1:]) if b >= mark]
 
     def longest_gap_ms(self, mark):
-        """The longest time without an answer since mark, from the last answered probe's sending to the next answered one's."""
+        """The longest time since mark in which whatever was sent stayed unanswered; an answer that came late counts by when it was asked."""
         return round(max((b - a for a, b in self.gaps(mark)), default=0) / 1e6, 1)
 
     def longest_outage_ms(self, mark):
@@ -152,6 +152,11 @@ class ProbeLog:
         return (f"{len(times) - 2} answers to {self.sent_by(end) - self.sent_by(mark)} probes in {(end - mark) / 1e9:.1f} s, the last "
                 f"{(end - times[-2]) / 1e6:.0f} ms before the end of that; gaps {', '.join(f'{g:.0f}' for g in gaps)} ms, less the host's and the "
                 f"client's stalls {', '.join(f'{g:.0f}' for g in own) or 'none'} ms; the client's longest stall {stood:.0f} ms")
+
+    def longest_silence_ms(self, mark):
+        """The longest time since mark in which no answer arrived: what a client sees that waits for one."""
+        got = [r.received for r in self.replies if r.received >= mark - 1_000_000_000]
+        return round(max((b - a for a, b in zip(got, got[1:]) if b >= mark), default=0) / 1e6, 1)
 
     def tcp_survived(self, mark):
         """The connection was there at mark, neither lost nor missing a number since, and counted on."""
