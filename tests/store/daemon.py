@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import hostclock                                                                         # noqa: E402
@@ -149,7 +150,9 @@ def main(*tests):
         try:
             test(run)
             print(f"ok {test.__name__}", flush=True)
-        except (Failed, OSError, subprocess.SubprocessError) as e:
+        except Exception as e:                                      # whatever it is, the logs and the host are told, and the others go on
+            if not isinstance(e, (Failed, OSError, subprocess.SubprocessError)):
+                traceback.print_exc(file=sys.stdout)
             print(f"FAILED {test.__name__}: {e}", flush=True)
             for f in sorted(os.listdir(run.dir)):
                 if f.endswith(".log"):
