@@ -103,6 +103,7 @@ class Testbed:
         base = "/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
         self.cgroup = os.path.join(base, self.tag)
         self.state = {}
+        self.power_lock = threading.Lock()
         if os.path.exists(self.state_file):
             with open(self.state_file) as f:
                 self.state = json.load(f)
@@ -458,16 +459,15 @@ class Testbed:
         s.bind(f"/proc/self/fd/{folder}/power.sock")            # a checkout may lie deeper than a socket's 107 octets reach
         os.close(folder)
         s.listen(16)
-        lock = threading.Lock()
         while True:
             c, _ = s.accept()
-            threading.Thread(target=self.serve_power, args=(c, lock), daemon=True).start()
+            threading.Thread(target=self.serve_power, args=(c,), daemon=True).start()
 
-    def serve_power(self, c, lock):
+    def serve_power(self, c):
         with c:
             words = c.makefile().readline().split()
             answer = "error"
-            with lock:
+            with self.power_lock:
                 try:
                     answer = self.power_request(*words)
                 except (RuntimeError, SystemExit, TypeError) as e:
@@ -476,6 +476,11 @@ class Testbed:
                 c.sendall((answer + "\n").encode())
             except OSError:
                 pass
+
+    def power_on(self, node):
+        """One at a time: a reboot asked for twice within its second would start the node twice, and the first one's processes for good."""
+        with self.power_lock:
+            self.boot(node)
 
     def power_request(self, verb, node=None):
         if verb == "ping":
@@ -489,7 +494,7 @@ class Testbed:
         if verb in ("off", "reboot"):
             self.crash(node)
             if verb == "reboot" and not os.path.exists(os.path.join(self.dir, "no-reboot")):
-                threading.Timer(1.0, self.boot, (node,)).start()
+                threading.Timer(1.0, self.power_on, (node,)).start()
             return "ok"
         if verb == "on":
             self.boot(node)
