@@ -20,13 +20,9 @@
 #include "hypervisor/hv_domain_image.h"
 #include "hypervisor/hv_domain_pages.h"
 #include "hypervisor/vcpu_thread.h"
-#include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/deadlines.h"
 #include "lib/log.h"
-
-#define CODE_LIST_MAX 65536u                   /* as the stream's CODE */
-#define CODE_MAKE_NS 300000000ull              /* the guest runs elsewhere meanwhile, but its move waits */
 
 struct hv_move {
 	struct msg_server *server;             /* serves one connection, ours */
@@ -129,8 +125,6 @@ static void op_dirty_start(struct msg_call *c, void *arg)
 	if (!source_only(c, h))
 		return;
 	rc = log_set(h, true);
-	if (h->d->engine->code_watch)
-		h->d->engine->code_watch(h->d);
 	h->move->all_dirty = true;
 	if (rc)
 		msg_error(c, rc, "domain %u: the dirty log does not start: %s", h->d->domid, strerror(-rc));
@@ -212,24 +206,6 @@ static void op_dirty_round(struct msg_call *c, void *arg)
 		msg_error(c, -EPERM, "domain %u: dirty-round before dirty-start", h->d->domid);
 	else
 		bitmap_reply(c, h, json_object());
-}
-
-/* What code ran since dirty-start, for the target to have it ready. */
-static void op_code_list(struct msg_call *c, void *arg)
-{
-	struct hv *h = arg;
-	struct buf list = BUF_INIT(CODE_LIST_MAX);
-	int rc = -EOPNOTSUPP;
-
-	if (!source_only(c, h))
-		return;
-	if (h->d->engine->code_list)
-		rc = h->d->engine->code_list(h->d, &list);
-	if (rc)
-		msg_error(c, rc, "domain %u: what runs cannot be listed: %s", h->d->domid, strerror(-rc));
-	else
-		reply_memfd(c, json_object(), memfd_of("haven-code-list", list.data, list.len));
-	buf_free(&list);
 }
 
 struct waiting { uint64_t ns; char vdev[32]; };
@@ -515,35 +491,6 @@ void hv_move_op_pages_lost(struct msg_call *c, void *arg)
 	_exit(0);
 }
 
-/*
- * The guest still runs elsewhere; what it runs there is made ready here, of the bytes that have come so far.  No page is looked at once some are
- * owed: a hole would have to be filled for it.
- */
-static void op_code_make(struct msg_call *c, void *arg)
-{
-	struct hv *h = arg;
-	unsigned blocks = 0;
-	int fd = msg_call_take_fd(c, 0), rc = fd < 0 ? -EINVAL : 0;
-	uint8_t *list = rc ? NULL : malloc(CODE_LIST_MAX);
-	uint64_t begun = monotonic_ns();
-	ssize_t n = list ? pread(fd, list, CODE_LIST_MAX, 0) : -1;
-
-	if (!rc && (!h->move->incoming || h->copy.state != COPY_INCOMING || h->have_guest || hv_pages_left(h)))
-		rc = -EPERM;
-	if (!rc && n < 0)
-		rc = list ? -errno : -ENOMEM;
-	if (!rc && h->d->engine->code_make)
-		rc = h->d->engine->code_make(h->d, list, (size_t)n, begun + CODE_MAKE_NS, &blocks);
-	if (fd >= 0)
-		close(fd);
-	free(list);
-	log_info("domain %u: %u translations made ahead in %.1f ms", h->d->domid, blocks, (double)(monotonic_ns() - begun) / 1e6);
-	if (rc)
-		msg_error(c, rc, "domain %u: code-make: %s", h->d->domid, strerror(-rc));
-	else
-		msg_reply(c, json_pack("{s:i}", "blocks", (int)blocks));
-}
-
 static int state_load(struct hv *h, int fd, struct msg_call *c, int *ret_store_fd, struct err *err)
 {
 	struct image_header hdr = { 0 };
@@ -591,8 +538,6 @@ static const struct msg_op ops[] = {          /* whoever holds the descriptor ma
 	{ "dirty-start", MSG_ANY, op_dirty_start },
 	{ "dirty-round", MSG_ANY, op_dirty_round },
 	{ "dirty-stop", MSG_ANY, op_dirty_stop },
-	{ "code-list", MSG_ANY, op_code_list },
-	{ "code-make", MSG_ANY, op_code_make },
 	{ "throttle", MSG_ANY, op_throttle },
 	{ "pause", MSG_ANY, op_pause },
 	{ "state-save", MSG_ANY, op_state_save },

@@ -152,17 +152,7 @@ struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, 
 	return NULL;
 }
 
-uint64_t bt_page_sum(const uint8_t *page)
-{
-	const uint64_t *w = (const uint64_t *)(const void *)page;
-	uint64_t h = 0;
-
-	for (unsigned i = 0; i < PAGE_SIZE_HV / 8; i++)
-		h = ((h << 29 | h >> 35) ^ w[i]) * 0x9e3779b97f4a7c15ULL;
-	return h;
-}
-
-static struct bt_page *page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want)
+struct bt_page *bt_page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want)
 {
 	enum bt_bank bank = bt_bank_of(&bv->v);
 	struct bt_page *pg, *free = NULL;
@@ -316,23 +306,6 @@ static bool frame_invalidate(struct bt_domain *bt, uint64_t frame, unsigned lo, 
 		atomic_fetch_add(bt_code_gone(bt, frame), 1);
 	}
 	return loops;
-}
-
-/* The first time that blocks made ahead are wanted: is what they were made from what the guest brought?  Whatever of it is not, goes. */
-static void page_prove(struct bt_domain *bt, struct bt_page *pg)
-{
-	pg->ahead = false;
-	if (bt_page_sum(bt->d->ram + (pg->frame << PAGE_SHIFT_HV)) != pg->sum)
-		frame_invalidate(bt, pg->frame, 0, PAGE_SIZE_HV);
-}
-
-struct bt_page *bt_page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want)
-{
-	struct bt_page *pg = page_pick(bv, va, frame, want);
-
-	if (pg && pg->ahead)
-		page_prove(bv->bt, pg);
-	return pg;
 }
 
 void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len)
