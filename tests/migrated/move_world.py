@@ -63,6 +63,8 @@ class World:
             p.close()
 
     def move(self, port=None, frm=None, to=None, progress=None, **options):
+        if frm:                            # the guest came there just now: that move's worker lets go of it after its last word
+            wait(lambda: not (frm.domain and frm.domain.channel), f"the end of the move to {frm.name}")
         frm, to = frm or self.n1, to or self.n2
         self.attempt += 1
         return frm.request({"op": "move", "uuid": UUID, "domid": 3, "attempt": self.attempt, "target": to.name, "address": "127.0.0.1",
