@@ -261,6 +261,7 @@ class PagesTarget:
     def run(self):
         while True:
             c, _ = self.sock.accept()
+            self.met()
             try:
                 c.recv(32, socket.MSG_WAITALL)
                 s = self.ctx.wrap_socket(c, server_side=True)
@@ -268,12 +269,18 @@ class PagesTarget:
                 read_record(s)
                 s.sendall(record(2, json.dumps({"version": 2, "problems": [], "node": "n2", "pages": "ok", "token": "00" * 16}).encode()))
                 s.sendall(self.asks)
-                while (kind := read_record(s)[0]) is not None:
-                    self.pushed += kind in (21, 22)
+                while (got := read_record(s))[0] is not None:
+                    self.took(s, *got)
             except (OSError, ssl.SSLError):
                 pass
             c.close()
             self.connections += 1
+
+    def met(self):
+        """Somebody has connected."""
+
+    def took(self, s, kind, body):
+        self.pushed += kind in (21, 22)
 
 
 @waits(15)
@@ -312,30 +319,17 @@ class GreedyTarget(PagesTarget):
         self.again, self.pages, self.when = again, [], []
         super().__init__(want)
 
-    def run(self):
-        while True:
-            c, _ = self.sock.accept()
-            self.when.append(time.time())
-            self.pages.append(0)
-            try:
-                c.recv(32, socket.MSG_WAITALL)
-                s = self.ctx.wrap_socket(c, server_side=True)
-                s.settimeout(60 * SLOW)
-                read_record(s)
-                s.sendall(record(2, json.dumps({"version": 2, "problems": [], "node": "n2", "pages": "ok", "token": "00" * 16}).encode()))
-                s.sendall(self.asks)
-                while (got := read_record(s))[0] is not None:
-                    kind, body = got
-                    if kind == 21:
-                        self.pages[-1] += struct.unpack_from("<I", body)[0]
-                    elif kind == 22:
-                        self.pages[-1] += sum(struct.unpack_from("<Q", body, 16 + 16 * i)[0] for i in range(struct.unpack_from("<I", body)[0]))
-                    if kind == self.again[0]:
-                        s.sendall(self.again[1])
-            except (OSError, ssl.SSLError):
-                pass
-            c.close()
-            self.connections += 1
+    def met(self):
+        self.when.append(time.time())
+        self.pages.append(0)
+
+    def took(self, s, kind, body):
+        if kind == 21:
+            self.pages[-1] += struct.unpack_from("<I", body)[0]
+        elif kind == 22:
+            self.pages[-1] += sum(struct.unpack_from("<Q", body, 16 + 16 * i)[0] for i in range(struct.unpack_from("<I", body)[0]))
+        if kind == self.again[0]:
+            s.sendall(self.again[1])
 
 
 @waits(27)
