@@ -57,15 +57,44 @@ static int crm_collect(int fd, char **out, int timeout_s)
 	return -ENOMEM;
 }
 
-static const char *crm_last_line(char *text)
+/* What stands between two marks; "" when nothing does. */
+static void crm_between(const char *text, const char *begin, const char *end, char *ret, size_t size)
 {
-	size_t n = strlen(text);
-	char *line;
+	const char *at = strstr(text, begin), *to = at ? strstr(at + strlen(begin), end) : NULL;
 
-	while (n && (text[n - 1] == '\n' || text[n - 1] == ' '))
-		text[--n] = '\0';
-	line = strrchr(text, '\n');
-	return line ? line + 1 : text;
+	*ret = '\0';
+	if (to)
+		snprintf(ret, size, "%.*s", (int)(to - at - (long)strlen(begin)), at + strlen(begin));
+}
+
+/* The last line before `to`, or "". */
+static void crm_last_line(const char *text, const char *to, char *ret, size_t size)
+{
+	const char *line;
+
+	while (to > text && (to[-1] == '\n' || to[-1] == ' '))
+		to--;
+	for (line = to; line > text && line[-1] != '\n'; line--)
+		;
+	snprintf(ret, size, "%.*s", (int)(to - line), line);
+}
+
+/* Asked for XML a tool ends with its verdict in it; what it complained of stands in there, or in front: both its outputs are one pipe. */
+void crm_complaint(const char *out, char *ret, size_t size)
+{
+	const char *xml = strstr(out, "<pacemaker-result"), *status = xml ? strstr(xml, "<status code=") : NULL;
+	char said[512] = "", verdict[256] = "";
+
+	if (status) {
+		crm_between(status, " message=\"", "\"", verdict, sizeof(verdict));
+		crm_between(status, "<error>", "</error>", said, sizeof(said));
+	}
+	if (!*said)
+		crm_last_line(out, xml ? xml : out + strlen(out), said, sizeof(said));
+	if (*said && *verdict)
+		snprintf(ret, size, "%s (%s)", said, verdict);
+	else
+		snprintf(ret, size, "%s", *said ? said : *verdict ? verdict : "failed");
 }
 
 static int crm_args(char **argv, char *path, size_t size, const char *tool, va_list ap)
@@ -83,7 +112,7 @@ static int crm_args(char **argv, char *path, size_t size, const char *tool, va_l
 
 int crm_run(char **ret_out, struct err *err, int timeout_s, const char *tool, ...)
 {
-	char *argv[ARGS_MAX + 1], path[256], *out = NULL;
+	char *argv[ARGS_MAX + 1], path[256], why[800], *out = NULL;
 	int pipes[2], fds[3], status = 0, rc;
 	va_list ap;
 	pid_t pid;
@@ -111,8 +140,10 @@ int crm_run(char **ret_out, struct err *err, int timeout_s, const char *tool, ..
 		;
 	if (rc)
 		err_set(err, rc, "%s did not answer within %d s; is pacemaker running?", tool, timeout_s);
-	else if (!WIFEXITED(status) || WEXITSTATUS(status))
-		rc = err_set(err, -EIO, "%s: %s", tool, *out ? crm_last_line(out) : "failed");
+	else if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+		crm_complaint(out, why, sizeof(why));
+		rc = err_set(err, -EIO, "%s: %s", tool, why);
+	}
 	if (rc == 0 && ret_out)
 		*ret_out = out;
 	else

@@ -32,6 +32,9 @@ ha_agent_haven_LDADD = $(PKI_LIBS) $(CIB_LIBS)
 check_PROGRAMS += tests/unit/test_resolve_plan
 tests_unit_test_resolve_plan_SOURCES = tests/unit/test_resolve_plan.c ha-agent/resolve_plan.c ha-agent/resolve_plan.h
 tests_unit_test_resolve_plan_LDADD = $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_crm_run
+tests_unit_test_crm_run_SOURCES = tests/unit/test_crm_run.c ha-agent/crm_run.c ha-agent/crm_run.h
+tests_unit_test_crm_run_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 SIM_SOURCES = tests/unit/test_ownership_sim.c tests/unit/ownership_sim.h tests/unit/ownership_sim_world.c tests/unit/ownership_sim_agent.c \
 	tests/unit/ownership_sim_group.c tests/unit/ownership_sim_hv.c tests/unit/ownership_sim_moves.c tests/unit/ownership_sim_faults.c
 check_PROGRAMS += tests/unit/test_ownership_sim tests/unit/test_ownership_sim2 tests/unit/test_ownership_sim5
