@@ -8,7 +8,8 @@ hypervisor_devices_libdevices_a_SOURCES = hypervisor/devices/io_loop.c hyperviso
 	hypervisor/devices/blk_remote.c hypervisor/devices/blk_remote.h \
 	hypervisor/devices/vif.c hypervisor/devices/netpkt.c hypervisor/devices/netpkt.h
 
-DEVICES_TEST = tests/unit/devices_guest.c tests/unit/devices_guest.h hypervisor/domain.c
+ENGINE_NONE = tests/unit/engine_none.c tests/unit/engine_none.h
+DEVICES_TEST = tests/unit/devices_guest.c tests/unit/devices_guest.h $(ENGINE_NONE) hypervisor/domain.c
 DEVICES_TEST_LIBS = hypervisor/devices/libdevices.a $(ABI_LIBS) hypervisor/libvcpu.a $(HAVEN_LIBS) $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_devices tests/unit/test_store_ring tests/unit/test_console_ring tests/unit/test_vbd tests/unit/test_vif
 tests_unit_test_devices_SOURCES = tests/unit/test_devices.c $(DEVICES_TEST)
@@ -31,5 +32,5 @@ tests_unit_test_netpkt_SOURCES = tests/unit/test_netpkt.c
 tests_unit_test_netpkt_LDADD = hypervisor/devices/libdevices.a $(UNIT_LIBS)
 
 check_PROGRAMS += tests/fuzz/fuzz_devices
-tests_fuzz_fuzz_devices_SOURCES = tests/fuzz/fuzz_devices.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h hypervisor/domain.c
+tests_fuzz_fuzz_devices_SOURCES = tests/fuzz/fuzz_devices.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h $(ENGINE_NONE) hypervisor/domain.c
 tests_fuzz_fuzz_devices_LDADD = hypervisor/devices/libdevices.a $(ABI_LIBS) hypervisor/libvcpu.a $(HAVEN_LIBS)

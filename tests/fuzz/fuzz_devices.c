@@ -21,21 +21,9 @@
 #include <xen/grant_table.h>
 
 #include "hypervisor/devices/devices.h"
-#include "hypervisor/domain_new.h"
 #include "lib/buf.h"
 #include "lib/proto/store.h"
-
-/* ---- what hv-domain brings ---- */
-
-void vcpu_wake(struct vcpu *v) { }
-void vcpu_yield(struct vcpu *v);
-void vcpu_yield(struct vcpu *v) { }
-static int eng_domain_init(struct domain *d, size_t n) { return 0; }
-static void eng_domain_destroy(struct domain *d) { }
-static int eng_vcpu_init(struct vcpu *v) { return 0; }
-static void eng_frame_written(struct domain *d, uint64_t mfn) { }
-static const struct engine_ops engine_none = { .name = "none", .domain_init = eng_domain_init, .domain_destroy = eng_domain_destroy,
-					       .vcpu_init = eng_vcpu_init, .frame_written = eng_frame_written };
+#include "tests/unit/engine_none.h"
 
 /* ---- a guest with one of each, connected ---- */
 

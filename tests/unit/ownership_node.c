@@ -134,7 +134,7 @@ struct own_record record(uint64_t epoch, uint32_t owner, uint32_t to)
 	return (struct own_record){ .epoch = epoch, .owner = owner, .to = to, .domid = 3, .name = "demo", .hash = "h" };
 }
 
-void run_here(void)
+void claim_here(void)
 {
 	uint64_t serial;
 
@@ -143,6 +143,11 @@ void run_here(void)
 	hear(1, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = serial, .rec = record(1, 1, 0), .config = "{}" });
 	for (uint32_t n = 1; n <= 3; n++)
 		hear_ack(n, OWN_M_CLAIM, 1, serial);
+}
+
+void run_here(void)
+{
+	claim_here();
 	assert_true(did_act(OWN_DO_CREATE));
 	local(OWN_RUN, 0, 0);
 	own_action_done(o, U, OWN_DO_CREATE, 0, 3, true, "");

@@ -36,6 +36,7 @@ int setup(void **state);		/* a synced, quorate view of three in which nothing is
 int teardown(void **state);
 int start(void);
 struct own_record record(uint64_t epoch, uint32_t owner, uint32_t to);
-void run_here(void);			/* claims, has everybody acknowledge, creates; the copy runs and everything is told */
+void claim_here(void);			/* claims, and everybody acknowledges */
+void run_here(void);			/* claims so, creates; the copy runs and everything is told */
 
 #endif

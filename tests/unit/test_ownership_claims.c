@@ -45,27 +45,32 @@ static void test_no_claim_while_somebody_cannot_tell(void **state)
 	assert_false(did_send(OWN_M_CLAIM));
 }
 
-/* A node that is out must have been fenced since it was last seen: a fencing of its former boot says nothing. */
-static void test_fencing_is_of_a_boot(void **state)
+/* The other two are quorate, and hold nothing. */
+static void node_3_leaves(void)
 {
-	static const uint32_t two[] = { 1, 2 }, three[] = { 1, 2, 3 };
+	static const uint32_t two[] = { 1, 2 };
 
-	own_fenced(o, 3);				/* a member: nothing follows before it is out */
-	assert_true(did_send(OWN_M_PROBE));
-	assert_false(own_is_fenced(o, 3));
 	own_view(o, VIEW, two, 2);
 	own_quorum(o, true, true);
 	hear_report(1, true, true, NULL);
 	hear_report(2, true, true, NULL);
+}
+
+/* A node that is out must have been fenced since it was last seen: a fencing of its former boot says nothing. */
+static void test_fencing_is_of_a_boot(void **state)
+{
+	static const uint32_t three[] = { 1, 2, 3 };
+
+	own_fenced(o, 3);				/* a member: nothing follows before it is out */
+	assert_true(did_send(OWN_M_PROBE));
+	assert_false(own_is_fenced(o, 3));
+	node_3_leaves();
 	start();
 	assert_true(did_send(OWN_M_CLAIM));		/* it never answered */
 
 	own_cancel(o, U, "");
 	own_view(o, VIEW + 1, three, 3);		/* now it did, though nothing was heard of it */
-	own_view(o, VIEW, two, 2);
-	own_quorum(o, true, true);
-	hear_report(1, true, true, NULL);
-	hear_report(2, true, true, NULL);
+	node_3_leaves();
 	forget_outputs();
 	start();
 	assert_false(did_send(OWN_M_CLAIM));
@@ -80,7 +85,6 @@ static void test_fencing_is_of_a_boot(void **state)
  */
 static void test_who_answers_was_not_fenced(void **state)
 {
-	static const uint32_t two[] = { 1, 2 };
 	uint64_t serial;
 
 	own_fenced(o, 3);
@@ -89,10 +93,7 @@ static void test_who_answers_was_not_fenced(void **state)
 	hear(3, (struct own_msg){ .type = OWN_M_ALIVE, .whom = 1, .serial = serial - 1 });
 	assert_int_equal(own_node(o, 3)->probe, serial);
 	hear(3, (struct own_msg){ .type = OWN_M_ALIVE, .whom = 1, .serial = serial });
-	own_view(o, VIEW, two, 2);
-	own_quorum(o, true, true);
-	hear_report(1, true, true, NULL);
-	hear_report(2, true, true, NULL);
+	node_3_leaves();
 	forget_outputs();
 	start();
 	assert_false(did_send(OWN_M_CLAIM));

@@ -27,13 +27,8 @@ static void test_contradicted_copy_goes_above(void **state)
 static void test_contradicted_before_it_runs(void **state)
 {
 	struct own_entry e = { .rec = record(1, 3, 0) };
-	uint64_t serial;
 
-	assert_int_equal(start(), 0);
-	serial = sent[n_sent - 1].serial;
-	hear(1, (struct own_msg){ .type = OWN_M_CLAIM, .epoch = 1, .serial = serial, .rec = record(1, 1, 0), .config = "{}" });
-	for (uint32_t n = 1; n <= 3; n++)
-		hear_ack(n, OWN_M_CLAIM, 1, serial);
+	claim_here();
 	hear_report(3, false, true, &e);
 	local(OWN_RUN, 0, 0);
 	own_action_done(o, U, OWN_DO_CREATE, 0, 3, true, "");
