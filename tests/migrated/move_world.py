@@ -271,8 +271,12 @@ def patiently(w, nodes, attempt):
         start_over(w)
 
 
+def cap_mbs(w):
+    return max(1, 20 // w.pace)
+
+
 def postcopy(w, port=None, progress=None, **options):
-    return w.move(port=port, progress=progress, **dict({"bandwidth_mbs": max(1, 20 // w.pace), "converge": "postcopy", "deadline_s": 60, "max_downtime_ms": 100},
+    return w.move(port=port, progress=progress, **dict({"bandwidth_mbs": cap_mbs(w), "converge": "postcopy", "deadline_s": 60, "max_downtime_ms": 100},
                                                        **options))
 
 
