@@ -6,7 +6,8 @@
  * xenstored, and hypervisord itself: on a busy node each of some twenty changes of process would otherwise wait for its turn.  vCPUs follow
  * only where they are to stop, or to begin: a guest at work would keep the others, and the kernel's threads, from the processors.  What is
  * asked for and not taken back ends after a second, with the worker, with the domain, and with the next hypervisord's start; a few domains at
- * a time have it, and none of those threads can pass it on.  Where the kernel does not allow it (a container without CAP_SYS_NICE), moves go as they go without.
+ * a time have it, and none of those threads can pass it on.  Where the kernel does not allow it (a container without CAP_SYS_NICE), or for less
+ * than half of the time, moves go as they go without.
  */
 #include "hypervisor/hypervisord.h"
 
@@ -28,13 +29,15 @@ static bool lives(int pidfd)
 
 static void daemons_raise(const struct hvd *h)
 {
-	int rc = hurry_raise_heirs(HURRY_HELPER);      /* its jobs */
+	bool pays = hurry_pays(getpid());
+	int rc = pays ? hurry_raise_heirs(HURRY_HELPER) : -EPERM;      /* its jobs */
 
 	if (rc && !now.refused)
-		log_info("a guest that stands still for a move waits for processors like everything else: %s", strerror(-rc));
+		log_info("a guest that stands still for a move waits for processors like everything else: %s",
+			 pays ? strerror(-rc) : "real-time priority is to be had for less than half of the time (sched_rt_runtime_us, cpu.rt_runtime_us)");
 	now.refused = rc != 0;
 	now.xenstored = rc ? 0 : msg_peer_pid(h->store);
-	if (now.xenstored > 0)
+	if (now.xenstored > 0 && hurry_pays(now.xenstored))
 		hurry_raise(now.xenstored, HURRY_HELPER);
 }
 
@@ -73,7 +76,7 @@ static void on_over(void *arg)
 static void hurry_begin(struct dom *d, const struct msg_call *c)
 {
 	hurry_end(d);
-	if (now.domains >= HURRIES_MAX || !lives(d->pidfd))
+	if (now.domains >= HURRIES_MAX || !lives(d->pidfd) || !hurry_pays(d->pid))
 		return;
 	if (qb_loop_timer_add(d->hvd->loop, QB_LOOP_HIGH, HURRY_NS, d, on_over, &d->hurry_timer) < 0)
 		return;
@@ -84,7 +87,7 @@ static void hurry_begin(struct dom *d, const struct msg_call *c)
 	d->hurry_pid = msg_call_pid(c);
 	d->hurry_worker = pidfd_open(d->hurry_pid, 0);
 	hurry_raise_process(d->pid, VCPU_THREADS, HURRY_HELPER);
-	if (lives(d->hurry_worker))
+	if (lives(d->hurry_worker) && hurry_pays(d->hurry_pid))
 		hurry_raise(d->hurry_pid, HURRY_HELPER);
 }
 

@@ -10,7 +10,10 @@
 #ifndef HAVEN_HURRY_H
 #define HAVEN_HURRY_H
 
+#include <stdbool.h>
 #include <sys/types.h>
+
+#define HURRY_SHARE_LEAST 50u        /* of a hundred: with less, who is raised would soon stand still where an ordinary thread goes on */
 
 enum hurry_level { HURRY_GUEST = 1, HURRY_HELPER = 2 };
 
@@ -24,5 +27,9 @@ void hurry_lower(pid_t tid);
 int hurry_raise_process(pid_t pid, const char *guest, enum hurry_level level);
 /* All of them. */
 void hurry_lower_process(pid_t pid);
+/* How many hundredths of each period the kernel lets that process run at real-time priority; `root` is where /proc and /sys are ("": here). */
+unsigned hurry_share(const char *root, pid_t pid);
+/* Has it half of the time or more? */
+bool hurry_pays(pid_t pid);
 
 #endif

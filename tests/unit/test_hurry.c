@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -10,7 +11,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -138,9 +142,71 @@ static void no_such_process(void **state)
 	hurry_lower_process(0x3fffffff);
 }
 
+static void put(const char *root, const char *path, const char *text)
+{
+	char full[300];
+	FILE *f;
+
+	for (size_t i = 1; path[i]; i++) {
+		if (path[i] != '/')
+			continue;
+		snprintf(full, sizeof(full), "%s%.*s", root, (int)i, path);
+		assert_true(mkdir(full, 0755) == 0 || errno == EEXIST);
+	}
+	snprintf(full, sizeof(full), "%s%s", root, path);
+	f = fopen(full, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static int rm(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static void the_share_is_the_smaller_of_all_and_group(void **state)
+{
+#define FOR_ALL "/proc/sys/kernel/sched_rt_"
+#define GROUP "/sys/fs/cgroup/cpu/"
+	char root[] = "/tmp/test_hurry-XXXXXX";
+
+	assert_non_null(mkdtemp(root));
+	assert_int_equal(hurry_share(root, 7), 100);                 /* nothing is said */
+	put(root, FOR_ALL "runtime_us", "950000\n");
+	assert_int_equal(hurry_share(root, 7), 100);
+	put(root, FOR_ALL "period_us", "1000000\n");
+	assert_int_equal(hurry_share(root, 7), 95);
+	put(root, "/proc/7/cgroup", "0::/v2/has/none\n");
+	assert_int_equal(hurry_share(root, 7), 95);
+	put(root, GROUP "v2/has/none/cpu.rt_runtime_us", "0\n");     /* another hierarchy's */
+	put(root, GROUP "v2/has/none/cpu.rt_period_us", "1000000\n");
+	assert_int_equal(hurry_share(root, 7), 95);
+	put(root, "/proc/7/cgroup", "9:memory:/m\n4:cpuset:/s\n3:cpuacct,cpu:/a/b\n0::/v2/has/none\n");
+	assert_int_equal(hurry_share(root, 7), 95);                  /* a kernel without CONFIG_RT_GROUP_SCHED */
+	put(root, GROUP "a/b/cpu.rt_runtime_us", "10000\n");
+	put(root, GROUP "a/b/cpu.rt_period_us", "1000000\n");
+	assert_int_equal(hurry_share(root, 7), 1);
+	put(root, GROUP "a/b/cpu.rt_runtime_us", "0\n");
+	assert_int_equal(hurry_share(root, 7), 0);
+	put(root, GROUP "a/b/cpu.rt_runtime_us", "990000\n");
+	assert_int_equal(hurry_share(root, 7), 95);
+	put(root, FOR_ALL "runtime_us", "-1\n");
+	assert_int_equal(hurry_share(root, 7), 99);
+	put(root, GROUP "a/b/cpu.rt_runtime_us", "-1\n");
+	assert_int_equal(hurry_share(root, 7), 100);
+	put(root, FOR_ALL "runtime_us", "490000\n");
+	assert_int_equal(hurry_share(root, 7), 49);
+	put(root, GROUP "a/b/cpu.rt_runtime_us", "nonsense\n");
+	put(root, FOR_ALL "period_us", "0\n");
+	assert_int_equal(hurry_share(root, 7), 100);
+	assert_int_equal(nftw(root, rm, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_share_is_the_smaller_of_all_and_group),
 		cmocka_unit_test(passed_on_to_nobody),
 		cmocka_unit_test(others_are_left_alone),
 		cmocka_unit_test(heirs_are_raised_from_the_first),
