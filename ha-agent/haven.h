@@ -65,6 +65,7 @@ int haven_pin_all(const struct haven_pin *pins, size_t n, struct err *err);
  */
 bool haven_pin_again(const char *resource, const char *node);
 int haven_unpin(const char *resource);
+int haven_unpin_all(const struct haven_pin *pins, size_t n);	/* by their resources */
 void haven_cancel_move(const char *uuid);	/* asks for it, waits for nothing */
 int haven_end_move(const char *uuid);
 bool haven_pacemaker_idle(void);		/* the scheduler has nothing under way at this moment */

@@ -248,12 +248,13 @@ static bool drain_calm(const struct drain *dr)
 
 static void drain_unpin(const struct drain *dr)
 {
-	int rc = 0;
+	struct haven_pin *pins = calloc(dr->n + 1, sizeof(*pins));
 
-	for (size_t i = 0; i < dr->n; i++)
-		rc |= haven_unpin(dr->guests[i].resource);
-	if (!rc)
+	for (size_t i = 0; pins && i < dr->n; i++)
+		pins[i].resource = dr->guests[i].resource;
+	if (pins ? !haven_unpin_all(pins, dr->n) : !haven_fail("out of memory"))
 		haven_guard_release(dr->guard);
+	free(pins);
 }
 
 static void drain_say(const struct drain *dr)

@@ -218,7 +218,7 @@ static void pin_xml(FILE *out, const char *resource, const char *node)
 		"<date_expression id='%s-d' operation='lt' end='%s'/></rule></rsc_location>", id, resource, id, id, node, id, when);
 }
 
-/* One change of the configuration for all: Pacemaker plans once. */
+/* One change of the configuration for all, here and in haven_unpin_all(): Pacemaker plans once. */
 int haven_pin_all(const struct haven_pin *pins, size_t n, struct err *err)
 {
 	size_t size = 0;
@@ -264,23 +264,52 @@ bool haven_pin_again(const char *resource, const char *node)
 	return haven_pin(resource, node, &err) == 0;
 }
 
-static int constraints_delete(const char *resource, const char *from)
+static int found_delete(const char *xpath, const char *whose)
 {
-	char xpath[512];
 	struct err err;
 
-	constraint_xpath(xpath, sizeof(xpath), resource, from);
 	for (int i = 0; i < DELETE_TRIES; i++) {
 		if (cib_link_delete(xpath, &err) == 0)
 			return 0;
 		sleep(1);
 	}
-	return haven_fail("Haven's location constraint of %s could not be removed: %s; it ends by itself within hours", resource, err.text);
+	return haven_fail("Haven's location constraint of %s could not be removed: %s; it ends by itself within hours", whose, err.text);
+}
+
+static int constraints_delete(const char *resource, const char *from)
+{
+	char xpath[512];
+
+	constraint_xpath(xpath, sizeof(xpath), resource, from);
+	return found_delete(xpath, resource);
 }
 
 int haven_unpin(const char *resource)
 {
 	return constraints_delete(resource, NULL);
+}
+
+int haven_unpin_all(const struct haven_pin *pins, size_t n)
+{
+	char one[512], *xpath = NULL;
+	size_t size = 0;
+	FILE *out;
+	int rc = 0;
+
+	for (size_t from = 0, to; from < n; from = to) {
+		to = from + PINS_MAX < n ? from + PINS_MAX : n;
+		out = open_memstream(&xpath, &size);
+		if (!out)
+			return haven_fail("out of memory");
+		for (size_t i = from; i < to; i++) {
+			constraint_xpath(one, sizeof(one), pins[i].resource, NULL);
+			fprintf(out, "%s%s", i > from ? "|" : "", one);
+		}
+		rc |= fclose(out) ? haven_fail("out of memory") : found_delete(xpath, "the drain's guests");
+		free(xpath);
+		xpath = NULL;
+	}
+	return rc;
 }
 
 /*
