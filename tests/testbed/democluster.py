@@ -85,6 +85,13 @@ class DemoCluster:
         self.wait("all nodes back", lambda: len(self.live_nodes()) == len(self.tb.nodes) and
                   self.cluster_complete(self.live_nodes()[0]) and all(self.daemons_up(n) for n in self.tb.nodes), timeout)
 
+    def loads_known(self):
+        """Pacemaker's controllers tell each other how loaded they are 30 s after they begin, and begin two actions a node at a time until they know."""
+        def told(node):
+            with open(os.path.join(self.tb.root(node), "var/log/pacemaker/pacemaker.log"), errors="replace") as f:
+                return "New throttle mode" in f.read()
+        self.wait("the controllers' first word on their loads", lambda: all(told(n) for n in self.tb.nodes), 60, 0.5)
+
     def wait(self, what, test, timeout, interval=0.1):
         """The first true value of test(); Failed after timeout seconds of host time."""
         end = Deadline(timeout)
