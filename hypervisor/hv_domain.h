@@ -2,9 +2,9 @@
 /*
  * hv_domain.h - the parts of an hv-domain process.
  *
- * Threads: control (main: libqb loop, this file's structures), I/O (devices/, io_loop), one a vCPU.  Everything in
- * struct hv belongs to the control thread.  The control thread calls the I/O thread with hv_io_call() and waits; the
- * others reach the control thread through hv_post() alone and never wait for it.
+ * Threads: control (main: libqb loop, this file's structures), I/O (devices/, io_loop), one a vCPU; while a guest comes, one that makes its
+ * code ready (hv_domain_ahead.c).  Everything in struct hv belongs to the control thread.  The control thread calls the I/O thread with
+ * hv_io_call() and waits; the others reach the control thread through hv_post() alone and never wait for it.
  */
 #ifndef HV_DOMAIN_PROCESS_H
 #define HV_DOMAIN_PROCESS_H

@@ -17,12 +17,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "hypervisor/engine/bt/cpuid.h"
+#include "hypervisor/hv_domain_ahead.h"
 #include "hypervisor/hv_domain_image.h"
 #include "hypervisor/hv_domain_pages.h"
 #include "hypervisor/vcpu_thread.h"
+#include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/deadlines.h"
 #include "lib/log.h"
+
+#define CODE_LIST_MAX 65536u                   /* as the stream's CODE */
 
 struct hv_move {
 	struct msg_server *server;             /* serves one connection, ours */
@@ -125,6 +129,8 @@ static void op_dirty_start(struct msg_call *c, void *arg)
 	if (!source_only(c, h))
 		return;
 	rc = log_set(h, true);
+	if (h->d->engine->code_watch)
+		h->d->engine->code_watch(h->d);
 	h->move->all_dirty = true;
 	if (rc)
 		msg_error(c, rc, "domain %u: the dirty log does not start: %s", h->d->domid, strerror(-rc));
@@ -206,6 +212,24 @@ static void op_dirty_round(struct msg_call *c, void *arg)
 		msg_error(c, -EPERM, "domain %u: dirty-round before dirty-start", h->d->domid);
 	else
 		bitmap_reply(c, h, json_object());
+}
+
+/* What code ran since dirty-start, for the target to have it ready. */
+static void op_code_list(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	struct buf list = BUF_INIT(CODE_LIST_MAX);
+	int rc = -EOPNOTSUPP;
+
+	if (!source_only(c, h))
+		return;
+	if (h->d->engine->code_list)
+		rc = h->d->engine->code_list(h->d, &list);
+	if (rc)
+		msg_error(c, rc, "domain %u: what runs cannot be listed: %s", h->d->domid, strerror(-rc));
+	else
+		reply_memfd(c, json_object(), memfd_of("haven-code-list", list.data, list.len));
+	buf_free(&list);
 }
 
 struct waiting { uint64_t ns; char vdev[32]; };
@@ -458,6 +482,7 @@ static void op_pages_owed(struct msg_call *c, void *arg)
 	struct err err = { 0 };
 	int fd = msg_call_take_fd(c, 0), rc = 0;
 
+	hv_ahead_stop();
 	if (!bits)
 		rc = err_set(&err, h->move->incoming ? -ENOMEM : -EPERM, "domain %u: pages-owed: this is the source's copy", h->d->domid);
 	if (!rc && fd >= 0)
@@ -491,6 +516,24 @@ void hv_move_op_pages_lost(struct msg_call *c, void *arg)
 	_exit(0);
 }
 
+/* The guest still runs elsewhere; what it runs there is made ready here, of the bytes that have come so far. */
+static void op_code_make(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+	int fd = msg_call_take_fd(c, 0), rc = fd < 0 ? -EINVAL : 0;
+
+	if (!rc && (!h->move->incoming || h->copy.state != COPY_INCOMING || h->have_guest || hv_pages_left(h)))
+		rc = -EPERM;
+	if (!rc)
+		rc = hv_ahead_start(h->d, fd);
+	if (fd >= 0)
+		close(fd);
+	if (rc)
+		msg_error(c, rc, "domain %u: code-make: %s", h->d->domid, strerror(-rc));
+	else
+		msg_reply(c, NULL);
+}
+
 static int state_load(struct hv *h, int fd, struct msg_call *c, int *ret_store_fd, struct err *err)
 {
 	struct image_header hdr = { 0 };
@@ -516,6 +559,7 @@ static void op_state_load(struct msg_call *c, void *arg)
 		msg_error(c, -EPERM, "domain %u: state-load: the copy is %s", h->d->domid, copy_state_name(h->copy.state));
 		return;
 	}
+	hv_ahead_stop();
 	fd = msg_call_take_fd(c, 0);
 	rc = fd < 0 ? err_set(&err, -EINVAL, "state-load: no state came with the request")
 		    : state_load(h, fd, c, &store_fd, &err);
@@ -538,6 +582,8 @@ static const struct msg_op ops[] = {          /* whoever holds the descriptor ma
 	{ "dirty-start", MSG_ANY, op_dirty_start },
 	{ "dirty-round", MSG_ANY, op_dirty_round },
 	{ "dirty-stop", MSG_ANY, op_dirty_stop },
+	{ "code-list", MSG_ANY, op_code_list },
+	{ "code-make", MSG_ANY, op_code_make },
 	{ "throttle", MSG_ANY, op_throttle },
 	{ "pause", MSG_ANY, op_pause },
 	{ "state-save", MSG_ANY, op_state_save },
@@ -566,6 +612,7 @@ static void channel_end(struct msg_client *client, void *arg)
 
 	log_info("domain %u: the migration channel ended, the copy is %s", h->d->domid, copy_state_name(s));
 	h->move->waiting = NULL;
+	hv_ahead_stop();
 	hv_image_forget();
 	vcpu_threads_throttle(h->d, 0);
 	if (h->move->incoming && (s == COPY_INCOMING || (s == COPY_READY && !h->activating && !h->keeps_ready)))

@@ -10,7 +10,7 @@ hvrun_SOURCES = hypervisor/hvrun.c
 hvrun_LDADD = $(HYPERVISOR_LIBS) $(HAVEN_LIBS)
 
 havenlibexec_PROGRAMS += haven-hv-domain
-haven_hv_domain_SOURCES = hypervisor/hv_domain_main.c hypervisor/hv_domain.h hypervisor/hv_domain_copy.c \
+haven_hv_domain_SOURCES = hypervisor/hv_domain_main.c hypervisor/hv_domain.h hypervisor/hv_domain_ahead.c hypervisor/hv_domain_ahead.h hypervisor/hv_domain_copy.c \
 	hypervisor/hv_domain_copy.h hypervisor/hv_domain_control.c hypervisor/hv_domain_image.c hypervisor/hv_domain_image.h \
 	hypervisor/hv_domain_change.c hypervisor/core_dump.c hypervisor/core_dump.h \
 	hypervisor/hv_domain_move.c hypervisor/hv_domain_pages.c hypervisor/hv_domain_pages.h hypervisor/hv_domain_run.c hypervisor/hv_domain_sandbox.c hypervisor/hv_domain_threads.c

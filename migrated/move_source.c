@@ -269,6 +269,32 @@ static void hurry_over(struct source *s)
 	s->hurried = false;
 }
 
+/*
+ * What the guest has run, for the target to make it ready beside the rounds to come; nobody waits for that.  After the first round: all of its
+ * code is there.  A move is no worse for what is not told.
+ */
+static int tell_code(struct source *s, struct err *err)
+{
+	static uint8_t list[STREAM_CODE_MAX];
+	struct err why = { 0 };
+	int fd = -1, rc;
+	ssize_t n;
+
+	s->w->answered = false;
+	rc = channel_call(s, "code-list", NULL, &fd, DL_DAEMON, &why);
+	n = rc < 0 ? -1 : pread(fd, list, sizeof(list), 0);
+	if (fd >= 0)
+		close(fd);
+	if (rc < 0 && !s->w->answered)
+		return err_set(err, why.code, "%s", why.text);
+	if (n < 8) {
+		log_info("%s: its code is not told to %s: %s", s->uuid, s->target, rc < 0 ? why.text : "none is listed");
+		return 0;
+	}
+	rc = link_record(&s->w->link, STREAM_CODE, list, (uint32_t)n);
+	return rc < 0 ? worker_link_error(s->w, rc, err) : 0;
+}
+
 /* Rounds until the guest may be stopped; todo then names the pages known to be left.  *ret_switch: they are to be owed. */
 static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 {
@@ -310,7 +336,11 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 		log_debug("%s: round %u: %llu pages sent, %llu dirty after it, %.0f MB/s", s->uuid, s->precopy.round - 1,
 			  (unsigned long long)pages, (unsigned long long)dirty, (double)s->precopy.rate_bps / 1e6);
 		source_next_round(s);
-		if (action == PRECOPY_STOP)
+		if (!s->code_told && s->accept.version >= STREAM_VERSION_RESUME) {
+			s->code_told = true;
+			rc = tell_code(s, err);
+		}
+		if (rc == 0 && action == PRECOPY_STOP)
 			rc = source_turn_pause(s, &action, err);
 		if (rc == 0 && action == PRECOPY_STOP)
 			rc = hurry(s, err);

@@ -67,7 +67,7 @@ struct source {
 	_Atomic uint64_t done_pages, done_bytes;
 	uint64_t told_pages, told_bytes;
 	atomic_int failed;               /* -errno of a further connection */
-	bool paused, hurried;
+	bool paused, hurried, code_told;
 	bool user_paused;                /* by its operator */
 	bool turns;                      /* migrated gives turns to the moves that leave this node */
 	bool holding;                    /* the pause is ours */

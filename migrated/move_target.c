@@ -410,6 +410,34 @@ static int answer_ping(struct target *t, struct err *err)
 	return rc == 0 ? expect_pause(t, err) : rc;
 }
 
+/*
+ * What the guest runs, for hv-domain to have it ready.  Nothing depends on it: what is wrong with it ends the stream no more than a list that
+ * names nothing would.  Once a move, since it costs time.
+ */
+static int take_code(struct target *t, const struct stream_header *hdr, struct err *err)
+{
+	static uint8_t list[STREAM_CODE_MAX];
+	struct err why = { 0 };
+	int fd, asked = 0, rc = t->code_told || t->paused ? -EBADMSG : link_read(&t->w->link, list, hdr->length);
+
+	if (rc < 0)
+		return rc;
+	t->code_told = true;
+	t->w->answered = false;
+	fd = memfd_create("haven-code-list", MFD_CLOEXEC);
+	if (fd < 0 || write(fd, list, hdr->length) != (ssize_t)hdr->length)
+		rc = err_set(err, -ENOMEM, "no memory for the list of what runs");
+	else
+		asked = worker_call(t->w, t->w->channel, json_pack("{s:s}", "op", "code-make"), &fd, 1, NULL, NULL, NULL, DL_DAEMON, &why);
+	if (asked < 0 && !t->w->answered)
+		rc = err_set(err, why.code, "%s", why.text);
+	else if (asked < 0)
+		log_warn("%s: its code is not ready before it comes: %s", t->w->link.peer, why.text);
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 static int take_paused(struct target *t, const struct stream_header *hdr)
 {
 	uint8_t body[16];
@@ -456,6 +484,8 @@ static int take_record(struct target *t, const struct stream_header *hdr, bool *
 		return answer_ping(t, err);
 	case STREAM_PAUSED:
 		return take_paused(t, hdr);
+	case STREAM_CODE:
+		return take_code(t, hdr, err);
 	case STREAM_END:
 		return take_end(t, ret_ended);
 	case STREAM_CHECK:

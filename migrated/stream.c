@@ -38,6 +38,7 @@ static const struct bounds known[] = {
 	{ STREAM_PING, "PING", 8, 8 },
 	{ STREAM_PONG, "PONG", 16, 16 },
 	{ STREAM_PAUSED, "PAUSED", 8, 16 },
+	{ STREAM_CODE, "CODE", 8, STREAM_CODE_MAX },
 };
 
 static const struct bounds *bounds_of(uint16_t type)

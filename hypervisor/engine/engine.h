@@ -26,6 +26,8 @@ enum engine_exit {
 
 enum dirty_op { DIRTY_LOG_OFF, DIRTY_LOG_ON };
 
+struct buf;
+
 struct engine_ops {
 	const char *name;
 
@@ -80,6 +82,15 @@ struct engine_ops {
 	 */
 	int (*dirty_log)(struct domain *d, enum dirty_op op);
 	int (*dirty_sync)(struct domain *d, uint64_t *out);
+
+	/*
+	 * What a guest that moves runs, so that its target has it ready; NULL where there is nothing to prepare.  All off vCPU threads.
+	 * code_watch(): from here on note it.  code_list(): append what was noted, within out's bound; 0 or -ENOMEM.  code_make(), before the
+	 * guest's state is loaded, on any thread: prepare what such a list names, as long as go_on(arg); lists come from other nodes: 0 or -EBADMSG.
+	 */
+	void (*code_watch)(struct domain *d);
+	int (*code_list)(struct domain *d, struct buf *out);
+	int (*code_make)(struct domain *d, const void *list, size_t bytes, bool (*go_on)(void *arg), void *arg, unsigned *ret_blocks);
 
 	/*
 	 * Guest virtual memory through v's page tables in force (kernel mode rights unless user_rights).  Bytes copied

@@ -30,7 +30,7 @@ hypervisor_engine_libbt_a_SOURCES = \
 	hypervisor/engine/bt/bt_stubs.c hypervisor/engine/bt/bt_xlat.c hypervisor/engine/bt/bt_xlat.h \
 	hypervisor/engine/bt/bt_xlat_state.c hypervisor/engine/bt/bt_xlat_check.c hypervisor/engine/bt/bt_xlat_group.c \
 	hypervisor/engine/bt/bt_xlat_loop.c hypervisor/engine/bt/bt_xlat_mem.c hypervisor/engine/bt/bt_xlat_flow.c \
-	hypervisor/engine/bt/bt_find.c hypervisor/engine/bt/bt_signal.c hypervisor/engine/bt/bt_engine.c
+	hypervisor/engine/bt/bt_find.c hypervisor/engine/bt/bt_ahead.c hypervisor/engine/bt/bt_signal.c hypervisor/engine/bt/bt_engine.c
 hypervisor_engine_libbtfast_a_SOURCES = \
 	hypervisor/engine/bt/bt_run.c hypervisor/engine/bt/bt_slow.c hypervisor/engine/bt/bt_cache.c \
 	hypervisor/engine/bt/bt_shoot.c hypervisor/engine/bt/bt_quick.c hypervisor/engine/bt/bt_gate.c
@@ -44,7 +44,7 @@ tests_unit_test_emulate_LDADD = hypervisor/engine/libemulate.a hypervisor/engine
 
 # what links an engine
 ENGINE_LIBS = hypervisor/engine/libbt.a hypervisor/engine/libbtfast.a hypervisor/engine/libemulate.a \
-	hypervisor/engine/libmmu.a $(ZYDIS_LIBS)
+	hypervisor/engine/libmmu.a lib/libhaven.a $(ZYDIS_LIBS)
 
 # The translator against the host CPU; 20 seconds in "make check", longer with an argument
 check_PROGRAMS += tests/bt/bt_fuzz
@@ -81,3 +81,6 @@ EXTRA_DIST += tests/bt/test-guest-cpu
 check_PROGRAMS += tests/unit/test_bt
 tests_unit_test_bt_SOURCES = tests/unit/test_bt.c tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
 tests_unit_test_bt_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS) $(UNIT_LIBS)
+check_PROGRAMS += tests/unit/test_bt_ahead
+tests_unit_test_bt_ahead_SOURCES = tests/unit/test_bt_ahead.c tests/bt/bt_native.h tests/bt/bt_guest.h tests/bt/bt_noabi.c
+tests_unit_test_bt_ahead_LDADD = $(ENGINE_LIBS) $(ENGINE_LIBS) $(UNIT_LIBS)

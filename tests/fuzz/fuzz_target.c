@@ -213,6 +213,8 @@ static void seed_move_make(uint8_t *seed, unsigned version, bool postcopy)
 	page_source_round_end(&pages, 0);
 	put_u64s(&w, STREAM_PING, 1, 0, 8);
 	put_u64s(&w, STREAM_ALIVE, 1, 0, 8);
+	if (version > 1)
+		put_u64s(&w, STREAM_CODE, 0, 0, 8);
 	if (postcopy) {
 		stream_runs_encode(runs, &(struct stream_run){ 9, 3 }, 1, STREAM_LAST);
 		page_source_other(&pages, STREAM_OWED, runs, sizeof(runs));

@@ -60,6 +60,8 @@ class Domain:
         self.version = None                # that its state was asked for in
         self.features = None               # of the CPU, as the guest sees it; None: hv-domain does not tell
         self.loaded = None
+        self.code_list = b"\1" + bytes(7) + bytes(40)       # what runs, as hv-domain lists it (a move does not look into it)
+        self.code_made = None              # what its target was told of that
         self.seen = []                     # ops the channel got, in order
         self.log = []                      # copy states, in order
         self.fail = {}                     # op -> error text, or "hang", or "die", or a function to call first
@@ -179,6 +181,13 @@ class Domain:
         with self.lock:
             dirty, self.dirty = self.dirty, set()
         return {"pages": len(dirty)}, [self.bitmap(dirty)]
+
+    def ch_code_list(self, req, fds):
+        return {}, [memfd(self.code_list, "code-list")]
+
+    def ch_code_make(self, req, fds):
+        self.code_made = os.pread(fds[0], 1 << 20, 0)
+        return {}, []
 
     def ch_throttle(self, req, fds):
         self.throttle = req["thousandths"]

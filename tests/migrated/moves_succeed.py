@@ -24,9 +24,30 @@ def plain_move(w):
     check(lag < 60e9, f"pause time handed on is off by {lag} ns")
     offset = w.n2.domain.loaded["offset"]
     check(offset is not None and abs(offset) < 50e6 * SLOW, f"the clocks are said to be {offset} ns apart")
+    check(w.n2.domain.code_made == w.source.code_list and seen.index("dirty-round") < seen.index("code-list") < seen.index("pause"),
+          f"the target was told {w.n2.domain.code_made} of what runs: {seen}")
     check("activated" in w.n2.ha.seen, "ha-agentd was not told")
     percents = [p["percent"] for p in progress]
     check(percents == sorted(percents), f"progress runs backwards: {percents}")
+
+
+@case
+def code_is_not_ready(w):
+    """What runs cannot be listed, or not be made ready: nothing depends on it."""
+    w.source.fail["code-list"] = "unknown"
+    w.moved(w.move())
+    check(w.n2.domain.code_made is None, "it was told all the same")
+    w.n1.hv.op_destroy({})
+    incoming = w.n1.hv.op_incoming
+
+    def refusing(req):
+        answer = incoming(req)
+        w.n1.domain.fail["code-make"] = "no"
+        return answer
+
+    w.n1.hv.op_incoming = refusing
+    reply = w.move(frm=w.n2, to=w.n1)
+    check(reply["ok"] and "code-make" in w.n1.domain.seen, str(reply))
 
 
 @case

@@ -152,7 +152,17 @@ struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, 
 	return NULL;
 }
 
-struct bt_page *bt_page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want)
+uint64_t bt_page_sum(const uint8_t *page)
+{
+	const uint64_t *w = (const uint64_t *)(const void *)page;
+	uint64_t h = 0;
+
+	for (unsigned i = 0; i < PAGE_SIZE_HV / 8; i++)
+		h = ((h << 29 | h >> 35) ^ w[i]) * 0x9e3779b97f4a7c15ULL;
+	return h;
+}
+
+static struct bt_page *page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want)
 {
 	enum bt_bank bank = bt_bank_of(&bv->v);
 	struct bt_page *pg, *free = NULL;
@@ -306,6 +316,31 @@ static bool frame_invalidate(struct bt_domain *bt, uint64_t frame, unsigned lo, 
 		atomic_fetch_add(bt_code_gone(bt, frame), 1);
 	}
 	return loops;
+}
+
+/*
+ * The first time that blocks made ahead are wanted: is what they were made from what the guest brought?  If it is not, they go, and they
+ * alone: nobody has run them, the frame's other pages hold what vCPUs translated from it as it is, and it stays claimed for code, by
+ * who is about to translate it again perhaps (bt_make).
+ */
+void bt_page_prove(struct bt_domain *bt, struct bt_page *pg)
+{
+	if (!pg->ahead)
+		return;
+	pg->ahead = false;
+	if (bt_page_sum(bt->d->ram + (pg->frame << PAGE_SHIFT_HV)) == pg->sum)
+		return;
+	while (pg->blocks)
+		bt_block_kill(bt, pg->blocks);
+}
+
+struct bt_page *bt_page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want)
+{
+	struct bt_page *pg = page_pick(bv, va, frame, want);
+
+	if (pg)
+		bt_page_prove(bv->bt, pg);
+	return pg;
 }
 
 void bt_frame_written(struct domain *d, uint64_t mfn, unsigned off, unsigned len)

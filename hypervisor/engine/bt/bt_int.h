@@ -98,9 +98,12 @@ struct bt_page {                            /* code page: (va page, frame, bank,
 	uint64_t va, frame;                 /* rel: va is the template address */
 	struct bt_page *next_hash, *next_frame;
 	struct bt_block *blocks, *blocks2;  /* that start here; that end here and start on the page before */
+	uint64_t sum;                       /* ahead: of the bytes that its blocks were made from */
 	uint32_t id;
 	uint8_t bank;
 	bool rel;
+	bool seen;                          /* has run since bt_code_watch(); by any vCPU, without the lock */
+	bool ahead;                         /* its blocks were made before anybody ran them (bt_ahead.c): to be proved */
 };
 
 struct bt_block {
@@ -170,6 +173,7 @@ struct bt_vcpu {
 #define BT_REQ_FLUSH 1U
 #define BT_REQ_INVLPG 2U
 #define BT_REQ_WTAGS 4U
+#define BT_REQ_FORGET 8U                    /* which pages of code are mapped */
 
 struct bt_domain {
 	struct bt_domain_frames frames;     /* first: see bt_tlb.h */
@@ -208,6 +212,7 @@ struct bt_domain {
 	uint8_t no_group[4096];             /* by bt_no_group_index(): blocks whose groups crossed pages */
 	uint8_t no_peek[4096];              /* likewise: that left out flags which another page's code takes for live */
 	atomic_bool ts_checks;              /* the guest has used CR0.TS: blocks with FPU instructions look at it */
+	bool ahead;                         /* bt_code_make() translates: no page tables to look at, no state of the guest's; under the lock */
 	bool trace_stat, trace_exec, trace_blocks, trace_emulate, use_pext;
 };
 
@@ -240,7 +245,7 @@ void bt_emit_jump_cache(struct emit *e, int bank);
 /*
  * bt_xlat.c: translate the block at va of pg's addresses, which is va + delta to the guest, for v's mode, whose page is `code` (4096
  * bytes) and, for a first instruction that straddles, whose next page is `next`.  NULL when a straddling first instruction
- * needs `next` and it is NULL: *need_next is set.
+ * needs `next` and it is NULL: *need_next is set; and of what cannot be made ahead.
  * With the lock; there is room (bt_room).  Context full (it runs Zydis).
  */
 struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page *pg2, uint64_t va, uint64_t delta,
@@ -248,12 +253,20 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 /* Emit the bounce thunk of a site.  With the lock.  Context full. */
 void bt_thunk_emit(struct bt_domain *bt, struct bt_site *s, const uint8_t *bytes, size_t n, uint64_t va);
 
+/* bt_ahead.c: engine.h's code_watch, code_list, code_make */
+void bt_code_watch(struct domain *d);
+struct buf;
+int bt_code_list(struct domain *d, struct buf *out);
+int bt_code_make(struct domain *d, const void *list, size_t bytes, bool (*go_on)(void *arg), void *arg, unsigned *ret_blocks);
+
 /* bt_cache.c */
+void bt_page_prove(struct bt_domain *bt, struct bt_page *pg);   /* before a vCPU enters anything of it; with the lock */
+uint64_t bt_page_sum(const uint8_t *page);           /* of its 4096 bytes */
 bool bt_room(const struct bt_domain *bt);
 void bt_cache_grown(struct bt_domain *bt);           /* with the lock, after a translation */
 /*
  * The page for code at guest address va of v's mode, or NULL.  Of relative ones that of template address `want`, or with BT_ANYWHERE
- * one that the vCPU knows at va, else one that it knows nowhere, else, where there are BT_TWINS, any.
+ * one that the vCPU knows at va, else one that it knows nowhere, else, where there are BT_TWINS, any.  With the lock.
  */
 struct bt_page *bt_page_pick(const struct bt_vcpu *bv, uint64_t va, uint64_t frame, uint64_t want);
 struct bt_page *bt_page_find(struct bt_domain *bt, uint64_t va, uint64_t frame, int bank, bool rel);

@@ -66,6 +66,8 @@ void bt_page_validate(struct bt_vcpu *bv, const struct bt_page *pg, uint64_t del
 	int log = pg->bank == BT_USER ? 2 : pg->va >> 63 ? 0 : 1;
 	bool known = bv->cvalid[pg->id];
 
+	if (!pg->seen)
+		__atomic_store_n(&bv->bt->page[pg->id].seen, true, __ATOMIC_RELAXED);
 	bv->cvalid[pg->id] = 1;
 	if (pg->rel)
 		bv->cdelta[pg->id] = delta;
@@ -142,6 +144,14 @@ void bt_invlpg_local(struct vcpu *v, uint64_t va)
 	pthread_mutex_unlock(&bv->bt->lock);
 }
 
+static void pages_forget_all(struct bt_vcpu *bv)
+{
+	pthread_mutex_lock(&bv->bt->lock);       /* against bt_world_flush() of another vCPU */
+	for (int l = 0; l < 3; l++)
+		bt_pages_forget(bv, l);
+	pthread_mutex_unlock(&bv->bt->lock);
+}
+
 /* Serves what was asked of this vCPU; on its own thread, outside translated code. */
 void bt_serve(struct bt_vcpu *bv)
 {
@@ -152,6 +162,8 @@ void bt_serve(struct bt_vcpu *bv)
 			bt_flush_local(&bv->v);
 		else if (req & BT_REQ_INVLPG)
 			bt_invlpg_local(&bv->v, atomic_load(&bv->req_va));
+		if (req & BT_REQ_FORGET)
+			pages_forget_all(bv);
 		if (req & BT_REQ_WTAGS)
 			for (int b = 0; b < BT_NR_BANKS; b++)
 				bt_tlb_revoke_writes(&bv->tlb.bank[b], 0);
@@ -321,10 +333,12 @@ static int find(struct bt_vcpu *bv, uint32_t exit_id, uint64_t gen, uint64_t wan
 			pthread_mutex_unlock(&bt->lock);
 			return -1;
 		}
-		if (domain_frame_index(bv->v.d, mfn) == b->page2->frame)
+		if (domain_frame_index(bv->v.d, mfn) == b->page2->frame) {
+			bt_page_prove(bt, b->page2);
 			bt_page_validate(bv, b->page2, va - b->va);
-		else
+		} else {
 			bt_block_kill(bt, b);
+		}
 	}
 	if (!b->dead) {
 		bt_jc_set(bv, b, va);

@@ -233,6 +233,18 @@ static bool decode_block(struct xl *x, const uint8_t *next)
 	return true;
 }
 
+/*
+ * A block that reads the TSC has the domain's scale and offset in it, and before the guest's state is here nobody knows them.  There
+ * is nothing else in a translation that comes with the state (bt_ahead.c).
+ */
+static bool must_wait(const struct xl *x)
+{
+	for (unsigned i = 0; i < x->n; i++)
+		if (x->in[i].cls == BC_RDTSC)
+			return true;
+	return false;
+}
+
 static void flags_liveness(struct xl *x)
 {
 	const struct bt_insn *last = &x->in[x->n - 1];
@@ -517,7 +529,7 @@ struct bt_block *bt_translate(struct vcpu *v, struct bt_page *pg, struct bt_page
 	b->va = va;
 	b->dep_lo = (uint16_t)(va - pg->va);
 	*need_next = !decode_block(x, next);
-	if (*need_next)
+	if (*need_next || (bt->ahead && must_wait(x)))
 		return NULL;
 	if (b->dep_hi < va - pg->va + b->len)
 		b->dep_hi = (uint16_t)(va - pg->va + b->len);

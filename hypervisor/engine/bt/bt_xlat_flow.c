@@ -11,7 +11,7 @@ static const uint8_t *code_page(struct xl *x, uint64_t va)
 
 	if (page == x->page_va)
 		return x->code;
-	if (x->bt->no_peek[bt_no_group_index(x->b->va)])
+	if (x->bt->ahead || x->bt->no_peek[bt_no_group_index(x->b->va)])
 		return NULL;
 	if (page != x->other_va) {
 		x->other_va = page;
