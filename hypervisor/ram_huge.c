@@ -10,7 +10,9 @@
  *
  * A move copies 2 MiB while the guest waits if it touches that range: one at a time, with pauses.
  *
- * While pages of the guest are still on their way from another node nothing is moved: what is missing there is not zero.
+ * While pages of the guest are still on their way from another node nothing is moved: what is missing there is not zero.  While it is about
+ * to leave for one nothing is either: a look at all the ranges of a large guest takes tens of milliseconds of a processor, and in the pause this
+ * thread is raised with the process' others (lib/hurry.h).
  *
  * The same thread sees when the guest has been idle for long, and then has the engine give back what it can make anew.
  */
@@ -112,7 +114,7 @@ unsigned ram_huge_round(struct ram_huge *h)
 {
 	unsigned moved = 0;
 
-	for (uint64_t r = 0; r < h->ranges && !h->hopeless; r++) {
+	for (uint64_t r = 0; r < h->ranges && !h->hopeless && !atomic_load(&h->d->dirty_logging); r++) {
 		uint64_t begun;
 		int rc;
 

@@ -24,6 +24,7 @@
 
 #define STALE_NS (400 * NS_PER_MS)   /* since the pause: asked again before the mark */
 #define DEFAULT_PORT 8002
+#define CODE_LEAD_NS (50 * NS_PER_MS) /* 7,000 blocks: those of a small Linux at rest */
 
 static const char *const phase_name[PHASE_NR] = { "preflight", "prepare", "precopy", "reconnect", "last-pages", "state", "ready",
 						  "handover", "activate" };
@@ -292,7 +293,24 @@ static int tell_code(struct source *s, struct err *err)
 		return 0;
 	}
 	rc = link_record(&s->w->link, STREAM_CODE, list, (uint32_t)n);
+	s->code_ns = list[0] || list[1] ? link_now_ns() : 0;       /* it names pages: 64 KiB hold fewer than 65536 */
 	return rc < 0 ? worker_link_error(s->w, rc, err) : 0;
+}
+
+/*
+ * A guest that writes next to nothing could be stopped before the target has translated anything: it runs on for as long as that takes at
+ * the least, and what it writes meanwhile is a round more.  true: it did.
+ */
+static bool code_needs_time(const struct source *s)
+{
+	uint64_t since = link_now_ns() - s->code_ns;
+	struct timespec ts = { 0 };
+
+	if (!s->code_ns || since >= CODE_LEAD_NS)
+		return false;
+	ts.tv_nsec = (long)(CODE_LEAD_NS - since);
+	nanosleep(&ts, NULL);
+	return true;
 }
 
 /* Rounds until the guest may be stopped; todo then names the pages known to be left.  *ret_switch: they are to be owed. */
@@ -340,6 +358,8 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 			s->code_told = true;
 			rc = tell_code(s, err);
 		}
+		if (rc == 0 && action == PRECOPY_STOP && code_needs_time(s))
+			action = PRECOPY_ROUND;
 		if (rc == 0 && action == PRECOPY_STOP)
 			rc = source_turn_pause(s, &action, err);
 		if (rc == 0 && action == PRECOPY_STOP)

@@ -68,6 +68,7 @@ struct source {
 	uint64_t told_pages, told_bytes;
 	atomic_int failed;               /* -errno of a further connection */
 	bool paused, hurried, code_told;
+	uint64_t code_ns;                /* when code was told that takes time; 0: none was */
 	bool user_paused;                /* by its operator */
 	bool turns;                      /* migrated gives turns to the moves that leave this node */
 	bool holding;                    /* the pause is ours */

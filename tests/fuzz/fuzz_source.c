@@ -54,9 +54,9 @@ int daemon_says(const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds)
 		fds[n++] = dup(f.ram);
 	} else if (strcmp(op, "serve-open") == 0) {
 		fds[n++] = dup(f.ram);
-	} else if (strcmp(op, "dirty-round") == 0 || strcmp(op, "pause") == 0 || strcmp(op, "code-list") == 0) {
+	} else if (strcmp(op, "dirty-round") == 0 || strcmp(op, "pause") == 0) {
 		fds[n++] = dup(f.bitmap);
-	} else if (strcmp(op, "state-save") == 0) {
+	} else if (strcmp(op, "state-save") == 0 || strcmp(op, "code-list") == 0) {      /* zeros: no pages */
 		fds[n++] = dup(f.state);
 	}
 	f.paused = f.paused || strcmp(op, "pause") == 0;

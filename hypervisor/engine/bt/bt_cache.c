@@ -30,9 +30,12 @@ static void *table_alloc(size_t n)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* Ahead of the guest a large page is taken as it is begun: to copy it when it is full would cost a vCPU milliseconds. */
 void bt_cache_grown(struct bt_domain *bt)
 {
-	while (bt->huge_end + HUGE_PAGE <= bt->used) {
+	size_t to = bt->ahead ? bt->used + HUGE_PAGE : bt->used;
+
+	while (bt->huge_end + HUGE_PAGE <= to && bt->huge_end + HUGE_PAGE <= bt->size) {
 		if (huge_collapse(bt->rx + bt->huge_end))
 			bt->huge_end = bt->size;
 		else
