@@ -10,9 +10,9 @@
  *
  * A move copies 2 MiB while the guest waits if it touches that range: one at a time, with pauses.
  *
- * While pages of the guest are still on their way from another node nothing is moved: what is missing there is not zero.  While it is about
- * to leave for one nothing is either: a look at all the ranges of a large guest takes tens of milliseconds of a processor, and in the pause this
- * thread is raised with the process' others (lib/hurry.h).
+ * While pages of the guest are still on their way from another node nothing is moved: what is missing there is not zero.  Nor while it leaves for
+ * another, or into a file: copies, and a look at all the ranges of a large guest, would take the processors from a move that they cannot serve any more,
+ * and in the pause this thread is raised with the process' others (lib/hurry.h).  And a guest that has just come has better things to wait for.
  *
  * The same thread sees when the guest has been idle for long, and then has the engine give back what it can make anew.
  */
@@ -32,6 +32,7 @@
 #define BUSY_MS 200                            /* between two looks while there was something to do */
 #define IDLE_MS 16000                          /* the longest, when nothing changes */
 #define PAUSE_FACTOR 4                         /* rest after a move, in the time it took */
+#define SETTLE_MS 2000                         /* from a guest's first instruction here on */
 #define LOOK_MS 5000                           /* between two looks whether the guest is idle */
 #define IDLE_LOOKS 6                           /* so many in a row and it is */
 #define IDLE_PERCENT 2                         /* of one processor, all vCPUs together */
@@ -123,8 +124,10 @@ unsigned ram_huge_round(struct ram_huge *h)
 		begun = monotonic_ns();
 		rc = collapse(h, r);
 		if (rc) {
-			/* no large page free, or somebody uses one of the small: another time */
+			/* somebody uses one of the small: another time; no large page free: so it is for the other ranges */
 			h->hopeless = rc == -EINVAL && ++h->refused > REFUSALS;
+			if (rc == -ENOMEM)
+				break;
 			continue;
 		}
 		h->done[r] = 1;
@@ -163,6 +166,13 @@ static void idle_look(struct ram_huge *h)
 		h->d->engine->trim(h->d);
 }
 
+static bool settled(const struct domain *d)
+{
+	uint64_t first = atomic_load(&d->first_run_ns);
+
+	return first && monotonic_ns() - first >= SETTLE_MS * 1000000UL;
+}
+
 static void *main_of(void *arg)
 {
 	struct ram_huge *h = arg;
@@ -175,7 +185,7 @@ static void *main_of(void *arg)
 			return NULL;
 		now = monotonic_ns();
 		if (now >= next_round) {
-			ms = ram_huge_round(h) ? BUSY_MS : ms < IDLE_MS / 2 ? 2 * ms : IDLE_MS;
+			ms = !settled(h->d) || ram_huge_round(h) ? BUSY_MS : ms < IDLE_MS / 2 ? 2 * ms : IDLE_MS;
 			next_round = h->hopeless ? UINT64_MAX : monotonic_ns() + ms * 1000000UL;
 		}
 		if (now >= next_look) {
