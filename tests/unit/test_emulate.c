@@ -332,6 +332,7 @@ static bool comparable(const ZydisDecodedInstruction *in, const ZydisDecodedOper
 		ZYDIS_MNEMONIC_SENDUIPI, ZYDIS_MNEMONIC_XRESLDTRK, ZYDIS_MNEMONIC_XSUSLDTRK,
 		ZYDIS_MNEMONIC_RET, ZYDIS_MNEMONIC_VMCALL, ZYDIS_MNEMONIC_VMMCALL,
 		ZYDIS_MNEMONIC_LDTILECFG, ZYDIS_MNEMONIC_STTILECFG, ZYDIS_MNEMONIC_TILERELEASE,
+		ZYDIS_MNEMONIC_ENCLU,        /* #UD without SGX; #GP in a virtual machine that is only not told of it */
 	};
 
 	for (size_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
