@@ -49,6 +49,7 @@ struct dom {
 	bool helpers_begun;                    /* J: devices_begin was called, vifs_open was not yet */
 	bool has_iscsi;
 	int disk_watched;                      /* descriptor of disk_pidfd the loop watches; -1: none */
+	bool disk_away;                        /* hv-disk could not be begun again: that was said, and is tried every now and then */
 	bool disk_released;                    /* hv-disk was told to let go: its end is none of supervision's */
 	bool on_store, on_console;             /* J: introduced there */
 	char reason[16];                       /* why it will be gone: for domain-destroyed */
@@ -179,6 +180,7 @@ int device_vif_attach(struct dom *d, json_t *vif, unsigned devid, struct err *er
 int device_disk_detach(struct dom *d, const json_t *config, const json_t *disk, bool force, struct err *err);
 int device_vif_detach(struct dom *d, unsigned devid, bool force, struct err *err);
 void disk_gone(struct dom *d);                             /* main thread: hv-disk ended */
+void disk_again_later(struct dom *d);                      /* main thread: after a while, where the domain should have an hv-disk and has none */
 
 /* --- root helpers (hypervisord_helper.c); blocking, jobs only.  All steal req; ret_reply and ret_fd may be NULL. ------------ */
 

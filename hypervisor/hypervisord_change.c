@@ -611,8 +611,10 @@ static void change_done(struct job *j)
 {
 	const struct change *row = change_find(config_str(j->req, "op", ""));
 
-	if (row->restarts_disk && !j->dom->gone_seen)
+	if (row->restarts_disk && !j->dom->gone_seen) {
 		disk_watch(j->dom);
+		disk_again_later(j->dom);
+	}
 	if (j->rc)
 		return;
 	hvd_log("domain %s (%u): %s", j->dom->name, j->dom->domid, row->op);

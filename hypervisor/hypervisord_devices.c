@@ -24,6 +24,7 @@
 #include "lib/proto/hv_disk.h"
 #include "lib/spawn.h"
 
+#define DISK_AGAIN_S 2
 #define REMOVE_POLL_MS 50
 #define REMOVE_TRIES 200
 
@@ -265,7 +266,10 @@ static int disk_end(struct dom *d)
 	return rc;
 }
 
-/* hv-disk for these disks in place of the one there is; hv-domain sends what was unanswered once more. */
+/*
+ * hv-disk for these disks in place of the one there is; hv-domain sends what was unanswered once more.  One that cannot have its disks
+ * is ended: a process that serves nothing would pass for one that does.
+ */
 static int disk_begin_again(struct dom *d, json_t *disks, json_t **ret_sizes, struct err *err)
 {
 	int rc = disk_end(d);
@@ -276,6 +280,8 @@ static int disk_begin_again(struct dom *d, json_t *disks, json_t **ret_sizes, st
 		rc = disk_configure(d, disks, ret_sizes, err);
 	if (!rc && !d->incoming)
 		rc = disk_call(d, json_pack("{s:s, s:b}", "op", "activate", "preempt", false), NULL, deadline(DL_ISCSI), err);
+	if (rc)
+		disk_end(d);
 	return rc;
 }
 
@@ -306,34 +312,48 @@ int disks_reopen(struct dom *d, struct err *err)
  * A dead hv-disk is begun again; hv-domain sends what was unanswered once more.  When that fails (the target is away as
  * well), it is tried again after a while, for as long as the domain lives: its I/O waits.
  */
-static void supervise_again(void *data);
+static bool disk_lives(const struct dom *d)
+{
+	struct pollfd gone = { .fd = d->disk_pidfd, .events = POLLIN };
+
+	return d->disk_pidfd >= 0 && poll(&gone, 1, 0) == 0;
+}
 
 static void supervise_work(struct job *j)
 {
-	j->rc = disk_supervise(j->dom, &j->err);
+	if (!disk_lives(j->dom))               /* a job before this one may have begun it */
+		j->rc = disk_supervise(j->dom, &j->err);
 }
 
 static void supervise_done(struct job *j)
 {
 	struct dom *d = j->dom;
 
-	if (j->rc)
-		qb_loop_timer_add(d->hvd->loop, QB_LOOP_MED, 2 * QB_TIME_NS_IN_SEC, (void *)(uintptr_t)d->domid, supervise_again, NULL);
-	else
+	if (j->rc && d->disk_away)
+		j->err.text[0] = 0;            /* said once is enough */
+	if (!j->rc)
 		hvd_log("domain %s (%u): hv-disk was begun again", d->name, d->domid);
+	d->disk_away = j->rc;
 	disk_watch(d);
+	disk_again_later(d);
 }
 
-void disk_gone(struct dom *d)
+static void supervise_start(struct dom *d)
 {
 	struct job *j = d->gone_seen || d->disk_released ? NULL : job_new(d->hvd, NULL, d);
 
 	if (!j)
 		return;
-	log_warn("domain %s (%u): its hv-disk ended; it is begun again", d->name, d->domid);
 	j->work = supervise_work;
 	j->done = supervise_done;
 	job_start(j);
+}
+
+void disk_gone(struct dom *d)
+{
+	if (!d->gone_seen && !d->disk_released)
+		log_warn("domain %s (%u): its hv-disk ended; it is begun again", d->name, d->domid);
+	supervise_start(d);
 }
 
 static struct hvd *the_hvd;                    /* a timer that outlives its domain finds the domain by number */
@@ -348,7 +368,13 @@ static void supervise_again(void *data)
 	struct dom *d = dom_by_id(the_hvd, (int64_t)(uintptr_t)data);
 
 	if (d && d->has_iscsi && d->disk_watched < 0)
-		disk_gone(d);
+		supervise_start(d);
+}
+
+void disk_again_later(struct dom *d)
+{
+	if (d->has_iscsi && d->disk_pidfd < 0)
+		qb_loop_timer_add(d->hvd->loop, QB_LOOP_MED, DISK_AGAIN_S * QB_TIME_NS_IN_SEC, (void *)(uintptr_t)d->domid, supervise_again, NULL);
 }
 
 /* --- network ------------------------------------------------------------------------------------------------------------ */

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -369,6 +370,7 @@ int main(int argc, char **argv)
 	if (!options_parse(argc, argv, &h, &control_fd))
 		return usage();
 	log_init("hv-disk");
+	signal(SIGPIPE, SIG_IGN);                          /* libiscsi writes with writev(), also to a target that has gone */
 	h.loop = qb_loop_create();
 	rc = h.loop ? qb_loop_poll_add(h.loop, QB_LOOP_MED, h.data_fd, 0, &h, data_readable) : -ENOMEM;
 	if (rc == 0)

@@ -15,6 +15,7 @@
  */
 #include "config.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,6 +107,7 @@ int main(void)
 	json_t *request = NULL;
 	int rc = 0;
 
+	signal(SIGPIPE, SIG_IGN);                          /* libiscsi writes with writev(), also to a target that has gone */
 	if (msg_recv(0, &request, NULL, NULL) <= 0) {
 		fprintf(stderr, "haven-storage: is started by hypervisord, with its request on descriptor 0\n");
 		return 2;

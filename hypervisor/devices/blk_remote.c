@@ -23,6 +23,7 @@ struct blk_remote {
 	size_t bounce_size;
 	uint64_t next_id;
 	struct remote_req *head, **tail;     /* all without an answer, oldest first */
+	bool answered;                       /* this channel's hv-disk has served; of one that never did, hypervisord tells */
 	bool blocked;                        /* the channel is full: EPOLLOUT will say when not */
 };
 
@@ -60,6 +61,7 @@ static void remote_reply(struct blk_remote *b, const struct hv_disk_reply *r)
 	q = *p;
 	if (!q)
 		return;
+	b->answered = true;
 	*p = q->next;
 	if (b->tail == &q->next)
 		b->tail = p;
@@ -77,7 +79,8 @@ static void remote_event(void *arg, uint32_t events)
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
 		if (n <= 0) {
-			log_err("hv-disk is gone: the iSCSI disks wait for the next one");
+			if (b->answered)
+				log_err("hv-disk is gone: the iSCSI disks wait for the next one");
 			remote_lost(b);
 			return;
 		}
@@ -163,6 +166,7 @@ int blk_remote_set_channel(struct blk_remote *b, int fd, int bounce_fd)
 		return rc;
 	}
 	b->fd = fd;
+	b->answered = false;
 	for (struct remote_req *q = b->head; q; q = q->next)
 		q->sent = false;
 	remote_pump(b);
