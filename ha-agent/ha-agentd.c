@@ -193,6 +193,16 @@ static void agentd_hv_down(struct msg_peer *p, void *arg)
 		own_hypervisor(a->own, false);
 }
 
+static void agentd_look(void *data)
+{
+	struct agentd *a = data;
+
+	a->look = 0;
+	if (!a->ending)
+		own_look(a->own);
+	agentd_settle_later(a);
+}
+
 static void agentd_hv_event(struct msg_peer *p, const json_t *event, void *arg)
 {
 	struct agentd *a = arg;
@@ -210,8 +220,10 @@ static void agentd_hv_event(struct msg_peer *p, const json_t *event, void *arg)
 		l.copy = OWN_NONE;
 	else if (strcmp(name, "domain-created") && strcmp(name, "domain-changed"))
 		return;
-	own_local(a->own, &l);
-	agentd_settle_later(a);
+	if (own_local(a->own, &l))
+		agentd_settle_later(a);
+	else if (!a->look)
+		qb_loop_timer_add(a->loop, QB_LOOP_HIGH, OWN_LOOK_MS * QB_TIME_NS_IN_MSEC, a, agentd_look, &a->look);
 }
 
 /* The first connection, or another in place of one that hangs; what was asked on that fails with ECONNRESET. */

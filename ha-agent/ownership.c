@@ -472,14 +472,27 @@ static void own_set_local(struct own *o, struct own_dom *d, const struct own_loc
 		o->ops->changed(o->arg, d);
 }
 
-void own_local(struct own *o, const struct own_local *l)
+static bool own_passes_through(const struct own_dom *d)
+{
+	return d->rec.to && (d->copy == OWN_PAUSED || d->copy == OWN_READY || d->copy == OWN_HANDED);
+}
+
+bool own_local(struct own *o, const struct own_local *l)
 {
 	struct own_dom *d = own_find_or_add(o, l->uuid);
 
 	if (d) {
 		own_set_local(o, d, l->copy == OWN_NONE ? NULL : l);
 		own_look_again(o, d);
+		if (own_passes_through(d))
+			return false;
 	}
+	own_run(o);
+	return true;
+}
+
+void own_look(struct own *o)
+{
 	own_run(o);
 }
 

@@ -238,7 +238,13 @@ struct own_local {
 void own_hypervisor(struct own *o, bool up);	/* the connection; own_locals() follows when it is up */
 /* Every copy of this node, as hypervisord lists them; domains not in it have none. */
 void own_locals(struct own *o, const struct own_local *l, size_t n);
-void own_local(struct own *o, const struct own_local *l);	/* one of them changed: hypervisord's event */
+/*
+ * One of them changed: hypervisord's event. false: nobody was told, and nothing asked, until the next input or own_look(): a guest stands
+ * still for its move, in which every message of Corosync's costs it processors, and what it passes through is over before anybody reads of it.
+ */
+bool own_local(struct own *o, const struct own_local *l);
+#define OWN_LOOK_MS 100			/* after a false, when nothing else came */
+void own_look(struct own *o);
 /* What OWN_DO_REFRESH found, own_action_done() following; events heard meanwhile are younger and make it look once more. */
 void own_refreshed(struct own *o, const struct own_local *l);
 /* rc: of the action. ACTIVATED: number is the attempt, known whether the state folder is whole. */

@@ -4,7 +4,8 @@
  *
  * The move waits for it nowhere: it works beside the rounds, and is stopped, within a page of code, before the guest's state is loaded or a page
  * is owed.  What it has not come to is translated when it runs, as ever.  It gives way by yielding and not by a lower priority: who stops it
- * waits for its page, in the pause, and must not wait for all others of the host with it (lib/hurry.h raises it with the process' other threads).
+ * waits for its page, in the pause, and must not wait for all others of the host with it.  Raised with the process' other threads (lib/hurry.h)
+ * it ends by itself: that is how it hears of the pause, in which it would keep the rest of the move from a processor.
  */
 #include "hypervisor/hv_domain_ahead.h"
 
@@ -16,6 +17,7 @@
 #include <unistd.h>
 #include "hypervisor/engine/engine.h"
 #include "lib/clock.h"
+#include "lib/hurry.h"
 #include "lib/log.h"
 
 #define LIST_MAX 65536u                        /* as the stream's CODE */
@@ -37,7 +39,7 @@ static struct {
 static bool go_on(void *arg)
 {
 	sched_yield();
-	return !atomic_load(&ahead.stop) && monotonic_ns() - ahead.begun_ns < LONGEST_NS;
+	return !atomic_load(&ahead.stop) && !hurry_is_raised(0) && monotonic_ns() - ahead.begun_ns < LONGEST_NS;
 }
 
 static void *make(void *arg)

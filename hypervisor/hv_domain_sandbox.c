@@ -46,6 +46,8 @@ static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(fallocate), "ballooned-out memory goes back; discards" },
 	{ SCMP_SYS(dup), "descriptors kept past a message" },
 	{ SCMP_SYS(sched_getaffinity), "glibc's thread attributes" },
+	{ SCMP_SYS(sched_getscheduler), "was this thread raised for a pause?" },
+	{ SCMP_SYS(sched_getparam), "the same" },
 	{ SCMP_SYS(set_robust_list), "glibc sets it in each thread" },
 	{ SCMP_SYS(clock_getres), "the clocks' resolution" },
 	{ SCMP_SYS(uname), "libqb's log lines" },

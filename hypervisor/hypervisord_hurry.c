@@ -88,7 +88,7 @@ static void hurry_begin(struct dom *d, const struct msg_call *c)
 	d->hurry_worker = pidfd_open(d->hurry_pid, 0);
 	hurry_raise_process(d->pid, VCPU_THREADS, HURRY_HELPER);
 	if (lives(d->hurry_worker) && hurry_pays(d->hurry_pid))
-		hurry_raise(d->hurry_pid, HURRY_HELPER);
+		hurry_raise_process(d->hurry_pid, VCPU_THREADS, HURRY_HELPER);      /* a thread for each connection; none is a vCPU's */
 }
 
 /*

@@ -27,7 +27,7 @@ int hurry_raise_heirs(enum hurry_level level)
 }
 
 /* What somebody else made real time, at another level, is not ours to change. */
-static bool is_raised(pid_t tid)
+bool hurry_is_raised(pid_t tid)
 {
 	struct sched_param p;
 
@@ -40,7 +40,7 @@ void hurry_lower(pid_t tid)
 	const struct sched_param none = { 0 };
 
 	/* an unprivileged thread may not take SCHED_RESET_ON_FORK away again; it changes nothing for an ordinary one */
-	if (is_raised(tid) && sched_setscheduler(tid, SCHED_OTHER, &none) < 0)
+	if (hurry_is_raised(tid) && sched_setscheduler(tid, SCHED_OTHER, &none) < 0)
 		sched_setscheduler(tid, SCHED_OTHER | SCHED_RESET_ON_FORK, &none);
 }
 

@@ -21,6 +21,8 @@ enum hurry_level { HURRY_GUEST = 1, HURRY_HELPER = 2 };
 int hurry_raise(pid_t tid, enum hurry_level level);
 /* The calling thread, and those that it begins, each of which then has to say at once which it is: hurry_raise(0, …) or hurry_lower(0). */
 int hurry_raise_heirs(enum hurry_level level);
+/* Has anybody raised that thread (0: the calling one)? */
+bool hurry_is_raised(pid_t tid);
 /* It is an ordinary one again, if hurry_raise() had made it anything else; needs no privilege for a thread of one's own. */
 void hurry_lower(pid_t tid);
 /* Threads of a process: those whose name begins with `guest` at HURRY_GUEST, the others at HURRY_HELPER, one kind at a time. */

@@ -46,6 +46,36 @@ static void hand_over(void)
 	forget_outputs();
 }
 
+/* In the pause six messages went round, each of which kept the ring, above everything else, at half of two processors for 8 ms. */
+static void test_the_pause_tells_nothing(void **state)
+{
+	struct own_local l = { .copy = OWN_PAUSED, .attempt = 2, .target = 2, .domid = 3 };
+
+	run_here();
+	hear(1, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = 50, .rec = record(2, 1, 2) });
+	forget_outputs();
+	strcpy(l.uuid, U);
+	assert_false(own_local(o, &l));
+	l.copy = OWN_HANDED;
+	assert_false(own_local(o, &l));
+	assert_int_equal(own_find(o, U)->copy, OWN_HANDED);      /* known here all the same */
+	assert_false(did_send(OWN_M_REPORT) || did_send(OWN_M_ASK) || did_act(OWN_DO_REFRESH));
+	own_look(o);
+	assert_true(did_send(OWN_M_REPORT));
+	assert_true(did_send(OWN_M_ASK));
+}
+
+static void test_beside_a_move_all_is_told(void **state)
+{
+	struct own_local l = { .copy = OWN_PAUSED, .domid = 3 };
+
+	run_here();
+	forget_outputs();
+	strcpy(l.uuid, U);
+	assert_true(own_local(o, &l));
+	assert_true(did_send(OWN_M_REPORT));
+}
+
 /*
  * A look that hypervisord answered before the stream came was heard after the copy had been activated and its worker was gone: the node
  * said that it held nothing and had activated nothing, the source's copy resumed on that, and two ran.
@@ -312,6 +342,7 @@ static void test_move_whose_copy_died(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(test_the_pause_tells_nothing), T(test_beside_a_move_all_is_told),
 		T(test_stream_only_for_a_begin_of_this_membership), T(test_no_promise_from_an_old_look),
 		T(test_event_is_younger_than_the_answer), T(test_handed_resumes_on_a_promise_alone),
 		T(test_handed_is_dropped_when_it_ran_there), T(test_handed_is_dropped_when_the_target_is_fenced),
