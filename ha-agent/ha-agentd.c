@@ -220,10 +220,9 @@ static void agentd_hv_event(struct msg_peer *p, const json_t *event, void *arg)
 		l.copy = OWN_NONE;
 	else if (strcmp(name, "domain-created") && strcmp(name, "domain-changed"))
 		return;
-	if (own_local(a->own, &l))
-		agentd_settle_later(a);
-	else if (!a->look)
+	if (!own_local(a->own, &l) && !a->look)
 		qb_loop_timer_add(a->loop, QB_LOOP_HIGH, OWN_LOOK_MS * QB_TIME_NS_IN_MSEC, a, agentd_look, &a->look);
+	agentd_settle_later(a);
 }
 
 /* The first connection, or another in place of one that hangs; what was asked on that fails with ECONNRESET. */

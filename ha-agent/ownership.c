@@ -456,6 +456,8 @@ static void own_set_local(struct own *o, struct own_dom *d, const struct own_loc
 		if (d->busy == OWN_DO_ACTIVATED)
 			d->unsure = true;	/* its answer may be of before */
 	}
+	if (copy == OWN_HANDED && d->copy != copy && d->worker)
+		d->asked = true;	/* the worker hears from the target first; a tick later it is asked all the same */
 	d->copy = copy;
 	d->copy_attempt = l ? l->attempt : 0;
 	d->copy_target = l ? l->target : 0;
@@ -472,9 +474,10 @@ static void own_set_local(struct own *o, struct own_dom *d, const struct own_loc
 		o->ops->changed(o->arg, d);
 }
 
-static bool own_passes_through(const struct own_dom *d)
+/* Of an open intent: what a copy is in the pause, and the run whose RUNNING follows. */
+static bool own_passes_through(const struct own *o, const struct own_dom *d)
 {
-	return d->rec.to && (d->copy == OWN_PAUSED || d->copy == OWN_READY || d->copy == OWN_HANDED);
+	return d->rec.to && (d->copy == OWN_PAUSED || d->copy == OWN_READY || d->copy == OWN_HANDED || (d->copy == OWN_RUN && d->rec.to == o->me));
 }
 
 bool own_local(struct own *o, const struct own_local *l)
@@ -484,15 +487,17 @@ bool own_local(struct own *o, const struct own_local *l)
 	if (d) {
 		own_set_local(o, d, l->copy == OWN_NONE ? NULL : l);
 		own_look_again(o, d);
-		if (own_passes_through(d))
-			return false;
+		d->quiet = own_passes_through(o, d);
 	}
-	own_run(o);
-	return true;
+	if (!d || !d->quiet || d->copy == OWN_RUN)
+		own_run(o);
+	return !d || !d->quiet;
 }
 
 void own_look(struct own *o)
 {
+	for (struct own_dom *d = o->doms; d; d = d->next)
+		d->quiet = false;
 	own_run(o);
 }
 

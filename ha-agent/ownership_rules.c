@@ -88,7 +88,7 @@ static bool rule_report_one(struct own *o, struct own_dom *d)
 	const struct own_out *out = &d->outs[o->self];
 	bool holds = own_holds(d);
 
-	if (!o->view || !o->told_full || (d->told && d->told_holds == holds && d->told_copy == d->copy))
+	if (!o->view || !o->told_full || d->quiet || (d->told && d->told_holds == holds && d->told_copy == d->copy))
 		return false;
 	if (d->told && d->told_holds && !holds && out->type == OWN_M_CLAIM && !out->done)
 		return false;
