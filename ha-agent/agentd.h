@@ -68,6 +68,7 @@ struct agentd {
 	char cluster[128];
 	bool settling, ending;
 	qb_loop_timer_handle look;	/* at what own_local() left for later; or 0 */
+	uint64_t look_ns;
 	bool node_quorate;
 	uint64_t quorum_ns;		/* when Corosync last told of quorum lost or won */
 	struct act *acts;		/* asked of hypervisord, not answered */

@@ -42,6 +42,18 @@ void move_forget(struct agentd *a, const char *uuid)
 	}
 }
 
+/* A message of Corosync's would cost the guest, which stands still, more than anybody could read of it. */
+static bool in_pause(const json_t *progress)
+{
+	static const char *const phases[] = { "last-pages", "state", "ready", "handover", "activate" };
+	const char *phase = json_string_value(json_object_get(progress, "phase"));
+
+	for (size_t i = 0; phase && i < sizeof(phases) / sizeof(phases[0]); i++)
+		if (!strcmp(phase, phases[i]))
+			return true;
+	return false;
+}
+
 static void move_tell(struct move *m, const json_t *progress)
 {
 	struct wait *w = wait_find(m->a, WAIT_MIGRATE, m->uuid);
@@ -49,7 +61,7 @@ static void move_tell(struct move *m, const json_t *progress)
 
 	if (w)
 		msg_progress(w->call, json_deep_copy(progress));
-	if (now - m->told_ns < TELL_NS)
+	if (now - m->told_ns < TELL_NS || in_pause(progress))
 		return;
 	m->told_ns = now;
 	agentd_cluster_send(m->a, json_pack("{s:s,s:s,s:I,s:s,s:O}", "type", "x-progress", "uuid", m->uuid,

@@ -203,6 +203,20 @@ static void agentd_look(void *data)
 	agentd_settle_later(a);
 }
 
+/* The sooner of what is asked for. */
+static void agentd_look_in(struct agentd *a, unsigned ms)
+{
+	uint64_t at = qb_util_nano_current_get() + ms * QB_TIME_NS_IN_MSEC;
+
+	if (!ms || (a->look && a->look_ns <= at))
+		return;
+	if (a->look)
+		qb_loop_timer_del(a->loop, a->look);
+	a->look = 0;
+	a->look_ns = at;
+	qb_loop_timer_add(a->loop, QB_LOOP_HIGH, ms * QB_TIME_NS_IN_MSEC, a, agentd_look, &a->look);
+}
+
 static void agentd_hv_event(struct msg_peer *p, const json_t *event, void *arg)
 {
 	struct agentd *a = arg;
@@ -220,8 +234,7 @@ static void agentd_hv_event(struct msg_peer *p, const json_t *event, void *arg)
 		l.copy = OWN_NONE;
 	else if (strcmp(name, "domain-created") && strcmp(name, "domain-changed"))
 		return;
-	if (!own_local(a->own, &l) && !a->look)
-		qb_loop_timer_add(a->loop, QB_LOOP_HIGH, OWN_LOOK_MS * QB_TIME_NS_IN_MSEC, a, agentd_look, &a->look);
+	agentd_look_in(a, own_local(a->own, &l));
 	agentd_settle_later(a);
 }
 

@@ -474,30 +474,40 @@ static void own_set_local(struct own *o, struct own_dom *d, const struct own_loc
 		o->ops->changed(o->arg, d);
 }
 
-/* Of an open intent: what a copy is in the pause, and the run whose RUNNING follows. */
-static bool own_passes_through(const struct own *o, const struct own_dom *d)
+/* With the intent open: what a copy is in the pause, and the run whose RUNNING follows. */
+static unsigned own_passes_through(const struct own *o, const struct own_dom *d)
 {
-	return d->rec.to && (d->copy == OWN_PAUSED || d->copy == OWN_READY || d->copy == OWN_HANDED || (d->copy == OWN_RUN && d->rec.to == o->me));
+	if (!d->rec.to)
+		return 0;
+	if (d->copy == OWN_RUN && d->rec.to == o->me)
+		return OWN_LANDING_MS;
+	return d->copy == OWN_PAUSED || d->copy == OWN_READY || d->copy == OWN_HANDED ? OWN_PAUSE_MS : 0;
 }
 
-bool own_local(struct own *o, const struct own_local *l)
+unsigned own_local(struct own *o, const struct own_local *l)
 {
 	struct own_dom *d = own_find_or_add(o, l->uuid);
+	unsigned later = 0;
 
 	if (d) {
 		own_set_local(o, d, l->copy == OWN_NONE ? NULL : l);
 		own_look_again(o, d);
-		d->quiet = own_passes_through(o, d);
+		later = own_passes_through(o, d);
+		d->quiet = later;
+		d->landing = later && d->copy == OWN_RUN;
 	}
-	if (!d || !d->quiet || d->copy == OWN_RUN)
+	if (!later)
 		own_run(o);
-	return !d || !d->quiet;
+	return later;
 }
 
+/* RUNNING tells what a report would; that follows with the next tick, for operators. */
 void own_look(struct own *o)
 {
-	for (struct own_dom *d = o->doms; d; d = d->next)
-		d->quiet = false;
+	for (struct own_dom *d = o->doms; d; d = d->next) {
+		d->quiet &= own_runs(d);
+		d->landing = false;
+	}
 	own_run(o);
 }
 

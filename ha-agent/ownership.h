@@ -143,6 +143,7 @@ struct own_dom {
 	uint64_t claim_serial;		/* of our last claim */
 	uint32_t claim_domid;		/* that it asked for */
 	bool quiet;			/* in its move's pause, or just out of it: reported later (own_look) */
+	bool landing;			/* its guest began to run: RUNNING waits, too */
 	bool told;
 	bool told_holds;
 	enum own_copy told_copy;
@@ -240,11 +241,12 @@ void own_hypervisor(struct own *o, bool up);	/* the connection; own_locals() fol
 /* Every copy of this node, as hypervisord lists them; domains not in it have none. */
 void own_locals(struct own *o, const struct own_local *l, size_t n);
 /*
- * One of them changed: hypervisord's event. false: it is not reported before own_look(), OWN_LOOK_MS later, or the next tick: the guest stands
- * still for its move, or just did, every message of Corosync's costs it processors, and what it passes through is over before anybody reads of it.
+ * One of them changed: hypervisord's event. Not 0: it is told to nobody before own_look() in so many milliseconds: the guest stands still for its
+ * move, or just did, every message of Corosync's costs it processors, and what it passes through is over before anybody reads of it.
  */
-bool own_local(struct own *o, const struct own_local *l);
-#define OWN_LOOK_MS 100
+#define OWN_PAUSE_MS 100
+#define OWN_LANDING_MS 25		/* it runs; RUNNING, and the end of the old copy, can wait until it has answered somebody */
+unsigned own_local(struct own *o, const struct own_local *l);
 void own_look(struct own *o);
 /* What OWN_DO_REFRESH found, own_action_done() following; events heard meanwhile are younger and make it look once more. */
 void own_refreshed(struct own *o, const struct own_local *l);

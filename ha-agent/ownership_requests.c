@@ -70,7 +70,7 @@ void own_move_done(struct own *o, const char *uuid, uint64_t attempt, int rc, co
 	if (!d || !d->worker || d->job_attempt != attempt)
 		return;
 	d->move_over = true;
-	d->asked = false;
+	d->asked &= rc == 0;		/* where all went well the target's RUNNING comes unasked */
 	own_look_again(o, d);
 	d->job_rc = rc;
 	snprintf(d->job_text, sizeof(d->job_text), "%s", text ? text : "");
@@ -163,7 +163,7 @@ void own_tick(struct own *o)
 			own_resend(o, d);
 		own_catch_up(o, d);
 		d->backoff = false;
-		d->asked = d->quiet = false;
+		d->asked = d->quiet = d->landing = false;
 		d->abort_sent = 0;
 		d->wanted = false;
 	}

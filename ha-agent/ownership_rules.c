@@ -236,7 +236,7 @@ static bool rule_announce(struct own *o, struct own_dom *d)
 		own_out_clear(o, d);	/* it cannot count: another record of that epoch stands somewhere */
 		return true;
 	}
-	if (!own_runs(d) || d->worker || !own_idle(o, d) || !own_synced(o) || d->unsure)
+	if (!own_runs(d) || d->landing || d->worker || !own_idle(o, d) || !own_synced(o) || d->unsure)
 		return false;
 	if (d->rec.owner == o->me && !d->contradicted)
 		return false;

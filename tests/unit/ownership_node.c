@@ -93,7 +93,7 @@ void local(enum own_copy copy, uint64_t attempt, uint32_t target)
 	struct own_local l = { .copy = copy, .attempt = attempt, .target = target, .domid = 3 };
 
 	strcpy(l.uuid, U);
-	if (!own_local(o, &l))
+	if (own_local(o, &l))
 		own_look(o);
 }
 

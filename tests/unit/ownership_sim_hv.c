@@ -115,7 +115,7 @@ void hear_step(int i)
 		if (note.action == OWN_DO_REFRESH)
 			own_refreshed(n->o, &note.local);
 		own_action_done(n->o, uuids[note.dom], note.action, note.rc, note.number, true, "refused");
-	} else if (!own_local(n->o, &note.local) && rnd(2)) {
+	} else if (own_local(n->o, &note.local) && rnd(2)) {
 		own_look(n->o);                        /* else another input, or a tick, has it looked at */
 	}
 }

@@ -55,9 +55,9 @@ static void test_the_pause_tells_nothing(void **state)
 	hear(1, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = 50, .rec = record(2, 1, 2) });
 	forget_outputs();
 	strcpy(l.uuid, U);
-	assert_false(own_local(o, &l));
+	assert_int_equal(own_local(o, &l), OWN_PAUSE_MS);
 	l.copy = OWN_HANDED;
-	assert_false(own_local(o, &l));
+	assert_int_equal(own_local(o, &l), OWN_PAUSE_MS);
 	assert_int_equal(own_find(o, U)->copy, OWN_HANDED);      /* known here all the same */
 	own_nudge(o, U);
 	assert_false(did_send(OWN_M_REPORT));
@@ -73,12 +73,17 @@ static void test_the_target_says_running_once(void **state)
 	hear(2, (struct own_msg){ .type = OWN_M_BEGIN, .epoch = 2, .serial = 2, .rec = record(2, 2, 1) });
 	forget_outputs();
 	strcpy(l.uuid, U);
-	assert_false(own_local(o, &l));
+	assert_int_equal(own_local(o, &l), OWN_LANDING_MS);
+	own_nudge(o, U);			/* its worker ends */
+	while (own_find(o, U)->busy)
+		own_action_done(o, U, own_find(o, U)->busy, 0, 0, true, "");
+	assert_false(did_send(OWN_M_RUNNING));
+	own_look(o);
 	while (own_find(o, U)->busy)
 		own_action_done(o, U, own_find(o, U)->busy, 0, 0, true, "");
 	assert_true(did_send(OWN_M_RUNNING));
 	assert_false(did_send(OWN_M_REPORT));
-	own_look(o);
+	own_tick(o);
 	assert_true(did_send(OWN_M_REPORT));
 }
 
@@ -89,7 +94,7 @@ static void test_beside_a_move_all_is_told(void **state)
 	run_here();
 	forget_outputs();
 	strcpy(l.uuid, U);
-	assert_true(own_local(o, &l));
+	assert_int_equal(own_local(o, &l), 0);
 	assert_true(did_send(OWN_M_REPORT));
 }
 
