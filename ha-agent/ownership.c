@@ -487,11 +487,14 @@ static unsigned own_passes_through(const struct own *o, const struct own_dom *d)
 unsigned own_local(struct own *o, const struct own_local *l)
 {
 	struct own_dom *d = own_find_or_add(o, l->uuid);
+	enum own_copy was = d ? d->copy : OWN_NONE;
 	unsigned later = 0;
 
 	if (d) {
 		own_set_local(o, d, l->copy == OWN_NONE ? NULL : l);
 		own_look_again(o, d);
+	}
+	if (d && d->copy != was) {             /* said again, of whatever else of it changed, it keeps nobody waiting once more */
 		later = own_passes_through(o, d);
 		d->quiet = later;
 		d->landing = later && d->copy == OWN_RUN;

@@ -79,6 +79,7 @@ static void test_the_target_says_running_once(void **state)
 		own_action_done(o, U, own_find(o, U)->busy, 0, 0, true, "");
 	assert_false(did_send(OWN_M_RUNNING));
 	own_look(o);
+	assert_int_equal(own_local(o, &l), 0);	/* its next event did not have RUNNING wait again */
 	while (own_find(o, U)->busy)
 		own_action_done(o, U, own_find(o, U)->busy, 0, 0, true, "");
 	assert_true(did_send(OWN_M_RUNNING));
