@@ -46,8 +46,6 @@ static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(fallocate), "ballooned-out memory goes back; discards" },
 	{ SCMP_SYS(dup), "descriptors kept past a message" },
 	{ SCMP_SYS(sched_getaffinity), "glibc's thread attributes" },
-	{ SCMP_SYS(sched_getscheduler), "was this thread raised for a pause?" },
-	{ SCMP_SYS(sched_getparam), "the same" },
 	{ SCMP_SYS(set_robust_list), "glibc sets it in each thread" },
 	{ SCMP_SYS(clock_getres), "the clocks' resolution" },
 	{ SCMP_SYS(uname), "libqb's log lines" },
@@ -100,6 +98,10 @@ static int allow_bound(struct sandbox *sb)
 		rc = sandbox_allow_arg(sb, SCMP_SYS(prctl), 0, ~0UL, PR_SET_NAME, "names of threads");
 	if (!rc)
 		rc = sandbox_allow_arg(sb, SCMP_SYS(prctl), 0, ~0UL, PR_SET_VMA, "glibc names its arenas");
+	if (!rc)
+		rc = sandbox_allow_arg(sb, SCMP_SYS(sched_getscheduler), 0, ~0UL, 0, "was this thread raised for a pause?");
+	if (!rc)
+		rc = sandbox_allow_arg(sb, SCMP_SYS(sched_getparam), 0, ~0UL, 0, "the same");
 	if (!rc)
 		rc = sandbox_allow_arg(sb, SCMP_SYS(prlimit64), 2, ~0UL, 0, "stack size of new threads; setting none");
 	if (!rc)
