@@ -224,7 +224,8 @@ def a_flood_of_strangers(w):
         threads.append(threading.Thread(target=flood, args=(w, stop, address, send, hold), daemon=True))
         threads[-1].start()
     watch = Watch(w)
-    wait(lambda: watch.workers >= 8, "the flood is there")
+    # six of its kinds keep their workers, beside the spare; who fails at once comes and goes between two looks
+    wait(lambda: watch.workers >= 6, "the flood is there")
     replies = []
     for frm, to in ((w.n1, w.n2), (w.n2, w.n1), (w.n1, w.n2)):
         replies.append(w.move(frm=frm, to=to))
