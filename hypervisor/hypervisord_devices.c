@@ -308,20 +308,22 @@ int disks_reopen(struct dom *d, struct err *err)
 	return rc;
 }
 
+/* false once it has ended within so many milliseconds, or where there is none. */
+static bool disk_lives(const struct dom *d, int ms)
+{
+	struct pollfd gone = { .fd = d->disk_pidfd, .events = POLLIN };
+
+	return d->disk_pidfd >= 0 && poll(&gone, 1, ms) == 0;
+}
+
 /*
  * A dead hv-disk is begun again; hv-domain sends what was unanswered once more.  When that fails (the target is away as
  * well), it is tried again after a while, for as long as the domain lives: its I/O waits.
  */
-static bool disk_lives(const struct dom *d)
-{
-	struct pollfd gone = { .fd = d->disk_pidfd, .events = POLLIN };
-
-	return d->disk_pidfd >= 0 && poll(&gone, 1, 0) == 0;
-}
-
 static void supervise_work(struct job *j)
 {
-	if (!disk_lives(j->dom))               /* a job before this one may have begun it */
+	j->flag = !disk_lives(j->dom, 0);      /* else a job before this one has begun it */
+	if (j->flag)
 		j->rc = disk_supervise(j->dom, &j->err);
 }
 
@@ -331,7 +333,7 @@ static void supervise_done(struct job *j)
 
 	if (j->rc && d->disk_away)
 		j->err.text[0] = 0;            /* said once is enough */
-	if (!j->rc)
+	if (j->flag && !j->rc)
 		hvd_log("domain %s (%u): hv-disk was begun again", d->name, d->domid);
 	d->disk_away = j->rc;
 	disk_watch(d);
@@ -582,10 +584,9 @@ int device_vif_detach(struct dom *d, unsigned devid, bool force, struct err *err
 void devices_close(struct dom *d)
 {
 	struct err err = { 0 };
-	struct pollfd gone = { .fd = d->disk_pidfd, .events = POLLIN };
 
 	helpers_end(d);
-	if (d->has_iscsi && d->disk_pidfd >= 0 && poll(&gone, 1, 0) == 0 && disk_call(d, json_pack("{s:s}", "op", "shutdown"), NULL, deadline(DL_DAEMON), &err) &&
-	    poll(&gone, 1, 1000) == 0)
+	if (d->has_iscsi && disk_lives(d, 0) && disk_call(d, json_pack("{s:s}", "op", "shutdown"), NULL, deadline(DL_DAEMON), &err) &&
+	    disk_lives(d, 1000))
 		log_warn("domain %s (%u): hv-disk: %s", d->name, d->domid, err.text);
 }
