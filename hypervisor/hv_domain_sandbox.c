@@ -54,6 +54,7 @@ static const struct sandbox_rule allowed[] = {
 	{ SCMP_SYS(set_tid_address), "glibc, in new threads" },
 	{ SCMP_SYS(membarrier), "barriers of the vCPUs, for the store ring" },
 	{ SCMP_SYS(msync), "image files" },
+	{ SCMP_SYS(mincore), "which of the guest's pages are there" },
 	{ SCMP_SYS(timer_settime), "the vCPUs' timers" },
 	{ SCMP_SYS(timer_delete), "the same" },
 	{ SCMP_SYS(rt_tgsigqueueinfo), "kicks of its own vCPU threads" },

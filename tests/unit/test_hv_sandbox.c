@@ -131,7 +131,7 @@ static const short not_killed[] = {
 	SYS_accept4, SYS_getsockopt, SYS_setsockopt, SYS_getsockname, SYS_socketpair, SYS_memfd_create, SYS_ftruncate, SYS_eventfd2,
 	SYS_timerfd_create, SYS_timerfd_settime, SYS_timerfd_gettime, SYS_epoll_create1, 441 /* epoll_pwait2 */, SYS_pread64, SYS_pwrite64,
 	SYS_preadv, SYS_pwritev, SYS_preadv2, SYS_pwritev2, SYS_fdatasync, SYS_fsync, SYS_fallocate, SYS_dup, SYS_sched_getaffinity,
-	SYS_set_robust_list, SYS_clock_getres, SYS_uname, SYS_getuid, SYS_pipe2, SYS_set_tid_address, SYS_membarrier, SYS_msync,
+	SYS_set_robust_list, SYS_clock_getres, SYS_uname, SYS_getuid, SYS_pipe2, SYS_set_tid_address, SYS_membarrier, SYS_msync, SYS_mincore,
 	SYS_timer_settime, SYS_timer_delete, SYS_rt_tgsigqueueinfo, SYS_getcpu, SYS_arch_prctl,
 	SYS_clone3, SYS_openat, SYS_socket,                                                         /* an errno */
 	335, 336,       /* uretprobe, uprobe: Linux lets no filter see them, and answers nobody but its own trampolines */
