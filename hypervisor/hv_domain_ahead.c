@@ -20,20 +20,24 @@
 #include "lib/hurry.h"
 #include "lib/log.h"
 
-#define LIST_MAX 65536u                        /* as the stream's CODE */
+#define LIST_MAX 65536u                        /* as the stream's CODE, */
+#define LISTS 2u                               /* of which there are so many in a move */
 #define LONGEST_NS 2000000000ull               /* a list that has it work for longer is a lie */
 
 static struct {
 	struct domain *d;
 	pthread_t thread;
-	bool running;
+	bool started;                          /* there is a thread to join */
 	atomic_bool stop;
-	uint8_t list[LIST_MAX];
-	size_t bytes;
-	uint64_t begun_ns, ended_ns;
+	uint8_t list[LISTS][LIST_MAX];
+	size_t bytes[LISTS];
+	uint64_t begun_ns, worked_ns;
 	unsigned blocks;
 	int rc;
-} ahead;
+	pthread_mutex_t lock;                  /* of the following */
+	unsigned lists, done;
+	bool working;                          /* the thread will look for another list before it ends */
+} ahead = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* After each page of code: whoever else wants this processor has it first. */
 static bool go_on(void *arg)
@@ -42,40 +46,75 @@ static bool go_on(void *arg)
 	return !atomic_load(&ahead.stop) && !hurry_is_raised(0) && monotonic_ns() - ahead.begun_ns < LONGEST_NS;
 }
 
+static bool another(unsigned *ret_list)
+{
+	bool there;
+
+	pthread_mutex_lock(&ahead.lock);
+	there = ahead.working = ahead.done < ahead.lists;
+	if (there)
+		*ret_list = ahead.done++;
+	pthread_mutex_unlock(&ahead.lock);
+	return there;
+}
+
 static void *make(void *arg)
 {
+	unsigned i;
+
 	prctl(PR_SET_NAME, "ahead");
-	ahead.rc = ahead.d->engine->code_make(ahead.d, ahead.list, ahead.bytes, go_on, NULL, &ahead.blocks);
-	ahead.ended_ns = monotonic_ns();
+	while (another(&i)) {
+		unsigned blocks;
+		int rc;
+
+		ahead.begun_ns = monotonic_ns();
+		rc = ahead.d->engine->code_make(ahead.d, ahead.list[i], ahead.bytes[i], go_on, NULL, &blocks);
+		ahead.worked_ns += monotonic_ns() - ahead.begun_ns;
+		ahead.blocks += blocks;
+		ahead.rc = rc ? rc : ahead.rc;
+	}
 	return NULL;
+}
+
+static void join(void)
+{
+	if (ahead.started)
+		pthread_join(ahead.thread, NULL);
+	ahead.started = false;
 }
 
 int hv_ahead_start(struct domain *d, int list)
 {
-	ssize_t n = pread(list, ahead.list, LIST_MAX, 0);
+	bool working;
+	ssize_t n;
 	int rc;
 
+	if (!d->engine->code_make || ahead.lists == LISTS)
+		return -EPERM;
+	n = pread(list, ahead.list[ahead.lists], LIST_MAX, 0);
 	if (n < 0)
 		return -errno;
-	if (ahead.running || !d->engine->code_make)
-		return -EPERM;
+	pthread_mutex_lock(&ahead.lock);
+	ahead.bytes[ahead.lists++] = (size_t)n;
+	working = ahead.working;
+	ahead.working = true;
+	pthread_mutex_unlock(&ahead.lock);
+	if (working)
+		return 0;
+	join();
 	ahead.d = d;
-	ahead.bytes = (size_t)n;
-	ahead.begun_ns = ahead.ended_ns = monotonic_ns();
-	ahead.blocks = 0;
-	atomic_store(&ahead.stop, false);
 	rc = -pthread_create(&ahead.thread, NULL, make, NULL);
-	ahead.running = rc == 0;
+	ahead.started = rc == 0;
+	ahead.working = ahead.started;
 	return rc;
 }
 
 void hv_ahead_stop(void)
 {
-	if (!ahead.running)
+	if (!ahead.started)
 		return;
 	atomic_store(&ahead.stop, true);
-	pthread_join(ahead.thread, NULL);
-	ahead.running = false;
-	log_info("domain %u: %u translations made ahead in %.1f ms%s", ahead.d->domid, ahead.blocks,
-		 (double)(ahead.ended_ns - ahead.begun_ns) / 1e6, ahead.rc ? "; then its list made no sense" : "");
+	join();
+	log_info("domain %u: %u translations made ahead in %.1f ms%s", ahead.d->domid, ahead.blocks, (double)ahead.worked_ns / 1e6,
+		 ahead.rc ? "; a list of them made no sense" : "");
 }

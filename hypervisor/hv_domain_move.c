@@ -129,8 +129,6 @@ static void op_dirty_start(struct msg_call *c, void *arg)
 	if (!source_only(c, h))
 		return;
 	rc = log_set(h, true);
-	if (h->d->engine->code_watch)
-		h->d->engine->code_watch(h->d);
 	h->move->all_dirty = true;
 	if (rc)
 		msg_error(c, rc, "domain %u: the dirty log does not start: %s", h->d->domid, strerror(-rc));
@@ -214,7 +212,18 @@ static void op_dirty_round(struct msg_call *c, void *arg)
 		bitmap_reply(c, h, json_object());
 }
 
-/* What code ran since dirty-start, for the target to have it ready. */
+static void op_code_watch(struct msg_call *c, void *arg)
+{
+	struct hv *h = arg;
+
+	if (!source_only(c, h))
+		return;
+	if (h->d->engine->code_watch)
+		h->d->engine->code_watch(h->d);
+	msg_reply(c, NULL);
+}
+
+/* What code ran since code-watch and was not listed, for the target to have it ready. */
 static void op_code_list(struct msg_call *c, void *arg)
 {
 	struct hv *h = arg;
@@ -582,6 +591,7 @@ static const struct msg_op ops[] = {          /* whoever holds the descriptor ma
 	{ "dirty-start", MSG_ANY, op_dirty_start },
 	{ "dirty-round", MSG_ANY, op_dirty_round },
 	{ "dirty-stop", MSG_ANY, op_dirty_stop },
+	{ "code-watch", MSG_ANY, op_code_watch },
 	{ "code-list", MSG_ANY, op_code_list },
 	{ "code-make", MSG_ANY, op_code_make },
 	{ "throttle", MSG_ANY, op_throttle },

@@ -6,7 +6,8 @@
  * xenstored, and hypervisord itself: on a busy node each of some twenty changes of process would otherwise wait for its turn.  vCPUs follow
  * only where they are to stop, or to begin: a guest at work would keep the others, and the kernel's threads, from the processors.  What is
  * asked for and not taken back ends after a second, with the worker, with the domain, and with the next hypervisord's start; a few domains at
- * a time have it, and none of those threads can pass it on.  Where the kernel does not allow it (a container without CAP_SYS_NICE), or for less
+ * a time have it, and none of those threads can pass it on.  A guest that has come, and its back ends, keep it for a moment longer: what has piled up
+ * for it in the pause is answered before the processors go to the old copy's memory, to agents and to whoever else has waited.  Where the kernel does not allow it (a container without CAP_SYS_NICE), or for less
  * than half of the time, moves go as they go without.
  */
 #include "hypervisor/hypervisord.h"
@@ -17,6 +18,7 @@
 #include "lib/log.h"
 
 #define HURRY_NS 1000000000ull
+#define LANDING_NS 20000000ull             /* a guest at rest has answered its clients by then */
 #define HURRIES_MAX 4u
 #define VCPU_THREADS "vcpu"
 
@@ -49,6 +51,16 @@ static void daemons_lower(void)
 	now.xenstored = 0;
 }
 
+static void helpers_lower(struct dom *d)
+{
+	if (lives(d->hurry_worker))
+		hurry_lower_process(d->hurry_pid);
+	if (d->hurry_worker >= 0)
+		close(d->hurry_worker);
+	if (--now.domains == 0)
+		daemons_lower();
+}
+
 void hurry_end(struct dom *d)
 {
 	if (!d->hurried)
@@ -57,12 +69,31 @@ void hurry_end(struct dom *d)
 	qb_loop_timer_del(d->hvd->loop, d->hurry_timer);
 	if (lives(d->pidfd))
 		hurry_lower_process(d->pid);
-	if (lives(d->hurry_worker))
-		hurry_lower_process(d->hurry_pid);
-	if (d->hurry_worker >= 0)
-		close(d->hurry_worker);
-	if (--now.domains == 0)
-		daemons_lower();
+	if (!d->landing)
+		helpers_lower(d);
+	d->landing = false;
+}
+
+static void on_landed(void *arg)
+{
+	hurry_end(arg);
+}
+
+static void hurry_land(struct dom *d)
+{
+	qb_loop_timer_handle timer;
+
+	if (!d->hurried || d->landing)
+		return;
+	if (qb_loop_timer_add(d->hvd->loop, QB_LOOP_HIGH, LANDING_NS, d, on_landed, &timer) < 0) {
+		hurry_end(d);
+		return;
+	}
+	qb_loop_timer_del(d->hvd->loop, d->hurry_timer);
+	d->hurry_timer = timer;
+	d->hurry_client = NULL;                /* nobody's any more: its worker ends with the move */
+	d->landing = true;
+	helpers_lower(d);
 }
 
 static void on_over(void *arg)
@@ -128,16 +159,19 @@ void hurry_found(const struct dom *d)
 void op_hurry(struct msg_call *c, void *h)
 {
 	struct dom *d = request_dom(h, c);
-	bool over;
+	bool over, landed;
 
 	if (!d)
 		return;
 	over = msg_call_bool_opt(c, "over", false);
+	landed = msg_call_bool_opt(c, "landed", false);
 	if (!over && !msg_call_bool_opt(c, "guest", false))
 		hurry_begin(d, c);
 	else if (!over && lives(d->pidfd))
 		hurry_guest(d);
 	msg_reply(c, NULL);
-	if (over)                              /* once lowered, who asked might wait for the answer */
+	if (over && landed)
+		hurry_land(d);
+	else if (over)                         /* once lowered, who asked might wait for the answer */
 		hurry_end(d);
 }

@@ -8,7 +8,7 @@ migrated_migrated_LDADD = $(PKI_LIBS)
 
 migrated_haven_migrate_worker_SOURCES = migrated/migrate_worker.c migrated/migrate_worker.h migrated/migrate_ids.h \
 	migrated/worker_sandbox.c migrated/worker_sandbox.h \
-	migrated/move_source.c migrated/move_source.h migrated/source_links.c migrated/source_round.c migrated/source_turn.c migrated/source_meet.c migrated/source_words.c migrated/worker_records.c migrated/ledger.c migrated/ledger.h \
+	migrated/move_source.c migrated/move_source.h migrated/source_links.c migrated/source_round.c migrated/source_turn.c migrated/source_meet.c migrated/source_words.c migrated/source_code.c migrated/worker_records.c migrated/ledger.c migrated/ledger.h \
 	migrated/move_target.c migrated/move_target.h migrated/target_links.c migrated/pages_serve.c migrated/pages_fetch.c migrated/copy_word.c migrated/move_check.c migrated/move_check.h migrated/precopy.c migrated/precopy.h \
 	migrated/page_source.c migrated/page_source.h migrated/page_sink.c migrated/page_sink.h migrated/stream_digest.c migrated/stream_digest.h migrated/stream.c migrated/stream.h \
 	migrated/tls_link.c migrated/tls_link.h migrated/tls_context.c migrated/tls_context.h migrated/signer_key.c migrated/signer_key.h
@@ -52,7 +52,7 @@ check_PROGRAMS += tests/fuzz/fuzz_source
 tests_fuzz_fuzz_source_SOURCES = tests/fuzz/fuzz_source.c tests/fuzz/octet_link.c tests/fuzz/octet_link.h tests/fuzz/worker_double.c \
 	tests/fuzz/worker_double.h tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h \
 	migrated/move_source.c migrated/move_source.h migrated/source_links.c migrated/source_round.c migrated/source_turn.c migrated/source_meet.c \
-	migrated/source_words.c migrated/worker_records.c migrated/migrate_worker.h migrated/ledger.c migrated/ledger.h migrated/pages_serve.c \
+	migrated/source_words.c migrated/source_code.c migrated/worker_records.c migrated/migrate_worker.h migrated/ledger.c migrated/ledger.h migrated/pages_serve.c \
 	migrated/precopy.c migrated/precopy.h migrated/page_source.c migrated/page_source.h migrated/stream_digest.c migrated/stream_digest.h \
 	migrated/stream.c migrated/stream.h
 tests_fuzz_fuzz_source_LDADD = $(HAVEN_LIBS) $(OPENSSL_LIBS)

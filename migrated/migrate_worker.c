@@ -369,9 +369,10 @@ static int hurry_call(struct worker *w, json_t *request, struct err *err)
 	return rc;
 }
 
-int worker_hurry(struct worker *w, json_int_t domid, bool over, struct err *err)
+int worker_hurry(struct worker *w, json_int_t domid, enum worker_hurry word, struct err *err)
 {
-	return hurry_call(w, json_pack("{s:s, s:I, s:b}", "op", "hurry", "domid", domid, "over", over), err);
+	return hurry_call(w, json_pack("{s:s, s:I, s:b, s:b}", "op", "hurry", "domid", domid, "over", word != HURRY_BEGINS, "landed", word == HURRY_LANDED),
+			  err);
 }
 
 int worker_hurry_guest(struct worker *w, json_int_t domid, struct err *err)

@@ -113,10 +113,11 @@ void worker_send_abort(struct worker *w, const char *text);
 /* err for a failed call on the main link. */
 int worker_link_error(struct worker *w, int rc, struct err *err);
 /*
- * The domain's guest is about to stand still (or over: runs again, or never did): what it waits for gets processors first, for a second at
+ * The domain's guest is about to stand still (or that is over: it runs again, or never stood still): what it waits for gets processors first, for a second at
  * most, where the node's hypervisord can do that.  -errno only when it did not answer, and then it is not asked anything any more.
  */
-int worker_hurry(struct worker *w, json_int_t domid, bool over, struct err *err);
+enum worker_hurry { HURRY_BEGINS, HURRY_OVER, HURRY_LANDED };   /* landed: over, and the guest runs here */
+int worker_hurry(struct worker *w, json_int_t domid, enum worker_hurry word, struct err *err);
 /* Its vCPUs too: they have been told to stop. */
 int worker_hurry_guest(struct worker *w, json_int_t domid, struct err *err);
 void worker_send_control(struct worker *w, json_t *obj);          /* steals; best effort */

@@ -24,7 +24,6 @@
 
 #define STALE_NS (400 * NS_PER_MS)   /* since the pause: asked again before the mark */
 #define DEFAULT_PORT 8002
-#define CODE_LEAD_NS (50 * NS_PER_MS) /* 7,000 blocks: those of a small Linux at rest */
 
 static const char *const phase_name[PHASE_NR] = { "preflight", "prepare", "precopy", "reconnect", "last-pages", "state", "ready",
 						  "handover", "activate" };
@@ -258,7 +257,7 @@ static int switch_in_mid_round(struct source *s, struct err *err)
 static int hurry(struct source *s, struct err *err)
 {
 	s->hurried = true;
-	return worker_hurry(s->w, s->domid, false, err);
+	return worker_hurry(s->w, s->domid, HURRY_BEGINS, err);
 }
 
 static void hurry_over(struct source *s)
@@ -266,51 +265,8 @@ static void hurry_over(struct source *s)
 	struct err ignored;
 
 	if (s->hurried)
-		worker_hurry(s->w, s->domid, true, &ignored);
+		worker_hurry(s->w, s->domid, HURRY_OVER, &ignored);
 	s->hurried = false;
-}
-
-/*
- * What the guest has run, for the target to make it ready beside the rounds to come; nobody waits for that.  After the first round: all of its
- * code is there.  A move is no worse for what is not told.
- */
-static int tell_code(struct source *s, struct err *err)
-{
-	static uint8_t list[STREAM_CODE_MAX];
-	struct err why = { 0 };
-	int fd = -1, rc;
-	ssize_t n;
-
-	s->w->answered = false;
-	rc = channel_call(s, "code-list", NULL, &fd, DL_DAEMON, &why);
-	n = rc < 0 ? -1 : pread(fd, list, sizeof(list), 0);
-	if (fd >= 0)
-		close(fd);
-	if (rc < 0 && !s->w->answered)
-		return err_set(err, why.code, "%s", why.text);
-	if (n < 8) {
-		log_info("%s: its code is not told to %s: %s", s->uuid, s->target, rc < 0 ? why.text : "none is listed");
-		return 0;
-	}
-	rc = link_record(&s->w->link, STREAM_CODE, list, (uint32_t)n);
-	s->code_ns = list[0] || list[1] ? link_now_ns() : 0;       /* it names pages: 64 KiB hold fewer than 65536 */
-	return rc < 0 ? worker_link_error(s->w, rc, err) : 0;
-}
-
-/*
- * A guest that writes next to nothing could be stopped before the target has translated anything: it runs on for as long as that takes at
- * the least, and what it writes meanwhile is a round more.  true: it did.
- */
-static bool code_needs_time(const struct source *s)
-{
-	uint64_t since = link_now_ns() - s->code_ns;
-	struct timespec ts = { 0 };
-
-	if (!s->code_ns || since >= CODE_LEAD_NS)
-		return false;
-	ts.tv_nsec = (long)(CODE_LEAD_NS - since);
-	nanosleep(&ts, NULL);
-	return true;
 }
 
 /* Rounds until the guest may be stopped; todo then names the pages known to be left.  *ret_switch: they are to be owed. */
@@ -333,7 +289,9 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 		uint64_t pages = source_count(s, s->todo);
 
 		precopy_round_begin(&s->precopy, pages, link_now_ns());
-		rc = source_send_round(s, err);
+		rc = s->precopy.round == 1 ? source_tell_code(s, true, err) : 0;
+		if (rc == 0)
+			rc = source_send_round(s, err);
 		/* what lies in buffers between here and there would be waited for in the pause; acknowledgements tell the same */
 		if (rc == 0 && !s->resumable)
 			rc = source_ping(s, PINGS, &ignored, err);
@@ -354,11 +312,9 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 		log_debug("%s: round %u: %llu pages sent, %llu dirty after it, %.0f MB/s", s->uuid, s->precopy.round - 1,
 			  (unsigned long long)pages, (unsigned long long)dirty, (double)s->precopy.rate_bps / 1e6);
 		source_next_round(s);
-		if (!s->code_told && s->accept.version >= STREAM_VERSION_RESUME) {
-			s->code_told = true;
-			rc = tell_code(s, err);
-		}
-		if (rc == 0 && action == PRECOPY_STOP && code_needs_time(s))
+		if (s->precopy.round == 1)
+			rc = source_tell_code(s, false, err);
+		if (rc == 0 && action == PRECOPY_STOP && source_code_needs_time(s))
 			action = PRECOPY_ROUND;
 		if (rc == 0 && action == PRECOPY_STOP)
 			rc = source_turn_pause(s, &action, err);

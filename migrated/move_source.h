@@ -67,8 +67,8 @@ struct source {
 	_Atomic uint64_t done_pages, done_bytes;
 	uint64_t told_pages, told_bytes;
 	atomic_int failed;               /* -errno of a further connection */
-	bool paused, hurried, code_told;
-	uint64_t code_ns;                /* when code was told that takes time; 0: none was */
+	bool paused, hurried;
+	uint64_t code_ready_ns;          /* when the target will have made ready what was told of the guest's code, as far as it is waited for */
 	bool user_paused;                /* by its operator */
 	bool turns;                      /* migrated gives turns to the moves that leave this node */
 	bool holding;                    /* the pause is ours */
@@ -119,6 +119,17 @@ int source_read_done(struct source *s, struct err *err);
 /* What the target says in the middle of a round: that it lives, what it has, that it gives up.  wait: until it has said something. */
 int source_hear(struct sender *n, bool wait, struct err *err);
 
+/* --- source_code.c --- */
+/* What the guest runs from here on is noted. */
+int source_watch_code(struct source *s, struct err *err);
+/* As the first round begins, and after it: what was noted and not told yet. */
+int source_tell_code(struct source *s, bool begins, struct err *err);
+/*
+ * A guest that writes next to nothing could be stopped before the target has made anything ready: it runs on for as long as that takes,
+ * and what it writes meanwhile is a round more.  true: it did.
+ */
+bool source_code_needs_time(const struct source *s);
+
 /* --- source_turn.c --- */
 /* Before the target is met: a move that has to wait tells how large its guest is and how fast it writes, and waits. */
 int source_turn_begin(struct source *s, struct err *err);
@@ -146,6 +157,8 @@ int source_resume(struct source *s, struct err *err);
 int source_maps_new(struct source *s, struct err *err);
 void source_maps_free(struct source *s);
 uint64_t source_count(const struct source *s, const uint64_t *map);
+/* Pages that something said next needs: over the main link, before it.  They stay in the round's todo: nobody acknowledges them. */
+int source_send_beforehand(struct source *s, const uint64_t *map, struct err *err);
 /* The first round's todo, from snap: what of it is data; the rest goes as zeros. */
 int source_begin_with_everything(struct source *s, struct err *err);
 /* Sends what todo names and ends the round on every connection. */

@@ -32,6 +32,7 @@
 #define DEADLINE_MAX_S 86400         /* of the option deadline_s */
 #define HURRY_AGAIN_NS 500000000ull  /* hypervisord's lasts for a second */
 #define HURRIES_MAX 64u              /* of a move: rounds that its source might well have paused after, and did not */
+#define CODES_MAX 2u                 /* as the first round begins, and after it */
 #define OWED_SETS 2u                 /* before the pause, and what came since */
 
 /* --- HELLO, checks, ANSWER ------------------------------------------------------------------------------------------------ */
@@ -390,7 +391,7 @@ static int expect_pause(struct target *t, struct err *err)
 		return 0;
 	t->hurry_ns = link_now_ns();
 	t->hurried = true;
-	return worker_hurry(t->w, t->domid, false, err);
+	return worker_hurry(t->w, t->domid, HURRY_BEGINS, err);
 }
 
 static int answer_ping(struct target *t, struct err *err)
@@ -412,17 +413,17 @@ static int answer_ping(struct target *t, struct err *err)
 
 /*
  * What the guest runs, for hv-domain to have it ready.  Nothing depends on it: what is wrong with it ends the stream no more than a list that
- * names nothing would.  Once a move, since it costs time.
+ * names nothing would.  As the first round begins and once after it, no oftener: it costs time.
  */
 static int take_code(struct target *t, const struct stream_header *hdr, struct err *err)
 {
 	static uint8_t list[STREAM_CODE_MAX];
 	struct err why = { 0 };
-	int fd, asked = 0, rc = t->code_told || t->paused ? -EBADMSG : link_read(&t->w->link, list, hdr->length);
+	int fd, asked = 0, rc = t->code_told == CODES_MAX || t->paused ? -EBADMSG : link_read(&t->w->link, list, hdr->length);
 
 	if (rc < 0)
 		return rc;
-	t->code_told = true;
+	t->code_told++;
 	t->w->answered = false;
 	fd = memfd_create("haven-code-list", MFD_CLOEXEC);
 	if (fd < 0 || write(fd, list, hdr->length) != (ssize_t)hdr->length)
@@ -596,12 +597,12 @@ static void send_done(struct target *t, uint64_t run_ns, const struct err *err)
 	buf_free(&b);
 }
 
-static void hurry_over(struct target *t)
+static void hurry_over(struct target *t, enum worker_hurry word)
 {
 	struct err ignored;
 
 	if (t->hurried)
-		worker_hurry(t->w, t->domid, true, &ignored);
+		worker_hurry(t->w, t->domid, word, &ignored);
 	t->hurried = false;
 }
 
@@ -626,7 +627,7 @@ static int activate(struct target *t, uint64_t go_ns, struct err *err)
 	json_decref(reply);
 	hold_at("activated");
 	send_done(t, run_ns, err);
-	hurry_over(t);
+	hurry_over(t, rc < 0 ? HURRY_OVER : HURRY_LANDED);
 	return rc;
 }
 
@@ -785,6 +786,6 @@ void move_target_run(struct worker *w)
 	}
 	worker_send_control(w, rc < 0 ? json_pack("{s:b, s:s, s:s}", "ok", 0, "code", err_name(rc), "error", err.text) :
 			    json_pack("{s:b}", "ok", 1));
-	hurry_over(&t);
+	hurry_over(&t, HURRY_OVER);
 	target_end(&t);
 }

@@ -55,7 +55,7 @@ struct target {
 	uint64_t *owed;
 	size_t owed_words;
 	bool postcopy;                   /* this copy could run so, and the source asked for it */
-	bool code_told;
+	unsigned code_told;              /* lists of what the guest runs that came */
 	bool rested, hurried;            /* a round is all there and nothing came since; what the guest waits for gets processors first */
 	unsigned hurries;                /* so often has it been asked for, */
 	uint64_t hurry_ns;               /* and when last */

@@ -170,6 +170,8 @@ int source_meet(struct source *s, struct err *err)
 		rc = link_handshake(&w->link, w->tls, false, s->target, err);
 	if (rc == 0 && !s->only_ask)
 		rc = source_open_memory(s, err);
+	if (rc == 0 && !s->only_ask)
+		rc = source_watch_code(s, err);
 	if (rc == 0)
 		rc = send_hello(s, err);
 	if (rc == 0)

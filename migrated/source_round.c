@@ -47,10 +47,9 @@ static int between_batches(struct source *s)
 	return rc;
 }
 
-static int send_word(struct sender *n, uint64_t base, uint64_t bits)
+static int send_bits(struct sender *n, uint64_t base, uint64_t bits)
 {
-	uint64_t bytes = n->pages.bytes;
-	int count = __builtin_popcountll(bits), rc = 0;
+	int rc = 0;
 
 	while (bits && rc == 0) {
 		unsigned first = (unsigned)__builtin_ctzll(bits);
@@ -60,7 +59,15 @@ static int send_word(struct sender *n, uint64_t base, uint64_t bits)
 		rc = page_source_frames(&n->pages, base + first, run);
 		bits &= first + run < 64 ? ~0ull << (first + run) : 0;
 	}
-	atomic_fetch_add(&n->s->done_pages, (uint64_t)count);
+	return rc;
+}
+
+static int send_word(struct sender *n, uint64_t base, uint64_t bits)
+{
+	uint64_t bytes = n->pages.bytes;
+	int rc = send_bits(n, base, bits);
+
+	atomic_fetch_add(&n->s->done_pages, (uint64_t)__builtin_popcountll(bits));
 	atomic_fetch_add(&n->s->done_bytes, n->pages.bytes - bytes);
 	return rc;
 }
@@ -157,6 +164,30 @@ static int send_share(struct sender *n, struct err *err)
 			rc = send_chunk(n, from, to < s->words ? to : s->words, err);
 	}
 	return n->main && !err->code ? explain_round(s, rc, err) : rc;
+}
+
+int source_send_beforehand(struct source *s, const uint64_t *map, struct err *err)
+{
+	struct sender *n = &s->sender[0];
+	uint64_t bytes = n->pages.bytes;
+	int rc = 0;
+
+	err->code = 0;
+	for (size_t i = 0; i < s->words && rc == 0; i++) {
+		if (i % CHUNK_WORDS == 0)
+			rc = source_turn_yield(n, err);
+		if (!map[i] || rc < 0)
+			continue;
+		rc = send_bits(n, i * 64, map[i]);
+		atomic_fetch_add(&s->done_bytes, n->pages.bytes - bytes);
+		bytes = n->pages.bytes;
+		if (rc == 0)
+			rc = after_word(n, err);
+	}
+	if (rc == 0)
+		rc = page_source_flush(&n->pages);
+	atomic_fetch_add(&s->done_bytes, n->pages.bytes - bytes);
+	return rc < 0 && !err->code ? explain_round(s, rc, err) : rc;
 }
 
 static void *share_thread(void *arg)

@@ -85,8 +85,8 @@ struct engine_ops {
 
 	/*
 	 * What a guest that moves runs, so that its target has it ready; NULL where there is nothing to prepare.  All off vCPU threads.
-	 * code_watch(): from here on note it.  code_list(): append what was noted, within out's bound; 0 or -ENOMEM.  code_make(), before the
-	 * guest's state is loaded, on any thread: prepare what such a list names, as long as go_on(arg); lists come from other nodes: 0 or -EBADMSG.
+	 * code_watch(): from here on note it.  code_list(): append what was noted and not listed since, within out's bound; 0 or -ENOMEM.
+	 * code_make(), before the guest's state is loaded, on any thread: prepare what such a list names, as long as go_on(arg); lists come from other nodes: 0 or -EBADMSG.
 	 */
 	void (*code_watch)(struct domain *d);
 	int (*code_list)(struct domain *d, struct buf *out);

@@ -26,7 +26,7 @@
 #define TICKS_MAX 20000u             /* nothing takes that many turns: it never ends */
 
 static struct {
-	int ram, bitmap, state, channel;
+	int ram, bitmap, state, code, channel;
 	SSL_CTX *ctx;
 	SSL *ssl;
 	json_t *move, *postcopy, *pages;
@@ -56,8 +56,10 @@ int daemon_says(const char *op, json_t **ret_reply, int *ret_fds, int *ret_nfds)
 		fds[n++] = dup(f.ram);
 	} else if (strcmp(op, "dirty-round") == 0 || strcmp(op, "pause") == 0) {
 		fds[n++] = dup(f.bitmap);
-	} else if (strcmp(op, "state-save") == 0 || strcmp(op, "code-list") == 0) {      /* zeros: no pages */
+	} else if (strcmp(op, "state-save") == 0) {
 		fds[n++] = dup(f.state);
+	} else if (strcmp(op, "code-list") == 0) {
+		fds[n++] = dup(f.code);
 	}
 	f.paused = f.paused || strcmp(op, "pause") == 0;
 	f.handed = f.handed || strcmp(op, "mark-handed") == 0;
@@ -277,16 +279,19 @@ static void seeds_check(void)
 
 __attribute__((constructor)) static void begin(void)
 {
+	/* a page of code, one in no frame that there is, and one whose blocks are not there */
+	static const uint8_t code[8 + 26 + 26 + 24] = { 3, [16] = 3, [26] = 1, [42] = 0xff, [49] = 0x7f, [52] = 1, [68] = 6, [78] = 9 };
 	static const uint8_t all[16] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f }, data[4096] = { 1 };
 
 	f.ram = file_of("ram", FRAMES * STREAM_PAGE, F_SEAL_SHRINK | F_SEAL_GROW);
 	f.bitmap = file_of("bitmap", 16, 0);
 	f.state = file_of("state", 100, 0);
+	f.code = file_of("code", sizeof(code), 0);
 	f.channel = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (unsigned i = 0; i < FRAMES; i += 3)
 		if (pwrite(f.ram, data, sizeof(data), (off_t)i * STREAM_PAGE) != sizeof(data))
 			abort();
-	if (pwrite(f.bitmap, all, sizeof(all), 0) != sizeof(all))
+	if (pwrite(f.bitmap, all, sizeof(all), 0) != sizeof(all) || pwrite(f.code, code, sizeof(code), 0) != sizeof(code))
 		abort();
 	f.ctx = SSL_CTX_new(TLS_method());
 	f.ssl = SSL_new(f.ctx);

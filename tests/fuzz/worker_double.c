@@ -35,7 +35,7 @@ int worker_call(struct worker *w, int sock, json_t *request, const int *fds, int
 
 int worker_drop_root(struct worker *w, struct err *err) { return 0; }
 int worker_close_doors(struct worker *w, struct err *err) { return 0; }
-int worker_hurry(struct worker *w, json_int_t domid, bool over, struct err *err) { return 0; }
+int worker_hurry(struct worker *w, json_int_t domid, enum worker_hurry word, struct err *err) { return 0; }
 int worker_hurry_guest(struct worker *w, json_int_t domid, struct err *err) { return 0; }
 bool worker_channel_ended(const struct worker *w) { return false; }
 

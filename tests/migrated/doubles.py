@@ -40,6 +40,16 @@ def memfd(data, name="double"):
     return fd
 
 
+def code_list(*frames):
+    """Pages of code, two blocks each, as docs/specs/migration-stream.md has them."""
+    pages = b"".join(struct.pack("<QQHHI2H", frame << 12, frame, 0, 2, 0, 0, 16) for frame in frames)
+    return struct.pack("<II", len(frames), 0) + pages
+
+
+def code_frames(listed):
+    return [struct.unpack_from("<Q", listed, at + 8)[0] for at in range(8, len(listed), 28)]
+
+
 class Domain:
     """One copy of a domain on one node."""
 
@@ -60,8 +70,9 @@ class Domain:
         self.version = None                # that its state was asked for in
         self.features = None               # of the CPU, as the guest sees it; None: hv-domain does not tell
         self.loaded = None
-        self.code_list = b"\1" + bytes(7) + bytes(40)       # what runs, as hv-domain lists it (a move does not look into it)
-        self.code_made = None              # what its target was told of that
+        self.code_lists = [code_list(ram_pages - 3, ram_pages - 1), code_list(ram_pages - 2)]   # what runs, as hv-domain lists it: before the first round, and what else ran since
+        self.code_made, self.code_pages = [], []    # what its target was told of that, and what the pages held then
+        self.listed = 0
         self.seen = []                     # ops the channel got, in order
         self.log = []                      # copy states, in order
         self.fail = {}                     # op -> error text, or "hang", or "die", or a function to call first
@@ -182,11 +193,17 @@ class Domain:
             dirty, self.dirty = self.dirty, set()
         return {"pages": len(dirty)}, [self.bitmap(dirty)]
 
+    def ch_code_watch(self, req, fds):
+        self.listed = 0
+        return {}, []
+
     def ch_code_list(self, req, fds):
-        return {}, [memfd(self.code_list, "code-list")]
+        self.listed += 1
+        return {}, [memfd(self.code_lists[self.listed - 1], "code-list")]
 
     def ch_code_make(self, req, fds):
-        self.code_made = os.pread(fds[0], 1 << 20, 0)
+        self.code_made.append(os.pread(fds[0], 1 << 20, 0))
+        self.code_pages.append([self.mm[f * PAGE:(f + 1) * PAGE] for f in code_frames(self.code_made[-1])])
         return {}, []
 
     def ch_throttle(self, req, fds):

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Moves that succeed, and what they tell while they do. Run by tests/migrated/test-move."""
 import json
+import os
 import socket
 import time
 
-from doubles import Proxy, SLOW
+from doubles import PAGE, Proxy, SLOW, code_frames
 from move_world import CONFIG, NothingTested, UUID, big_guest, case, check, wait, waits
 
 
 @case
 def plain_move(w):
     progress = []
+    named = [code_frames(listed) for listed in w.source.code_lists]
+    for frame in sum(named, []):
+        w.source.mm[frame * PAGE:(frame + 1) * PAGE] = os.urandom(PAGE)
     reply = w.move(progress=progress)
     w.moved(reply)
     check(reply["tls"] == "TLSv1.3", reply["tls"])
@@ -24,8 +28,11 @@ def plain_move(w):
     check(lag < 60e9, f"pause time handed on is off by {lag} ns")
     offset = w.n2.domain.loaded["offset"]
     check(offset is not None and abs(offset) < 50e6 * SLOW, f"the clocks are said to be {offset} ns apart")
-    check(w.n2.domain.code_made == w.source.code_list and seen.index("dirty-round") < seen.index("code-list") < seen.index("pause"),
+    check(w.n2.domain.code_made == w.source.code_lists and seen.index("code-watch") < seen.index("dirty-round") < seen.index("code-list")
+          and "dirty-round" in seen[seen.index("code-list"):len(seen) - seen[::-1].index("code-list")],
           f"the target was told {w.n2.domain.code_made} of what runs: {seen}")
+    pages = [[w.source.mm[frame * PAGE:(frame + 1) * PAGE] for frame in frames] for frames in named]
+    check(w.n2.domain.code_pages == pages, "the pages that it was told of were not there")
     check("activated" in w.n2.ha.seen, "ha-agentd was not told")
     percents = [p["percent"] for p in progress]
     check(percents == sorted(percents), f"progress runs backwards: {percents}")
@@ -36,7 +43,7 @@ def code_is_not_ready(w):
     """What runs cannot be listed, or not be made ready: nothing depends on it."""
     w.source.fail["code-list"] = "unknown"
     w.moved(w.move())
-    check(w.n2.domain.code_made is None, "it was told all the same")
+    check(not w.n2.domain.code_made, "it was told all the same")
     w.n1.hv.op_destroy({})
     incoming = w.n1.hv.op_incoming
 

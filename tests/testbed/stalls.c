@@ -4,8 +4,9 @@
  *
  *	haven-stalls LOGFILE      until SIGTERM, or until its parent ends
  *
- * A thread bound to each processor sleeps for 5 ms again and again.  It goes before all that runs at ordinary priorities, in its session and with its
- * session among the others (sched(7), autogroup), so that it wakes late only when its processor stood still.  What a hypervisor takes in shorter pieces it does not see; /proc/stat's steal does.
+ * A thread bound to each processor sleeps for 5 ms again and again.  It goes before all that a node raises to real-time priority (lib/hurry.h) but for
+ * Corosync, or, where it may not, before all that runs at ordinary priorities, in its session and with its session among the others (sched(7), autogroup):
+ * so it wakes late only when its processor stood still.  What a hypervisor takes in shorter pieces it does not see; /proc/stat's steal does.
  *
  * LOGFILE, a line an event, times in ns of CLOCK_MONOTONIC:
  *	S CPU FROM TO                that processor stood still
@@ -27,6 +28,7 @@
 #define NAP_NS 5000000LL
 #define LATE_NS 5000000LL        /* less than that is a timer's own, or the kernel's */
 #define BEATS 20                 /* naps */
+#define PRIORITY 50              /* far above hurry.h's two; Corosync's is 99 */
 
 static int log_fd;
 
@@ -90,7 +92,8 @@ static void *watch(void *arg)
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	sched_setaffinity(0, sizeof(one), &one);
-	setpriority(PRIO_PROCESS, 0, -20);        /* of this thread alone, on Linux */
+	if (sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){ .sched_priority = PRIORITY }))
+		setpriority(PRIO_PROCESS, 0, -20);  /* of this thread alone, on Linux */
 	for (unsigned n = 0; ; n++) {
 		long long due = now_ns() + NAP_NS, woke;
 

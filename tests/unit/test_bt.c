@@ -164,7 +164,7 @@ static void *kicker(void *arg)
 }
 
 /* Endless loops of several kinds end with EXIT_KICK, and a counter they keep in two places never disagrees. */
-static void kicks(void **state)
+static void kick_loops(void (*once_loaded)(void))
 {
 	static const uint8_t loops[][40] = {
 		{ 0xeb, 0xfe },                                          /* jmp . */
@@ -180,6 +180,8 @@ static void kicks(void **state)
 	assert_int_equal(pthread_create(&t, NULL, kicker, g->v), 0);
 	for (unsigned i = 0; i < sizeof(loops) / sizeof(loops[0]); i++) {
 		load_code(loops[i], sizeof(loops[i]));
+		if (once_loaded)
+			once_loaded();
 		start(g->v, 0);
 		memset(btg_mem(g) + BTN_CODE_PAGES * 4096, 0, 8192);
 		for (int k = 0; k < 100; k++) {
@@ -200,13 +202,41 @@ static void kicks(void **state)
 	atomic_store(&g->v->kick, false);
 }
 
+static void kicks(void **state) { kick_loops(NULL); }
+
+static struct sigaction engine_trap;
+
+/* As Linux tells a #DB whose DR6 a hypervisor has left empty. */
+static void on_step_as_breakpoint(int sig, siginfo_t *si, void *ctx)
+{
+	si->si_code = TRAP_BRKPT;
+	engine_trap.sa_sigaction(sig, si, ctx);
+}
+
+static void tell_steps_as_breakpoints(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_step_as_breakpoint, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+
+	sigfillset(&sa.sa_mask);
+	sigaction(SIGTRAP, &sa, &engine_trap);
+}
+
+/* An hv-domain with eight vCPUs died of SIGTRAP, of a step to where it could be kicked that was told as something else. */
+static void steps_told_as_breakpoints(void **state)
+{
+	uint64_t steps = bt_of(g->v)->stat[BS_STEP];
+
+	kick_loops(tell_steps_as_breakpoints);
+	assert_true(bt_of(g->v)->stat[BS_STEP] > steps);
+	sigaction(SIGTRAP, &engine_trap, NULL);
+}
+
 /*
  * A kick that finds the vCPU where an access is tried again after its miss.  That may be the first byte of the instruction's code,
  * where the guest's flags and a scratch register are no longer in the host's.
  */
 static unsigned colds, cold_to_trap;
 static uint64_t resume;
-static struct sigaction engine_trap;
 
 void resume_trap(void);
 __asm__(".text\n.globl resume_trap\nresume_trap:\n\tint3\n");
@@ -671,6 +701,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(self_modifying), cmocka_unit_test(modified_through_alias),
 		cmocka_unit_test(code_page_remapped), cmocka_unit_test(exceptions), cmocka_unit_test(end_of_what_is_mapped), cmocka_unit_test(kicks),
+		cmocka_unit_test(steps_told_as_breakpoints),
 		cmocka_unit_test(kicked_after_miss), cmocka_unit_test(dirty_log), cmocka_unit_test(dirty_log_of_loops), cmocka_unit_test(two_vcpus),
 		cmocka_unit_test(two_vcpus_apart),
 		cmocka_unit_test(relative_moves), cmocka_unit_test(relative_twins), cmocka_unit_test(relative_neighbours),

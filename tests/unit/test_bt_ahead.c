@@ -38,6 +38,7 @@ static const uint8_t clock_code[] = { 0x0f, 0x31, 0x48, 0xc1, 0xe2, 0x20, 0x48, 
 /* At 0x2ffd, into the next page: mov $7, eax; add $1, eax; jmp 0x3010, where it is done. */
 static const uint8_t straddler[] = { 0xb8, 0x07, 0x00, 0x00, 0x00, 0x83, 0xc0, 0x01, 0xeb, 0x09 };
 static const uint8_t done[] = { 0x83, 0xc0, 0x02, 0x0f, 0x05 };                    /* at 0x3010: add $2, eax */
+static const uint8_t later[] = { 0xb8, 0x21, 0x00, 0x00, 0x00, 0x0f, 0x05 };       /* at 0x1800: mov $33, eax */
 static const uint8_t other[] = { 0xb8, 0x63, 0x00, 0x00, 0x00, 0x0f, 0x05 };       /* at 0x2000: mov $99, eax */
 
 static uint64_t run(struct btg *g, uint64_t base, uint64_t off)
@@ -72,6 +73,7 @@ static struct btg *begin(void)
 	btg_map_memory(g, HIGH);
 	memcpy(btg_mem(g), caller, sizeof(caller));
 	memcpy(btg_mem(g) + 0x1100, callee, sizeof(callee));
+	memcpy(btg_mem(g) + 0x1800, later, sizeof(later));
 	memcpy(btg_mem(g) + 0x2000, other, sizeof(other));
 	memcpy(btg_mem(g) + 0x2800, clock_code, sizeof(clock_code));
 	memcpy(btg_mem(g) + 0x2ffd, straddler, sizeof(straddler));
@@ -131,6 +133,38 @@ static void what_did_not_run_is_not_listed(void **state)
 	assert_int_equal(engine_bt.code_list(&source->d, &empty), 0);
 	assert_int_equal(empty.len, 8);
 	buf_free(&empty);
+}
+
+/* What was listed once is not listed again; what runs later is, of pages that were made ahead too. */
+static void what_runs_later_is_ready_too(void **state)
+{
+	struct buf more = BUF_INIT(65536);
+
+	make(list.data, list.len);
+	assert_int_equal(run(source, 0, 0x1800), 33);
+	assert_int_equal(run(source, 0, 0x2000), 99);
+	assert_int_equal(engine_bt.code_list(&source->d, &more), 0);
+	assert_in_range(more.len, 8 + 2 * 26, list.len - 1);
+	assert_int_equal(make(more.data, more.len), 2);
+	assert_int_equal(run(target, 0, 0), 15);
+	assert_int_equal(run(target, 0, 0x1800), 33);
+	assert_int_equal(run(target, 0, 0x2000), 99);
+	assert_int_equal(made_since(0), 0);
+	buf_free(&more);
+}
+
+/* Of a page whose first blocks were made of other bytes nothing more is made before it is proved. */
+static void a_page_that_changed_between_lists_is_left(void **state)
+{
+	struct buf more = BUF_INIT(65536);
+
+	make(list.data, list.len);
+	assert_int_equal(run(source, 0, 0x1800), 33);
+	assert_int_equal(engine_bt.code_list(&source->d, &more), 0);
+	btg_mem(target)[0x1101] = 7;
+	assert_int_equal(make(more.data, more.len), 0);
+	assert_int_equal(run(target, 0, 0), 21);
+	buf_free(&more);
 }
 
 /* A later round of the move brings another page: memory changes with no word to the engine, once before anything ran. */
@@ -220,6 +254,9 @@ static void a_short_list_is_a_list(void **state)
 	for (size_t max = 8; max < list.len; max += 7) {
 		struct buf b = BUF_INIT(max);
 
+		engine_bt.code_watch(&source->d);
+		run(source, 0, 0);
+		run(source, HIGH, 0);
 		assert_int_equal(engine_bt.code_list(&source->d, &b), 0);
 		assert_true(b.len <= max);
 		make(b.data, b.len);
@@ -281,6 +318,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_ran_is_ready, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_did_not_run_is_not_listed, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_runs_later_is_ready_too, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_page_that_changed_between_lists_is_left, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_changed_meanwhile_is_what_runs, setup, teardown),
 		cmocka_unit_test_setup_teardown(stale_code_takes_no_claim_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(clocks_are_those_of_the_state, setup, teardown),

@@ -3,8 +3,8 @@
  * bt_ahead.c - translations made ahead, for a guest that is about to come from another node.
  *
  * A guest that has moved finds an empty code cache: until what it uses is translated again, a few thousand blocks, it answers nobody.
- * So the node that it leaves notes which pages of code run while memory goes over, and names their blocks; the one it goes to translates
- * these while the guest still runs there.
+ * So the node that it leaves notes which pages of code run from the first talk of the move on, and names their blocks, each once; the one it
+ * goes to translates these while the guest still runs there.
  *
  * What a page holds at that moment may be overwritten by a later round, so the translator gets a copy of it, whose sum is kept.  The first
  * time that a vCPU wants a block of such a page the sum is compared (bt_page_prove), and what does not agree goes.  The frame counts as code
@@ -33,22 +33,26 @@ void bt_code_watch(struct domain *d)
 	pthread_mutex_lock(&bt->lock);
 	for (uint32_t i = 0; i < bt->nr_pages; i++)
 		__atomic_store_n(&bt->page[i].seen, false, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < bt->nr_blocks; i++)
+		bt->block[i].told = false;
 	pthread_mutex_unlock(&bt->lock);
 	/* what a vCPU knows to be mapped it enters unnoticed: it looks again */
 	bt_request(d, NULL, ~0UL, BT_REQ_FORGET, 0);
 }
 
-/* Blocks that straddle into the next page are few, and left out. */
+/* Those not told yet.  Blocks that straddle into the next page are few, and left out. */
 static unsigned blocks_of(const struct bt_page *pg, struct buf *out)
 {
 	unsigned n = 0;
 
-	for (const struct bt_block *b = pg->blocks; b; b = b->next_page) {
-		if (b->page2)
+	for (struct bt_block *b = pg->blocks; b; b = b->next_page) {
+		if (b->page2 || b->told)
 			continue;
 		n++;
-		if (out)
-			buf_u16(out, (uint16_t)(b->va - pg->va));
+		if (!out)
+			continue;
+		buf_u16(out, (uint16_t)(b->va - pg->va));
+		b->told = true;
 	}
 	return n;
 }
@@ -99,6 +103,28 @@ static bool named_valid(const struct domain *d, const struct named *n)
 	return !bt_is_rel(bank, n->va) && (int64_t)(n->va << 16) >> 16 == (int64_t)n->va;
 }
 
+/*
+ * The page as it is named, with what it holds in `copy`.  NULL: it was named before and holds something else by now; what was made of it goes
+ * when it is proved.
+ */
+static struct bt_page *page_ahead(struct bt_domain *bt, const struct named *n, uint8_t copy[PAGE_SIZE_HV])
+{
+	int bank = n->flags & FLAG_USER ? BT_USER : BT_KERNEL;
+	struct bt_page *pg = bt_page_find(bt, n->va, n->frame, bank, n->flags & FLAG_REL);
+
+	bool known = pg != NULL;
+
+	if (!known)
+		pg = bt_page_get(bt, n->va, n->frame, bank, n->flags & FLAG_REL);
+	atomic_fetch_or(&bt->frames.flags[n->frame], BT_FRAME_CODE);
+	memcpy(copy, bt->d->ram + (n->frame << PAGE_SHIFT_HV), PAGE_SIZE_HV);
+	if (known)
+		return pg->ahead && pg->sum == bt_page_sum(copy) ? pg : NULL;
+	pg->sum = bt_page_sum(copy);
+	pg->ahead = true;
+	return pg;
+}
+
 /* One page's blocks.  With the lock.  What they are made from is a copy: another round may write the frame meanwhile. */
 static unsigned make_page(struct bt_domain *bt, const struct named *n, struct reader *offsets)
 {
@@ -113,17 +139,8 @@ static unsigned make_page(struct bt_domain *bt, const struct named *n, struct re
 
 		if (off >= PAGE_SIZE_HV || !bt_room(bt) || bt->used - bt->first > (bt->cold_first - bt->first) / 2)
 			continue;
-		if (!pg) {
-			int bank = n->flags & FLAG_USER ? BT_USER : BT_KERNEL;
-
-			if (bt_page_find(bt, n->va, n->frame, bank, n->flags & FLAG_REL))
-				return 0;                /* named before */
-			pg = bt_page_get(bt, n->va, n->frame, bank, n->flags & FLAG_REL);
-			atomic_fetch_or(&bt->frames.flags[n->frame], BT_FRAME_CODE);
-			memcpy(copy, bt->d->ram + (n->frame << PAGE_SHIFT_HV), sizeof(copy));
-			pg->sum = bt_page_sum(copy);
-			pg->ahead = true;
-		}
+		if (!pg && !(pg = page_ahead(bt, n, copy)))
+			return 0;
 		if (bt_block_find(bt, pg, pg->va + off))
 			continue;
 		b = bt_translate(bt->d->vcpu[0], pg, NULL, pg->va + off, 0, copy, NULL, &straddles);

@@ -118,6 +118,7 @@ struct bt_block {
 	uint16_t nr;
 	bool rel;                           /* the page's */
 	bool dead, fl_live, loops;          /* fl_live: needs the status flags at entry; loops: inside itself */
+	bool told;                          /* listed since bt_code_watch(); under the lock */
 };
 
 /* What the slow paths did, for HV_BT_TRACE=stat. */

@@ -4,7 +4,8 @@
  *
  *   SIGUSR1   attention; from the vCPU's timer a kick too.  In the code cache the thread leaves at the start of a guest
  *             instruction, to which it is stepped (TF); in C it will look at bt_vcpu.attention before it enters the cache.
- *   SIGTRAP   such a step.
+ *   SIGTRAP   such a step, and by the flag, which nobody else sets: now and then a hypervisor delivers #DB with an empty DR6, which
+ *             Linux (exc_debug_user) takes for INT1 and calls TRAP_BRKPT.
  *   SIGSEGV, SIGBUS, SIGFPE, SIGILL   a guest instruction faulted: the state at its start is rebuilt from the block's
  *             records and the guest gets the exception.
  *
@@ -170,7 +171,7 @@ static void on_signal(int sig, siginfo_t *si, void *ctx)
 				atomic_store(&bv->v.kick, true);
 			on_attention(bv, g);
 		}
-	} else if (sig == SIGTRAP && bv && si->si_code == TRAP_TRACE) {
+	} else if (sig == SIGTRAP && bv && (si->si_code == TRAP_TRACE || (uint64_t)g[UC_EFL] & EFLAGS_TF)) {
 		on_step(bv, g);
 	} else if (!bv || !on_fault(bv, g)) {
 		struct sigaction dfl = { .sa_handler = SIG_DFL };
