@@ -105,7 +105,11 @@ int hv_ahead_start(struct domain *d, int list)
 	ahead.d = d;
 	rc = -pthread_create(&ahead.thread, NULL, make, NULL);
 	ahead.started = rc == 0;
-	ahead.working = ahead.started;
+	if (rc) {
+		pthread_mutex_lock(&ahead.lock);
+		ahead.working = false;
+		pthread_mutex_unlock(&ahead.lock);
+	}
 	return rc;
 }
 

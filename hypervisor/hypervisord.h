@@ -57,7 +57,7 @@ struct dom {
 	bool settling;                         /* just activated: its console and its helpers are being seen to by a job */
 	bool found;                            /* an earlier hypervisord's; its status was not heard yet */
 	_Atomic bool hurried;                  /* what its guest waits for gets processors first (hypervisord_hurry.c) */
-	bool landing;                          /* of that only the guest itself is left: it runs, and has a moment more */
+	bool landing;                          /* the guest runs, its worker is done, and what is left of that has a moment more */
 	struct msg_client *hurry_client;       /* who asked for that: identity only, */
 	pid_t hurry_pid; int hurry_worker;     /* process and pidfd */
 	qb_loop_timer_handle hurry_timer;

@@ -51,14 +51,13 @@ static void daemons_lower(void)
 	now.xenstored = 0;
 }
 
-static void helpers_lower(struct dom *d)
+static void worker_lower(struct dom *d)
 {
 	if (lives(d->hurry_worker))
 		hurry_lower_process(d->hurry_pid);
 	if (d->hurry_worker >= 0)
 		close(d->hurry_worker);
-	if (--now.domains == 0)
-		daemons_lower();
+	d->hurry_worker = -1;
 }
 
 void hurry_end(struct dom *d)
@@ -69,9 +68,10 @@ void hurry_end(struct dom *d)
 	qb_loop_timer_del(d->hvd->loop, d->hurry_timer);
 	if (lives(d->pidfd))
 		hurry_lower_process(d->pid);
-	if (!d->landing)
-		helpers_lower(d);
+	worker_lower(d);
 	d->landing = false;
+	if (--now.domains == 0)
+		daemons_lower();
 }
 
 static void on_landed(void *arg)
@@ -79,6 +79,7 @@ static void on_landed(void *arg)
 	hurry_end(arg);
 }
 
+/* The daemons keep theirs: vCPUs that have more to do than there are processors would else keep this one from ending it. */
 static void hurry_land(struct dom *d)
 {
 	qb_loop_timer_handle timer;
@@ -93,7 +94,7 @@ static void hurry_land(struct dom *d)
 	d->hurry_timer = timer;
 	d->hurry_client = NULL;                /* nobody's any more: its worker ends with the move */
 	d->landing = true;
-	helpers_lower(d);
+	worker_lower(d);
 }
 
 static void on_over(void *arg)

@@ -126,7 +126,7 @@ static void job_run(struct job *j)
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, 512 << 10);
-	j->hurried = j->dom ? j->dom->hurried : j->shadow && j->shadow->hurried;
+	j->hurried = j->dom ? j->dom->hurried && !j->dom->landing : j->shadow && j->shadow->hurried && !j->shadow->landing;
 	r = pthread_create(&t, &attr, job_thread, j);
 	pthread_attr_destroy(&attr);
 	if (r) {

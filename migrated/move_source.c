@@ -289,6 +289,7 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 		uint64_t pages = source_count(s, s->todo);
 
 		precopy_round_begin(&s->precopy, pages, link_now_ns());
+		s->in_round = true;
 		rc = s->precopy.round == 1 ? source_tell_code(s, true, err) : 0;
 		if (rc == 0)
 			rc = source_send_round(s, err);
@@ -308,6 +309,7 @@ static int precopy_rounds(struct source *s, bool *ret_switch, struct err *err)
 			rc = source_read_log(s, &dirty, err);
 		if (rc < 0)
 			break;
+		s->in_round = false;
 		action = precopy_round_end(&s->precopy, dirty, link_now_ns());
 		log_debug("%s: round %u: %llu pages sent, %llu dirty after it, %.0f MB/s", s->uuid, s->precopy.round - 1,
 			  (unsigned long long)pages, (unsigned long long)dirty, (double)s->precopy.rate_bps / 1e6);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* move_source.h - the sending side of a move, as its files share it: move_source.c, source_meet.c, source_words.c, source_round.c,
- * source_links.c, source_turn.c. */
+ * source_links.c, source_turn.c, source_code.c. */
 #ifndef MIGRATED_MOVE_SOURCE_H
 #define MIGRATED_MOVE_SOURCE_H
 
@@ -68,6 +68,8 @@ struct source {
 	uint64_t told_pages, told_bytes;
 	atomic_int failed;               /* -errno of a further connection */
 	bool paused, hurried;
+	bool in_round;                   /* its ROUND_END is the next one; else that of the round to come */
+	unsigned codes;                  /* lists of its code that the target takes */
 	uint64_t code_ready_ns;          /* when the target will have made ready what was told of the guest's code, as far as it is waited for */
 	bool user_paused;                /* by its operator */
 	bool turns;                      /* migrated gives turns to the moves that leave this node */

@@ -125,8 +125,8 @@ static int read_hello(struct target *t, struct err *err)
 
 static int send_answer(struct target *t, json_t *problems, struct err *err)
 {
-	json_t *answer = json_pack("{s:i, s:O, s:s, s:s}", "version", (int)t->version, "problems", problems, "node", t->w->own,
-				   "haven", PACKAGE_VERSION);
+	json_t *answer = json_pack("{s:i, s:O, s:i, s:s, s:s}", "version", (int)t->version, "problems", problems,
+				   "codes", (int)CODES_MAX, "node", t->w->own, "haven", PACKAGE_VERSION);
 	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 	int rc = text ? link_record(&t->w->link, STREAM_ANSWER, text, (uint32_t)strlen(text)) : -ENOMEM;
 

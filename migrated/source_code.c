@@ -111,7 +111,7 @@ int source_tell_code(struct source *s, bool begins, struct err *err)
 	uint64_t blocks, now;
 	int rc;
 
-	if (s->accept.version < STREAM_VERSION_RESUME)
+	if (s->accept.version < STREAM_VERSION_RESUME || (begins && s->codes < 2))
 		return 0;
 	rc = tell(s, begins, &blocks, err);
 	now = link_now_ns();

@@ -183,7 +183,7 @@ bool source_may_resume(const struct source *s, int rc)
 
 static int send_resume(struct source *s, struct err *err)
 {
-	struct stream_resume r = { .attempt = (uint64_t)s->attempt, .session = s->session, .round = s->precopy.round - 1 };
+	struct stream_resume r = { .attempt = (uint64_t)s->attempt, .session = s->session, .round = s->precopy.round - s->in_round };
 	struct buf b = BUF_INIT(64);
 	int rc;
 

@@ -192,6 +192,8 @@ int source_prepare(struct source *s, struct err *err)
 		rc = worker_close_doors(s->w, err);
 	if (rc == 0)
 		rc = source_turn_send(s, err);
+	if (rc == 0 && s->turns)               /* that may have taken long: what ran last counts */
+		rc = source_watch_code(s, err);
 	if (rc == 0)
 		rc = source_join_links(s, err);
 	return rc == 0 ? source_compare_clocks(s, err) : rc;

@@ -169,14 +169,12 @@ static int send_share(struct sender *n, struct err *err)
 int source_send_beforehand(struct source *s, const uint64_t *map, struct err *err)
 {
 	struct sender *n = &s->sender[0];
-	uint64_t bytes = n->pages.bytes;
+	uint64_t bytes = n->pages.bytes, ignored;
 	int rc = 0;
 
 	err->code = 0;
 	for (size_t i = 0; i < s->words && rc == 0; i++) {
-		if (i % CHUNK_WORDS == 0)
-			rc = source_turn_yield(n, err);
-		if (!map[i] || rc < 0)
+		if (!map[i])
 			continue;
 		rc = send_bits(n, i * 64, map[i]);
 		atomic_fetch_add(&s->done_bytes, n->pages.bytes - bytes);
@@ -187,6 +185,9 @@ int source_send_beforehand(struct source *s, const uint64_t *map, struct err *er
 	if (rc == 0)
 		rc = page_source_flush(&n->pages);
 	atomic_fetch_add(&s->done_bytes, n->pages.bytes - bytes);
+	/* none of them may be on its way when another connection brings it again, as zeros perhaps: which came last would be chance */
+	if (rc == 0 && s->links > 1)
+		return source_ping(s, PINGS, &ignored, err);
 	return rc < 0 && !err->code ? explain_round(s, rc, err) : rc;
 }
 
@@ -339,7 +340,9 @@ int source_cut_round(struct source *s, struct err *err)
 	s->cut = true;
 	atomic_store(&s->failed, 0);
 	*err = (struct err){ 0 };
-	rc = end_round(s, err);
+	rc = s->holes && !s->zeros_sent ? send_zeros(s, err) : 0;
+	if (rc == 0)
+		rc = end_round(s, err);
 	if (rc == 0 && s->resumable)
 		rc = wait_for_acks(s, err);
 	free(s->holes);

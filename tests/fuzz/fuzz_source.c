@@ -105,7 +105,7 @@ int worker_tick(struct worker *w, bool writing)
 /* --- a target that does as it should: what there is to vary --------------------------------------------------------------- */
 
 /* filled by seeds_make(); what is left of one is zeros behind its end */
-static uint8_t seed_move[352], seed_resume[372], seed_postcopy[360], seed_refuses[112], seed_pages[216];
+static uint8_t seed_move[368], seed_resume[388], seed_postcopy[376], seed_refuses[112], seed_pages[216];
 const struct fuzz_seed fuzz_seeds[] = {
 	{ seed_move, sizeof(seed_move) }, { seed_resume, sizeof(seed_resume) }, { seed_postcopy, sizeof(seed_postcopy) },
 	{ seed_refuses, sizeof(seed_refuses) }, { seed_pages, sizeof(seed_pages) }, { NULL, 0 },
@@ -155,7 +155,7 @@ static void put_accept(struct writer *w, uint16_t flags)
 	struct stream_accept a = { .version = 2, .flags = flags, .connections = 1, .frames = FRAMES };
 	struct buf b = BUF_INIT(64);
 
-	put_text(w, STREAM_ANSWER, "{\"version\": 2, \"problems\": [], \"node\": \"n2\"}");
+	put_text(w, STREAM_ANSWER, "{\"version\": 2, \"problems\": [], \"node\": \"n2\", \"codes\": 2}");
 	stream_accept_encode(&b, &a);
 	put_record(w, STREAM_ACCEPT, b.data, (uint32_t)b.len);
 	buf_free(&b);

@@ -110,6 +110,31 @@ def a_broken_connection_goes_on(w):
         w.n2.ha.seen.clear()
 
 
+@case
+def a_link_cut_between_rounds_goes_on(w):
+    """Cut when a round is all there and the next one has not begun: RESUME named the round that was over, and the next ROUND_END ended the move."""
+    for links in 1, 3:
+        w.links = links
+        p = Proxy(w.n2.port)
+        listing = w.source.ch_code_list
+
+        def cutting(req, fds):
+            answer = listing(req, fds)
+            if w.source.listed == 2:
+                p.cut()
+            return answer
+
+        w.source.ch_code_list = cutting
+        reply = through(w, p)
+        w.moved(reply)
+        check(reply["resumed"] == 1, str(reply))
+        p.close()
+        w.n2.hv.op_destroy({})
+        w.source.set_copy("destroyed")
+        w.source = w.n1.domain = Domain(w.n1, CONFIG, 3, "running", CONFIG["memory_kib"] // 4)
+        w.source.fill()
+
+
 @waits(7)
 @case
 def a_lost_link_goes_on_when_it_heals(w):
