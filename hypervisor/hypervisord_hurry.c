@@ -105,9 +105,18 @@ static void on_over(void *arg)
 	hurry_end(d);
 }
 
+/* A guest that is about to stand still comes before those that have landed. */
+static void landings_end(const struct hvd *h)
+{
+	for (struct dom *d = h->doms; d; d = d->next)
+		if (d->landing)
+			hurry_end(d);
+}
+
 static void hurry_begin(struct dom *d, const struct msg_call *c)
 {
 	hurry_end(d);
+	landings_end(d->hvd);
 	if (now.domains >= HURRIES_MAX || !lives(d->pidfd) || !hurry_pays(d->pid))
 		return;
 	if (qb_loop_timer_add(d->hvd->loop, QB_LOOP_HIGH, HURRY_NS, d, on_over, &d->hurry_timer) < 0)
