@@ -70,6 +70,7 @@ struct source {
 	bool paused, hurried;
 	bool in_round;                   /* its ROUND_END is the next one; else that of the round to come */
 	unsigned codes;                  /* lists of its code that the target takes */
+	bool samples;                    /* the target digests a sample of each page */
 	uint64_t code_ready_ns;          /* when the target will have made ready what was told of the guest's code, as far as it is waited for */
 	bool user_paused;                /* by its operator */
 	bool turns;                      /* migrated gives turns to the moves that leave this node */

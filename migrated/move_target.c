@@ -83,6 +83,7 @@ static int hello_valid(struct target *t, struct err *err)
 	t->whole_ns = whole_ns(t);
 	t->version = common_version(w, json_object_get(t->hello, "versions"));
 	t->reconnect_ns = reconnect_ns(t);
+	t->samples = t->version >= STREAM_VERSION_RESUME && json_is_true(json_object_get(t->hello, "samples"));
 	if (!t->version)
 		return err_set(err, -EPROTONOSUPPORT, "%s speaks no version of the migration stream that %s (Haven %s) speaks; "
 			       "bring both to the same release", w->link.peer, w->own, PACKAGE_VERSION);
@@ -125,8 +126,8 @@ static int read_hello(struct target *t, struct err *err)
 
 static int send_answer(struct target *t, json_t *problems, struct err *err)
 {
-	json_t *answer = json_pack("{s:i, s:O, s:i, s:s, s:s}", "version", (int)t->version, "problems", problems,
-				   "codes", (int)CODES_MAX, "node", t->w->own, "haven", PACKAGE_VERSION);
+	json_t *answer = json_pack("{s:i, s:O, s:i, s:b, s:s, s:s}", "version", (int)t->version, "problems", problems,
+				   "codes", (int)CODES_MAX, "samples", t->samples, "node", t->w->own, "haven", PACKAGE_VERSION);
 	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
 	int rc = text ? link_record(&t->w->link, STREAM_ANSWER, text, (uint32_t)strlen(text)) : -ENOMEM;
 
@@ -693,6 +694,7 @@ static int target_prepare(struct target *t, struct err *err)
 	if (rc == 0 && (page_map_init(&t->map, t->ram_frames, t->ram_fd) < 0 ||
 			page_sink_init(&t->sink, t->ram, t->frames, t->ram_fd, &t->map, t->token) < 0))
 		rc = err_set(err, -ENOMEM, "out of memory");
+	t->sink.digest.samples = t->samples;
 	t->state_fd = rc == 0 ? memfd_create("haven-state", MFD_CLOEXEC | MFD_ALLOW_SEALING) : -1;
 	if (rc == 0 && t->state_fd < 0)
 		rc = err_set(err, -errno, "memfd: %s", strerror(errno));

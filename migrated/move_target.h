@@ -63,6 +63,7 @@ struct target {
 	bool said_ready;                 /* it may have let go of its copy since */
 	unsigned owed_sets;              /* that came */
 	struct page_map map;
+	bool samples;                    /* of each page the digest has a sample: HELLO offers it, ANSWER takes it */
 	struct page_sink sink;
 	/* rounds over several connections: reached[i] counts the ROUND_ENDs of connection i */
 	pthread_mutex_t lock;

@@ -117,19 +117,20 @@ static int write_pages(const struct page_sink *s, uint64_t first, size_t n)
  * Written to the memfd rather than through its mapping: a fresh page then costs neither a fault nor being cleared first, which is
  * more than the copy takes.
  */
-static int take_run(struct page_sink *s, uint64_t first, uint32_t run, stream_read_fn read, void *arg)
+static int take_run(struct page_sink *s, const uint64_t *frame, uint32_t run, stream_read_fn read, void *arg)
 {
 	int rc = 0;
 
-	if (s->ram_fd < 0)
-		return read_and_digest(s, s->ram + first * STREAM_PAGE, (size_t)run * STREAM_PAGE, read, arg);
 	while (run > 0 && rc == 0) {
 		uint32_t n = run < BOUNCE_PAGES ? run : BOUNCE_PAGES;
+		uint8_t *to = s->ram_fd < 0 ? s->ram + frame[0] * STREAM_PAGE : s->bounce;
 
-		rc = read_and_digest(s, s->bounce, (size_t)n * STREAM_PAGE, read, arg);
+		rc = read(arg, to, (size_t)n * STREAM_PAGE);
 		if (rc == 0)
-			rc = write_pages(s, first, (size_t)n * STREAM_PAGE);
-		first += n;
+			rc = stream_digest_pages(&s->digest, frame, to, n);
+		if (rc == 0 && s->ram_fd >= 0)
+			rc = write_pages(s, frame[0], (size_t)n * STREAM_PAGE);
+		frame += n;
 		run -= n;
 	}
 	return rc;
@@ -153,7 +154,7 @@ static int take_pages(struct page_sink *s, const struct stream_header *hdr, stre
 			;
 		if (s->map)
 			map_set(s->map, frame[i], run);
-		rc = take_run(s, frame[i], run, read, arg);
+		rc = take_run(s, &frame[i], run, read, arg);
 	}
 	if (rc == 0)
 		atomic_fetch_add_explicit(&s->pages, count, memory_order_relaxed);

@@ -41,33 +41,42 @@ static void put_le(uint8_t *p, uint64_t v, int n)
 		p[i] = (uint8_t)(v >> (8 * i));
 }
 
+static int send_octets(struct page_source *s, const uint8_t *p, size_t n)
+{
+	int rc = s->write(s->write_arg, p, n);
+
+	if (rc == 0)
+		s->bytes += n;
+	return rc;
+}
+
 /* A complete record, header included: digested and sent. */
 static int send_record(struct page_source *s, const uint8_t *record, size_t n)
 {
 	int rc = stream_digest_add(&s->digest, record, n);
 
-	if (rc == 0)
-		rc = s->write(s->write_arg, record, n);
-	if (rc == 0)
-		s->bytes += n;
-	return rc;
+	return rc < 0 ? rc : send_octets(s, record, n);
 }
 
 /* The table of frames is as long as the batch has pages, so the record begins that much before the first page. */
 static int flush_pages(struct page_source *s)
 {
 	uint8_t *record = s->batch + HEAD_ROOM - 8 * s->pages - 8 - STREAM_HEADER_BYTES;
-	uint32_t body = 8 + s->pages * (8 + STREAM_PAGE);
+	uint32_t count = s->pages, head = STREAM_HEADER_BYTES + 8 + 8 * count, body = 8 + count * (8 + STREAM_PAGE);
+	int rc;
 
 	if (s->pages == 0)
 		return 0;
 	stream_header_encode(record, STREAM_PAGES, body);
-	put_le(record + STREAM_HEADER_BYTES, s->pages, 8);
-	for (uint32_t i = 0; i < s->pages; i++)
+	put_le(record + STREAM_HEADER_BYTES, count, 8);
+	for (uint32_t i = 0; i < count; i++)
 		put_le(record + STREAM_HEADER_BYTES + 8 + 8 * i, s->frame[i], 8);
-	s->sent_pages += s->pages;
+	s->sent_pages += count;
 	s->pages = 0;
-	return send_record(s, record, STREAM_HEADER_BYTES + body);
+	rc = stream_digest_add(&s->digest, record, head);
+	if (rc == 0)
+		rc = stream_digest_pages(&s->digest, s->frame, record + head, count);
+	return rc < 0 ? rc : send_octets(s, record, STREAM_HEADER_BYTES + body);
 }
 
 static int flush_zeros(struct page_source *s)

@@ -99,6 +99,8 @@ static int send_hello(struct source *s, struct err *err)
 
 	if (hello && !s->only_ask && w->version >= STREAM_VERSION_RESUME && w->policy.converge == MOVE_CONVERGE_POSTCOPY)
 		json_object_set_new(hello, "postcopy", json_true());
+	if (hello && w->version >= STREAM_VERSION_RESUME)
+		json_object_set_new(hello, "samples", json_true());
 	if (hello && json_is_object(s->disk_sectors))
 		json_object_set(hello, "disk_sectors", s->disk_sectors);
 	if (hello)

@@ -90,6 +90,7 @@ int source_read_answer(struct source *s, struct err *err)
 	s->copy = json_incref(json_object_get(answer, "copy"));
 	version = json_integer_value(json_object_get(answer, "version"));
 	s->codes = json_integer_value(json_object_get(answer, "codes")) >= 2 ? 2 : 1;
+	s->samples = json_is_true(json_object_get(answer, "samples"));
 	if (!s->problems || version < STREAM_VERSION_OLDEST || version > s->w->version)
 		rc = err_set(err, -EBADMSG, "%s: its ANSWER is malformed", s->target);
 	if (rc == 0 && s->word && !json_is_object(s->copy) && json_array_size(s->problems) == 0)

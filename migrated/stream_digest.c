@@ -6,6 +6,8 @@
 #include <string.h>
 #include <openssl/core_names.h>
 
+#define SAMPLES_AT_ONCE 64u
+
 static int digest_begin(struct stream_digest *d)
 {
 	static const char cipher[] = "AES-128-GCM";
@@ -30,6 +32,7 @@ int stream_digest_init(struct stream_digest *d, const uint8_t token[STREAM_TOKEN
 
 	memcpy(d->key, token, sizeof(d->key));
 	d->session = d->serial = 0;
+	d->samples = false;
 	d->ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
 	EVP_MAC_free(mac);
 	if (d->ctx && digest_begin(d) == 0)
@@ -54,6 +57,26 @@ int stream_digest_session(struct stream_digest *d, uint32_t session)
 int stream_digest_add(struct stream_digest *d, const void *p, size_t n)
 {
 	return EVP_MAC_update(d->ctx, p, n) ? 0 : -ENOMEM;
+}
+
+/* Which octets depends on the frame, so that pages that lie in each other's place, or are shifted, show whatever part of them differs. */
+int stream_digest_pages(struct stream_digest *d, const uint64_t *frame, const uint8_t *pages, uint32_t count)
+{
+	uint8_t gathered[SAMPLES_AT_ONCE * STREAM_SAMPLE];
+	int rc = 0;
+
+	if (!d->samples)
+		return stream_digest_add(d, pages, (size_t)count * STREAM_PAGE);
+	for (uint32_t done = 0, n; done < count && rc == 0; done += n) {
+		n = count - done < SAMPLES_AT_ONCE ? count - done : SAMPLES_AT_ONCE;
+		for (uint32_t i = 0; i < n; i++) {
+			const uint8_t *page = pages + (size_t)(done + i) * STREAM_PAGE;
+
+			memcpy(gathered + i * STREAM_SAMPLE, page + frame[done + i] % (STREAM_PAGE / STREAM_SAMPLE) * STREAM_SAMPLE, STREAM_SAMPLE);
+		}
+		rc = stream_digest_add(d, gathered, (size_t)n * STREAM_SAMPLE);
+	}
+	return rc;
 }
 
 int stream_digest_end(struct stream_digest *d, uint8_t ret[STREAM_DIGEST_BYTES])

@@ -206,6 +206,7 @@ static int further_data(struct further *f)
 	struct target *t = f->t;
 	int rc = page_sink_init(&f->sink, t->ram, t->frames, t->ram_fd, &t->map, t->token);
 
+	f->sink.digest.samples = t->samples;
 	if (rc == 0 && t->session)
 		rc = page_sink_session(&f->sink, t->session);
 	while (rc == 0 && !f->ended)

@@ -155,7 +155,7 @@ static void put_accept(struct writer *w, uint16_t flags)
 	struct stream_accept a = { .version = 2, .flags = flags, .connections = 1, .frames = FRAMES };
 	struct buf b = BUF_INIT(64);
 
-	put_text(w, STREAM_ANSWER, "{\"version\": 2, \"problems\": [], \"node\": \"n2\", \"codes\": 2}");
+	put_text(w, STREAM_ANSWER, "{\"version\": 2, \"problems\": [], \"node\": \"n2\", \"codes\": 2, \"samples\": true}");
 	stream_accept_encode(&b, &a);
 	put_record(w, STREAM_ACCEPT, b.data, (uint32_t)b.len);
 	buf_free(&b);

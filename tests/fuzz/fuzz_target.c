@@ -180,8 +180,8 @@ static void put_hello(struct writer *w, const char *mode, unsigned newest, bool 
 	char text[600];
 
 	snprintf(text, sizeof(text), "{\"versions\":[1,%u],\"mode\":\"%s\",\"source\":\"n2\",\"target\":\"n1\",\"uuid\":\"u\",\"domid\":3,\"attempt\":%d,"
-		 "\"config\":{\"name\":\"d\"},\"frames\":%u,\"connections\":1,\"reconnect_s\":1,\"cpu_features\":[\"sse2\"],\"postcopy\":%s}", newest, mode,
-		 ATTEMPT, FRAMES, postcopy ? "true" : "false");
+		 "\"config\":{\"name\":\"d\"},\"frames\":%u,\"connections\":1,\"reconnect_s\":1,\"cpu_features\":[\"sse2\"],\"postcopy\":%s,\"samples\":%s}", newest, mode,
+		 ATTEMPT, FRAMES, postcopy ? "true" : "false", postcopy ? "true" : "false");
 	put_record(w, STREAM_HELLO, text, (uint32_t)strlen(text));
 }
 
@@ -206,6 +206,7 @@ static void seed_move_make(uint8_t *seed, unsigned version, bool postcopy)
 	put_hello(&w, "move", version, postcopy);
 	if (page_source_init(&pages, ram, -1, FRAMES, token, put, &w) < 0)
 		abort();
+	pages.digest.samples = postcopy;
 	page_source_frames(&pages, 0, FRAMES);
 	page_source_flush(&pages);
 	if (version > 1)

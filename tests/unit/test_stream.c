@@ -21,6 +21,7 @@
 #define BYTES (FRAMES * STREAM_PAGE)
 
 static const uint8_t token[STREAM_TOKEN_BYTES] = "0123456789abcde";
+static bool source_samples, sink_samples;
 
 static int write_buf(void *arg, const void *p, size_t n)
 {
@@ -53,6 +54,7 @@ static void make_stream_of(struct buf *b, const uint8_t *ram, int fd)
 
 	buf_init(b, 16 << 20);
 	assert_int_equal(page_source_init(s, ram, fd, FRAMES, token, write_buf, b), 0);
+	s->digest.samples = source_samples;
 	for (unsigned f = 0; f < 5; f++)
 		assert_int_equal(page_source_frames(s, f, 1), 0);
 	assert_int_equal(page_source_frames(s, 5, FRAMES - 5), 0);
@@ -84,6 +86,7 @@ static int take_stream(const void *p, size_t n, uint8_t *ram, int fd)
 
 	if (rc == 0)
 		rc = page_sink_init(s, ram, FRAMES, fd, fd < 0 ? NULL : &map, token);
+	s->digest.samples = sink_samples;
 
 	reader_init(&r, p, n);
 	while (rc == 0) {
@@ -135,6 +138,55 @@ static void test_memory_arrives_as_it_was(void **state)
 	make_stream(&b, from);
 	assert_int_equal(take_stream(b.data, b.len, to, -1), 0);
 	assert_memory_equal(from, to, BYTES);
+	buf_free(&b);
+	free(from);
+	free(to);
+}
+
+static int take_with(const struct buf *b, uint8_t *to, bool samples)
+{
+	int rc;
+
+	sink_samples = samples;
+	rc = take_stream(b->data, b->len, to, -1);
+	sink_samples = false;
+	return rc;
+}
+
+/* A digest of samples finds pages in each other's place, shifted, or named otherwise, and is no digest of whole pages. */
+static void test_sampled_pages(void **state)
+{
+	uint8_t *from = malloc(BYTES), *to = malloc(BYTES), *first, *pages, keep[STREAM_PAGE];
+	uint64_t count = 0;
+	struct buf b;
+
+	srandom(1);
+	for (size_t i = 0; i < BYTES; i++)
+		from[i] = (uint8_t)random();
+	source_samples = true;
+	make_stream(&b, from);
+	source_samples = false;
+	assert_int_equal(take_with(&b, to, true), 0);
+	assert_memory_equal(from, to, BYTES);
+	assert_int_equal(take_with(&b, to, false), -EILSEQ);
+	first = b.data + STREAM_HEADER_BYTES;
+	memcpy(&count, first, 8);
+	assert_true(count > 2);
+	pages = first + 8 + 8 * count;
+	memcpy(keep, pages, STREAM_PAGE);
+	memcpy(pages, pages + STREAM_PAGE, STREAM_PAGE);
+	memcpy(pages + STREAM_PAGE, keep, STREAM_PAGE);
+	assert_int_equal(take_with(&b, to, true), -EILSEQ);
+	memcpy(pages + STREAM_PAGE, pages, STREAM_PAGE);
+	memcpy(pages, keep, STREAM_PAGE);
+	assert_int_equal(take_with(&b, to, true), 0);
+	memmove(pages, pages + 16, (count - 1) * STREAM_PAGE);
+	assert_int_equal(take_with(&b, to, true), -EILSEQ);
+	memmove(pages + 16, pages, (count - 1) * STREAM_PAGE);
+	memcpy(pages, keep, 16);
+	assert_int_equal(take_with(&b, to, true), 0);
+	first[8] ^= 1;
+	assert_int_equal(take_with(&b, to, true), -EILSEQ);
 	buf_free(&b);
 	free(from);
 	free(to);
@@ -498,6 +550,7 @@ int main(void)
 		cmocka_unit_test(test_resume_and_join),
 		cmocka_unit_test(test_file_is_read_as_memory_is),
 		cmocka_unit_test(test_memory_arrives_as_it_was),
+		cmocka_unit_test(test_sampled_pages),
 		cmocka_unit_test(test_zeros_leave_holes_alone),
 		cmocka_unit_test(test_zeros_clear_what_came_alone),
 		cmocka_unit_test(test_zeros_clear_no_neighbour),
