@@ -2,10 +2,12 @@
 /* xl_ask.c - what xl asks of the daemons: domains, whether Pacemaker manages one. */
 #include "dom0/xl/xl.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ha-agent/crm_run.h"
 #include "lib/conf.h"
 #include "lib/msg.h"
 
@@ -115,6 +117,20 @@ bool xl_clustered(void)
 	return conf_exists("cluster.conf");
 }
 
+/*
+ * The cluster remembers the resource by which a domain was started last.  It may have been deleted since: cibadmin then finds nothing.  When Pacemaker
+ * cannot be asked the resource counts as there.
+ */
+static bool resource_is_gone(const char *resource)
+{
+	char xpath[256];
+	struct err err;
+
+	if (strpbrk(resource, "'\"") || (size_t)snprintf(xpath, sizeof(xpath), "//primitive[@id='%s']", resource) >= sizeof(xpath))
+		return false;
+	return crm_run(NULL, &err, 5, "cibadmin", "--query", "--xpath", xpath, NULL) == -EIO && strstr(err.text, strerror(ENXIO));
+}
+
 static int managed_by(const char *key, const char *who, char **ret, struct err *err)
 {
 	json_t *reply = NULL;
@@ -123,7 +139,7 @@ static int managed_by(const char *key, const char *who, char **ret, struct err *
 	*ret = NULL;
 	if (xl_clustered())
 		rc = msg_call_once("ha-agentd.sock", json_pack("{s:s, s:s}", "op", "managed", key, who), &reply, 10000, err);
-	if (rc == 0 && json_is_true(json_object_get(reply, "managed")))
+	if (rc == 0 && json_is_true(json_object_get(reply, "managed")) && !resource_is_gone(xl_str(reply, "resource")))
 		*ret = strdup(*xl_str(reply, "resource") ? xl_str(reply, "resource") : who);
 	json_decref(reply);
 	return rc;
