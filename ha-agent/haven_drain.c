@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
+#include "lib/crm_run.h"
 #include "lib/move_policy.h"
 
 #define CIB_S 20

@@ -9,8 +9,8 @@
 
 #include "ha-agent/cib_link.h"
 #include "ha-agent/constraint.h"
-#include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
+#include "lib/crm_run.h"
 #include "lib/move_policy.h"
 #include "lib/msg.h"
 

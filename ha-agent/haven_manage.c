@@ -5,8 +5,8 @@
  */
 #include <string.h>
 
-#include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
+#include "lib/crm_run.h"
 
 #define CIB_S 20
 

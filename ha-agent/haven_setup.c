@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ha-agent/crm_run.h"
 #include "ha-agent/haven.h"
+#include "lib/crm_run.h"
 #include "lib/xlcfg.h"
 
 #define CIB_S 20		/* seconds a change of the CIB may take: at a membership change it waits */

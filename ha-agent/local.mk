@@ -24,7 +24,7 @@ ha_agent_DomU_LDADD = $(HAVEN_LIBS)
 # the operator's tool
 sbin_PROGRAMS += ha-agent/haven
 ha_agent_haven_SOURCES = ha-agent/haven.c ha-agent/haven.h ha-agent/haven_status.c ha-agent/haven_cert.c ha-agent/haven_setup.c \
-	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/haven_manage.c ha-agent/haven_drain.c ha-agent/haven_resolve.c ha-agent/haven_settle.c ha-agent/resolve_plan.c ha-agent/resolve_plan.h ha-agent/crm_run.c ha-agent/crm_run.h ha-agent/constraint.c \
+	ha-agent/haven_migrate.c ha-agent/haven_follow.c ha-agent/haven_manage.c ha-agent/haven_drain.c ha-agent/haven_resolve.c ha-agent/haven_settle.c ha-agent/resolve_plan.c ha-agent/resolve_plan.h ha-agent/constraint.c \
 	ha-agent/cib_link.c ha-agent/cib_link.h
 ha_agent_haven_CFLAGS = $(AM_CFLAGS) $(JANSSON_CFLAGS) $(OPENSSL_CFLAGS) $(CIB_CFLAGS)
 ha_agent_haven_LDADD = $(PKI_LIBS) $(CIB_LIBS)
@@ -33,7 +33,7 @@ check_PROGRAMS += tests/unit/test_resolve_plan
 tests_unit_test_resolve_plan_SOURCES = tests/unit/test_resolve_plan.c ha-agent/resolve_plan.c ha-agent/resolve_plan.h
 tests_unit_test_resolve_plan_LDADD = $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_crm_run
-tests_unit_test_crm_run_SOURCES = tests/unit/test_crm_run.c ha-agent/crm_run.c ha-agent/crm_run.h
+tests_unit_test_crm_run_SOURCES = tests/unit/test_crm_run.c
 tests_unit_test_crm_run_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 SIM_SOURCES = tests/unit/test_ownership_sim.c tests/unit/ownership_sim.h tests/unit/ownership_sim_world.c tests/unit/ownership_sim_agent.c \
 	tests/unit/ownership_sim_group.c tests/unit/ownership_sim_hv.c tests/unit/ownership_sim_moves.c tests/unit/ownership_sim_faults.c

@@ -10,6 +10,8 @@
 #include <xen/elfnote.h>
 #include <xen/version.h>
 
+#include "lib/zero_page.h"
+
 #define DUMP_MAGIC_PV 0xf00febedUL     /* XC_CORE_MAGIC */
 #define DUMP_FORMAT 1UL                /* major 0, minor 1 */
 #define PAGES_A_WRITE 256UL
@@ -240,8 +242,6 @@ static int put_core_notes(const struct domain *d, int fd, uint64_t at)
 	}
 	return rc;
 }
-
-static bool page_is_zero(const uint8_t *p) { return !p[0] && !memcmp(p, p + 1, PAGE_SIZE_HV - 1); }
 
 /* Runs of frames that follow each other in memory and hold something, in one write each. */
 static int put_pages(const struct domain *d, int fd, const struct p2m *p, uint64_t n, uint64_t at)

@@ -13,6 +13,7 @@
 #include "hypervisor/engine/bt/cpuid.h"
 #include "lib/buf.h"
 #include "lib/log.h"
+#include "lib/zero_page.h"
 
 #define STATE_MAX (32u << 20)
 
@@ -257,11 +258,6 @@ int hv_image_write_state(struct hv *h, struct image_writer *w, int store_fd, boo
 	if (store_fd >= 0)
 		store_write_record(w, store_fd);
 	return w->rc;
-}
-
-static bool page_is_zero(const uint8_t *p)
-{
-	return !p[0] && !memcmp(p, p + 1, PAGE_SIZE_HV - 1);
 }
 
 static bool frame_worth(const struct domain *d, uint64_t i)

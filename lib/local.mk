@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 noinst_LIBRARIES += lib/libhaven.a
-lib_libhaven_a_SOURCES = lib/err.c lib/err.h lib/log.c lib/log.h lib/buf.c lib/buf.h lib/clock.h lib/fd_write.h lib/huge.h lib/paths.c lib/paths.h \
+lib_libhaven_a_SOURCES = lib/err.c lib/err.h lib/log.c lib/log.h lib/buf.c lib/buf.h lib/clock.h lib/crm_run.c lib/crm_run.h lib/fd_write.h lib/huge.h lib/zero_page.h lib/paths.c lib/paths.h \
 	lib/atomic_file.c lib/atomic_file.h lib/conf.c lib/conf.h lib/daemon.c lib/daemon.h lib/msg_packet.c lib/msg_client.c lib/msg_server.c \
 	lib/msg_peer.c lib/msg.h lib/hold.c lib/hold.h lib/hurry.c lib/hurry_share.c lib/hurry.h lib/sandbox.c lib/sandbox.h lib/spawn.c lib/spawn.h lib/grant.c lib/grant.h \
 	lib/move_policy.c lib/move_policy.h lib/migration_net.c lib/migration_net.h lib/deadlines.c lib/deadlines.h lib/vdev.c lib/vdev.h lib/cpulist.c lib/cpulist.h lib/xlcfg.c lib/xlcfg.h lib/xlcfg_disk.c lib/xlcfg_keys.c lib/xlcfg_keys.h \

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/zero_page.h"
+
 #define HEAD_ROOM STREAM_PAGE        /* header and table end where the pages, aligned, begin */
 
 _Static_assert(HEAD_ROOM >= STREAM_HEADER_BYTES + 8 + 8 * PAGE_BATCH, "a record's table fits before its pages");
@@ -117,18 +119,6 @@ int page_source_zeros(struct page_source *s, uint64_t first, uint64_t count)
 	}
 	s->run[s->runs++] = (struct stream_run){ first, count };
 	return 0;
-}
-
-/*
- * Most pages that are not zero show it in their first words; the others are read once, as wide as libc can: the first word is zero, and each is the one
- * before it.
- */
-static bool page_is_zero(const uint8_t *p)
-{
-	uint64_t first;
-
-	memcpy(&first, p, sizeof(first));
-	return first == 0 && memcmp(p, p + sizeof(first), STREAM_PAGE - sizeof(first)) == 0;
 }
 
 static int fetch(const struct page_source *s, uint8_t *to, uint64_t first, uint64_t count)

@@ -25,6 +25,7 @@
 #include "lib/hold.h"
 #include "lib/log.h"
 #include "lib/msg.h"
+#include "lib/zero_page.h"
 #include "migrated/stream_digest.h"
 
 #define DEFAULT_PORT 8002
@@ -327,11 +328,6 @@ static int send_zeros(struct serve *s, const struct stream_run *run, uint32_t co
 	return send_digested(s, STREAM_HEADER_BYTES + 8 + 16 * count);
 }
 
-static bool is_zero(const uint8_t *p)
-{
-	return p[0] == 0 && memcmp(p, p + 1, STREAM_PAGE - 1) == 0;
-}
-
 /* What a batch holds until it is sent. */
 struct batch {
 	uint64_t frame[STREAM_PUSH_PAGES];
@@ -351,7 +347,7 @@ static int add_frame(struct serve *s, struct batch *b, uint64_t f)
 		s->left--;
 	}
 	s->pushed++;
-	if (!is_zero(to))
+	if (!page_is_zero(to))
 		b->frame[b->pages++] = f;
 	else if (b->runs && b->run[b->runs - 1].first + b->run[b->runs - 1].count == f)
 		b->run[b->runs - 1].count++;

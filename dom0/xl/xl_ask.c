@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ha-agent/crm_run.h"
 #include "lib/conf.h"
+#include "lib/crm_run.h"
 #include "lib/msg.h"
 
 #define ASK_MS 30000

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Why one of Pacemaker's tools failed, from what it printed (ha-agent/crm_run.h): plain, or XML with its complaints in it or in front of it. */
+/* Why one of Pacemaker's tools failed, from what it printed (lib/crm_run.h): plain, or XML with its complaints in it or in front of it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "ha-agent/crm_run.h"
+#include "lib/crm_run.h"
 
 static void check(const char *out, const char *expected)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* crm_run.h - Pacemaker's own tools as child processes: no shell, bounded output, bounded time. */
-#ifndef HA_AGENT_CRM_RUN_H
-#define HA_AGENT_CRM_RUN_H
+#ifndef LIB_CRM_RUN_H
+#define LIB_CRM_RUN_H
 
 #include <stddef.h>
 

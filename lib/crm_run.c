@@ -11,8 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ha-agent/crm_run.h"
 #include "lib/clock.h"
+#include "lib/crm_run.h"
 #include "lib/spawn.h"
 
 #define ARGS_MAX 24
