@@ -48,6 +48,9 @@ static void status_merge(json_t *o, const json_t *status, pid_t pid)
 		json_object_set_new(v, "cpu", json_integer(task_cpu(pid, config_int(v, "tid", 0))));
 }
 
+#define LIST_BYTES (MSG_MAX_BYTES - 1024)
+#define AROUND_BYTES 256             /* what stands around a page's domains */
+
 /*
  * One packet holds about forty domains with everything.  Beyond that a full list leaves out what a list of one domain
  * still has, the longest first.
@@ -59,7 +62,7 @@ static void list_fit(json_t *reply)
 	size_t i;
 
 	for (size_t k = 0; k < sizeof expendable / sizeof expendable[0]; k++) {
-		if (json_dumpb(reply, NULL, 0, JSON_COMPACT) < MSG_MAX_BYTES - 1024)
+		if (json_dumpb(reply, NULL, 0, JSON_COMPACT) < LIST_BYTES)
 			return;
 		json_array_foreach(json_object_get(reply, "domains"), i, o)
 			json_object_del(o, expendable[k]);
@@ -71,7 +74,7 @@ static void list_fit(json_t *reply)
 static bool page_is_full(struct job *j, json_t *list, size_t i, size_t *bytes)
 {
 	*bytes += json_dumpb(json_array_get(list, i), NULL, 0, JSON_COMPACT) + 1;
-	if (!j->flag || i == 0 || *bytes < MSG_MAX_BYTES - 1024)
+	if (!j->flag || i == 0 || *bytes < LIST_BYTES - AROUND_BYTES)
 		return false;
 	while (json_array_size(list) > i)
 		json_array_remove(list, json_array_size(list) - 1);
