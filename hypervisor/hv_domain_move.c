@@ -176,9 +176,10 @@ static uint64_t bits_count(const uint64_t *w, size_t words)
 /* All frames the guest holds, and all special ones. */
 static void bits_all(const struct domain *d, uint64_t *bits)
 {
-	for (uint64_t i = 0; i < domain_nr_frames(d); i++)
-		if (i >= d->max_pages || d->populated[i / 64] >> (i % 64) & 1)
-			bits[i / 64] |= 1UL << (i % 64);
+	for (uint64_t w = 0; w < (d->max_pages + 63) / 64; w++)
+		bits[w] |= d->populated[w];
+	for (uint64_t i = d->max_pages; i < domain_nr_frames(d); i++)
+		bits[i / 64] |= 1UL << (i % 64);
 }
 
 static void bitmap_reply(struct msg_call *c, struct hv *h, json_t *fields)

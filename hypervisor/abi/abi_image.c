@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "hypervisor/abi/evtchn.h"
+#include "hypervisor/abi/frame_runs.h"
 #include "hypervisor/abi/gnttab.h"
 #include "lib/buf.h"
 #include <xen/sched.h>
@@ -21,61 +22,6 @@
 #define VCPU_VERSION 1U
 #define JUMP_NS 1000000000UL            /* a pause that the guest's watchdogs are told of */
 #define SLEEP_NS 10000000000UL          /* one that is a sleep: time_sleep_over() */
-
-/* ---- runs over the frames ---- */
-
-typedef unsigned frame_value_fn(const struct domain *d, uint64_t mfn);
-
-static unsigned populated_value(const struct domain *d, uint64_t mfn) { return frame_is_populated(d, mfn); }
-static unsigned pt_type_value(const struct domain *d, uint64_t mfn) { return d->pt_type[mfn]; }
-
-/* u32 runs, then each {u64 first, u32 frames, u32 value}, values other than 0 only. */
-static void save_runs(const struct domain *d, struct buf *out, frame_value_fn *value)
-{
-	size_t count_at = out->len;
-	uint32_t runs = 0;
-	uint64_t mfn = 0;
-
-	buf_u32(out, 0);
-	while (mfn < d->max_pages) {
-		unsigned val = value(d, mfn);
-		uint64_t first = mfn;
-
-		while (mfn < d->max_pages && mfn - first < UINT32_MAX && value(d, mfn) == val)
-			mfn++;
-		if (!val)
-			continue;
-		buf_u64(out, first);
-		buf_u32(out, (uint32_t)(mfn - first));
-		buf_u32(out, val);
-		runs++;
-	}
-	buf_put_u32_at(out, count_at, runs);
-}
-
-/* In ascending order, within RAM, values 1 .. max_value. */
-static bool load_runs(const struct domain *d, struct reader *r, unsigned max_value,
-		      void (*set)(void *table, uint64_t mfn, unsigned value), void *table)
-{
-	uint32_t runs = reader_u32(r);
-	uint64_t next = 0;
-
-	for (uint32_t i = 0; i < runs && reader_ok(r); i++) {
-		uint64_t first = reader_u64(r), frames = reader_u32(r);
-		uint32_t value = reader_u32(r);
-
-		if (!reader_ok(r) || first < next || first >= d->max_pages || !frames || frames > d->max_pages - first ||
-		    !value || value > max_value)
-			return false;
-		for (uint64_t k = 0; k < frames; k++)
-			set(table, first + k, value);
-		next = first + frames;
-	}
-	return reader_ok(r);
-}
-
-static void set_bit_value(void *table, uint64_t mfn, unsigned value) { ((uint64_t *)table)[mfn / 64] |= 1UL << (mfn % 64); }
-static void set_byte_value(void *table, uint64_t mfn, unsigned value) { ((uint8_t *)table)[mfn] = (uint8_t)value; }
 
 /* ---- event channels ---- */
 
@@ -282,8 +228,7 @@ int abi_domain_save(struct domain *d, struct buf *out)
 	buf_u32(out, d->nr_vcpus);
 	buf_u64(out, d->max_pages);
 	pthread_mutex_lock(&d->lock);
-	save_runs(d, out, populated_value);
-	save_runs(d, out, pt_type_value);
+	frame_runs_save(d, out);
 	buf_u64(out, system_time_ns(d));
 	buf_u64(out, abi_realtime_ns() - d->clock.slept_ns);
 	buf_u64(out, d->tsc_khz);
@@ -327,7 +272,7 @@ static bool domain_parse(const struct domain *d, struct domain_scratch *s, struc
 {
 	if (reader_u32(r) != DOMAIN_VERSION || reader_u32(r) != d->nr_vcpus || reader_u64(r) != d->max_pages)
 		return false;
-	if (!load_runs(d, r, 1, set_bit_value, s->populated) || !load_runs(d, r, 4, set_byte_value, s->pt_type))
+	if (!frame_runs_load(d, r, s->populated, s->pt_type))
 		return false;
 	s->system_ns = reader_u64(r);
 	s->realtime_ns = reader_u64(r);
@@ -356,11 +301,13 @@ static bool domain_parse(const struct domain *d, struct domain_scratch *s, struc
 static void domain_apply(struct domain *d, struct domain_scratch *s)
 {
 	uint64_t now = abi_realtime_ns(), saved = s->realtime_ns + (uint64_t)d->saved_clock_behind_ns, words = (d->max_pages + 63) / 64, held = 0;
+	uint8_t *before = d->pt_type;
 	uint64_t pause;
 
 	pthread_mutex_lock(&d->lock);
 	memcpy(d->populated, s->populated, words * sizeof(uint64_t));
-	memcpy(d->pt_type, s->pt_type, d->max_pages);
+	d->pt_type = s->pt_type;               /* an octet a frame: not copied while the guest stands still */
+	s->pt_type = before;
 	for (uint64_t i = 0; i < words; i++)
 		held += (uint64_t)__builtin_popcountll(s->populated[i]);
 	atomic_store(&d->tot_pages, held);

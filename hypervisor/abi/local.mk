@@ -3,7 +3,7 @@ noinst_LIBRARIES += hypervisor/abi/libabi.a hypervisor/abi/libabifast.a
 hypervisor_abi_libabi_a_SOURCES = \
 	hypervisor/abi/abi.h hypervisor/abi/abi_private.h hypervisor/abi/evtchn.h hypervisor/abi/gnttab.h \
 	hypervisor/abi/abi_domain.c hypervisor/abi/abi_image.c hypervisor/abi/evtchn.c hypervisor/abi/evtchn_fifo.c hypervisor/abi/evtchn_op.c \
-	hypervisor/abi/gnttab.c hypervisor/abi/gnttab_map.c hypervisor/abi/guest_time.c \
+	hypervisor/abi/frame_runs.c hypervisor/abi/frame_runs.h hypervisor/abi/gnttab.c hypervisor/abi/gnttab_map.c hypervisor/abi/guest_time.c \
 	hypervisor/abi/memory_op.c hypervisor/abi/misc_op.c \
 	hypervisor/abi/sched_op.c hypervisor/abi/vcpu_op.c
 
@@ -23,7 +23,7 @@ hypervisor_libvcpu_a_SOURCES = \
 ABI_FAKE = tests/unit/abi_fake.c tests/unit/abi_fake.h
 ABI_TEST_LIBS = $(ABI_LIBS) lib/libhaven.a $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_evtchn tests/unit/test_gnttab tests/unit/test_kernel_entry tests/unit/test_mmu_op \
-	tests/unit/test_guest_time tests/unit/test_abi_image
+	tests/unit/test_guest_time tests/unit/test_abi_image tests/unit/test_frame_runs
 tests_unit_test_evtchn_SOURCES = tests/unit/test_evtchn.c $(ABI_FAKE)
 tests_unit_test_evtchn_LDADD = $(ABI_TEST_LIBS)
 tests_unit_test_gnttab_SOURCES = tests/unit/test_gnttab.c $(ABI_FAKE)
@@ -36,3 +36,5 @@ tests_unit_test_guest_time_SOURCES = tests/unit/test_guest_time.c $(ABI_FAKE)
 tests_unit_test_guest_time_LDADD = $(ABI_TEST_LIBS)
 tests_unit_test_abi_image_SOURCES = tests/unit/test_abi_image.c $(ABI_FAKE)
 tests_unit_test_abi_image_LDADD = $(ABI_TEST_LIBS)
+tests_unit_test_frame_runs_SOURCES = tests/unit/test_frame_runs.c
+tests_unit_test_frame_runs_LDADD = $(ABI_TEST_LIBS)
