@@ -72,10 +72,15 @@ bool haven_pacemaker_idle(void);		/* the scheduler has nothing under way at this
 int haven_wait_pacemaker(void);	/* until nothing is under way; -ETIMEDOUT: something still is, and it printed so */
 /* Ends the domain's move, removes Haven's constraint (put on `from`; NULL: anywhere), has Pacemaker forget the failure. An exit status; it printed why. */
 int haven_put_back(const char *uuid, const char *resource, const char *from);
-/* Pacemaker's record of the last stop of the resource on that node, to be compared (malloc'd; "" when there is none). */
-char *haven_last_stop(const char *resource, const char *node);
-/* The same after a move off the node `left`, whose last stop before it was that, and which went through at once. */
-int haven_settle(const char *resource, const char *left, const char *last_stop, const char *from);
+/* What Pacemaker has on record of a move's two ends, to be compared: the last stop where it leaves, migrate_from and start where it comes. */
+struct haven_records { char *stop, *migrate_from, *start; };
+void haven_records(const char *resource, const char *left, const char *to, struct haven_records *ret);
+void haven_records_free(struct haven_records *r);
+/*
+ * As haven_put_back() after a move from `left` to `to` that went through at once: `before` is what was on record before it, `here` where
+ * the constraint was put.
+ */
+int haven_settle(const char *resource, const char *left, const char *to, const struct haven_records *before, const char *here);
 /* Makes Pacemaker forget a failed move and look again. 0 or -errno with err. */
 int haven_clear_failure(const char *resource, struct err *err);
 

@@ -19,7 +19,7 @@
 #define RULE_S (4 * 3600)	/* a constraint that everybody died on ends by itself after this */
 #define LOOK_US 300000
 #define QUICK_LOOK_US 10000
-#define STOP_LOOKS 500		/* of that length: a stop takes a tenth of a second */
+#define RECORD_LOOKS 500	/* of that length: what follows a move takes a tenth of a second */
 #define ASK_S 10
 #define QUORUM_S 30
 #define DELETE_TRIES 5
@@ -333,38 +333,60 @@ int haven_put_back(const char *uuid, const char *resource, const char *from)
 	return HAVEN_OK;
 }
 
-char *haven_last_stop(const char *resource, const char *node)
+/* malloc'd; "" when there is none. */
+static char *last_record(const char *resource, const char *node, const char *op)
 {
 	char xpath[512], *xml = NULL;
 	struct err err;
 
-	snprintf(xpath, sizeof(xpath), "//node_state[@uname='%s']//lrm_resource[@id='%s']/lrm_rsc_op[@operation='stop']", node, resource);
+	snprintf(xpath, sizeof(xpath), "//node_state[@uname='%s']//lrm_resource[@id='%s']/lrm_rsc_op[@operation='%s']", node, resource, op);
 	return cib_link_query(xpath, &xml, &err) ? strdup("") : xml;
 }
 
-/* Is another stop on record there than before?  It is the last that a move's transition does on the node that the resource left. */
-static bool stopped_since(const char *resource, const char *node, const char *before)
+void haven_records(const char *resource, const char *left, const char *to, struct haven_records *ret)
 {
-	char *now = haven_last_stop(resource, node);
-	bool stopped = now && strcmp(now, before) && strstr(now, " rc-code=\"0\"");
+	*ret = (struct haven_records){ last_record(resource, left, "stop"), last_record(resource, to, "migrate_from"),
+				       last_record(resource, to, "start") };
+}
+
+void haven_records_free(struct haven_records *r)
+{
+	free(r->stop);
+	free(r->migrate_from);
+	free(r->start);
+}
+
+/* Is another one on record there than before, which went well? */
+static bool done_since(const char *resource, const char *node, const char *op, const char *before)
+{
+	char *now = last_record(resource, node, op);
+	bool done = now && before && strcmp(now, before) && strstr(now, " rc-code=\"0\"");
 
 	free(now);
-	return stopped;
+	return done;
 }
 
 /*
- * The transition that moved it ends with the stop on the node it left: no more is waited for when nothing failed on the way, and what
- * other resources' transitions do is not ours.
+ * The stop on the node it left is the last of the transition that moved it, and no more is waited for when nothing failed on the way; what
+ * other resources' transitions do is not ours.  But when another node is lost between migrate_to and migrate_from Pacemaker plans anew: a stop
+ * there, then a start where it has come, which finds it running.  Were the constraint gone in between, it would plan once more, would not
+ * know where the guest is, choose the node it left, and in the end stop the guest.
  */
-int haven_settle(const char *resource, const char *left, const char *last_stop, const char *from)
+static bool move_on_record(const char *resource, const char *left, const char *to, const struct haven_records *before)
+{
+	return done_since(resource, left, "stop", before->stop) &&
+	       (done_since(resource, to, "migrate_from", before->migrate_from) || done_since(resource, to, "start", before->start));
+}
+
+int haven_settle(const char *resource, const char *left, const char *to, const struct haven_records *before, const char *here)
 {
 	unsigned looks = 0;
 
-	while (looks++ < STOP_LOOKS && !stopped_since(resource, left, last_stop))
+	while (looks++ < RECORD_LOOKS && !move_on_record(resource, left, to, before))
 		usleep(QUICK_LOOK_US);
-	if (looks >= STOP_LOOKS)
+	if (looks >= RECORD_LOOKS)
 		(void)wait_idle(LOOK_US);
-	return constraints_delete(resource, from) ? HAVEN_FAILED : HAVEN_OK;
+	return constraints_delete(resource, here) ? HAVEN_FAILED : HAVEN_OK;
 }
 
 static int refresh_on(const char *resource, const char *node, struct err *err)

@@ -36,7 +36,7 @@ struct migrate {
 	int failures;
 	bool moved;
 	char *last;		/* progress line printed last */
-	char *last_stop;	/* Pacemaker's record of the last one on the node it leaves, before the move */
+	struct haven_records before;	/* Pacemaker's, of the move's two ends */
 	json_t *options;	/* how the move is to be made */
 	char error[768];
 };
@@ -237,7 +237,8 @@ static void migrate_settle(struct migrate *m)
 
 	if (!*m->resource)
 		return;
-	rc = m->moved && !m->failures && m->last_stop ? haven_settle(m->resource, m->from, m->last_stop, m->here) : haven_put_back(m->uuid, m->resource, m->here);
+	rc = m->moved && !m->failures ? haven_settle(m->resource, m->from, m->to, &m->before, m->here)
+				      : haven_put_back(m->uuid, m->resource, m->here);
 	if (rc == HAVEN_OK)
 		guard_release(m);
 }
@@ -392,7 +393,7 @@ static int migrate_managed(struct migrate *m, double begun)
 	struct err err;
 	int rc = haven_guard(&m->guard, m->resource, m->uuid, m->options);
 
-	m->last_stop = haven_last_stop(m->resource, m->from);
+	haven_records(m->resource, m->from, m->to, &m->before);
 	if (!rc)
 		rc = haven_pin(m->resource, m->to, &err) ? haven_fail("%s", err.text) : 0;
 	return rc ? rc : migrate_watch(m, begun);
@@ -412,7 +413,7 @@ static int run_migrate(int argc, char **argv)
 		rc = *m.resource ? migrate_managed(&m, begun) : migrate_direct(&m, begun);
 	}
 	free(m.last);
-	free(m.last_stop);
+	haven_records_free(&m.before);
 	json_decref(m.options);
 	return rc;
 }

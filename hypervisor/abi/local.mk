@@ -38,3 +38,6 @@ tests_unit_test_abi_image_SOURCES = tests/unit/test_abi_image.c $(ABI_FAKE)
 tests_unit_test_abi_image_LDADD = $(ABI_TEST_LIBS)
 tests_unit_test_frame_runs_SOURCES = tests/unit/test_frame_runs.c
 tests_unit_test_frame_runs_LDADD = $(ABI_TEST_LIBS)
+check_PROGRAMS += tests/fuzz/fuzz_state
+tests_fuzz_fuzz_state_SOURCES = tests/fuzz/fuzz_state.c tests/fuzz/fuzz_main.c tests/fuzz/fuzz.h $(ABI_FAKE)
+tests_fuzz_fuzz_state_LDADD = $(ABI_TEST_LIBS)
