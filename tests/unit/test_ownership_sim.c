@@ -17,7 +17,7 @@
 #include "tests/unit/ownership_sim.h"
 
 #define FAULT_STEPS 6000
-#define CALM_STEPS 60000
+#define CALM_STEPS (20000 * N)         /* a step is one node's: so many are as much for each, whatever N is */
 
 static void one_step(void)
 {
