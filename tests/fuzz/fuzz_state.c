@@ -15,7 +15,7 @@
 #include "lib/buf.h"
 #include "tests/unit/abi_fake.h"
 
-#define RAM_PAGES 256u
+#define ROUNDS 200u                     /* of fake_run_on(), each fifteenth of them */
 #define RECORD_MAX 16384u
 
 /* runs: one frame of the second list moved, values, counts; ports; the vCPU's tables of frames and its XSAVE area */
@@ -35,38 +35,9 @@ static struct buf good_domain, good_vcpu;
 
 /* ---- the guest whose records are edited ---- */
 
-static void bind_ports(struct vcpu *v)
-{
-	struct evtchn_bind_ipi ipi = { .vcpu = 1 };
-	struct evtchn_bind_virq virq = { .virq = VIRQ_TIMER, .vcpu = 1 };
-	struct evtchn_alloc_unbound u = { .dom = DOMID_SELF, .remote_dom = 0 };
-	struct evtchn_init_control control = { .control_gfn = 20, .offset = 64, .vcpu = 0 };
-	struct evtchn_expand_array array = { .array_gfn = 21 };
-
-	HCALL(v, event_channel_op, EVTCHNOP_init_control, &control);
-	control = (struct evtchn_init_control){ .control_gfn = 22, .vcpu = 1 };
-	HCALL(v, event_channel_op, EVTCHNOP_init_control, &control);
-	HCALL(v, event_channel_op, EVTCHNOP_expand_array, &array);
-	HCALL(v, event_channel_op, EVTCHNOP_bind_ipi, &ipi);
-	HCALL(v, event_channel_op, EVTCHNOP_bind_virq, &virq);
-	HCALL(v, event_channel_op, EVTCHNOP_alloc_unbound, &u);
-	evtchn_connect_backend(d, u.port);
-	d->store_port = d->console_port = u.port;
-}
-
 static void guest_make(void)
 {
-	d = fake_domain(2, RAM_PAGES, 128);
-	bind_ports(d->vcpu[0]);
-	d->store_mfn = 40;
-	d->console_mfn = 41;
-	d->pt_type[2] = 4;
-	d->pt_type[9] = d->pt_type[10] = 1;
-	d->populated[1] &= ~(1UL << 7);
-	d->grant->nr_frames = 3;
-	d->vcpu[0]->cr3_user = 3;
-	d->vcpu[0]->gdt_mfn[0] = 14;
-	d->vcpu[0]->gdt_ents = 16;
+	d = fake_busy_domain();
 	buf_init(&good_domain, RECORD_MAX);
 	buf_init(&good_vcpu, RECORD_MAX);
 	if (abi_domain_save(d, &good_domain) || abi_vcpu_save(d->vcpu[0], &good_vcpu))
@@ -111,24 +82,6 @@ static uint8_t *edited(const struct buf *good, struct reader *r, size_t *ret_len
 
 /* ---- what is accepted ---- */
 
-static void run_on(void)
-{
-	struct vcpu *v = d->vcpu[0];
-
-	atomic_store(&d->shutdown_reason, DOMAIN_RUNNING);
-	for (uint32_t port = 0; port < 10; port++)
-		evtchn_raise(d, port);
-	evtchn_raise_virq(d->vcpu[1], VIRQ_TIMER);
-	time_poll_timers(v);
-	time_update_vcpu(v);
-	runstate_change(v, RUNSTATE_running);
-	v->exc = (struct guest_exception){ .vector = 14 };
-	pv_exception(v);
-	pv_deliver_events(v);
-	for (uint64_t frame = 0; frame < RAM_PAGES; frame += 15)
-		hypercall(v, __HYPERVISOR_update_va_mapping, gva(frame), 0, 0, 0);
-}
-
 static int comes_back(void)
 {
 	struct buf dom, cpu;
@@ -149,20 +102,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t *record;
 	size_t len;
 	int rc = 0;
-	bool of_vcpu;
+	bool of_vcpu, accepted;
 
 	if (!d)
 		guest_make();
 	reader_init(&r, data, size);
 	of_vcpu = reader_u8(&r) % 2;
 	record = edited(of_vcpu ? &good_vcpu : &good_domain, &r, &len);
-	if ((of_vcpu ? abi_vcpu_load(d->vcpu[0], record, len) : abi_domain_load(d, record, len)) == 0) {
+	if (of_vcpu)
+		accepted = abi_vcpu_load(d->vcpu[0], record, len) == 0;
+	else    /* the vCPU's record comes after it, and is refused where a frame it needs is not held any more */
+		accepted = abi_domain_load(d, record, len) == 0 && abi_vcpu_load(d->vcpu[0], good_vcpu.data, good_vcpu.len) == 0;
+	if (accepted)
 		rc = comes_back();
-		if (rc == 0) {
-			run_on();
-			rc = abi_domain_load(d, good_domain.data, good_domain.len) || abi_vcpu_load(d->vcpu[0], good_vcpu.data, good_vcpu.len);
-		}
-	}
+	for (unsigned round = 0; accepted && rc == 0 && round < ROUNDS; round += 15)
+		fake_run_on(d, round);
+	if (rc == 0)
+		rc = abi_domain_load(d, good_domain.data, good_domain.len) || abi_vcpu_load(d->vcpu[0], good_vcpu.data, good_vcpu.len);
 	free(record);
 	return rc;
 }

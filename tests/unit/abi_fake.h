@@ -43,6 +43,11 @@ extern uint64_t fake_tsc_khz, fake_tsc_ahead;     /* another node's rate, and ti
 struct domain *fake_domain(unsigned vcpus, uint64_t pages, uint64_t held);
 void fake_free(struct domain *d);
 
+/* Two vCPUs, 127 of 256 frames held, page tables, ports of each kind, registers: something in each field of what is saved. */
+struct domain *fake_busy_domain(void);
+/* Events, timers, an exception and a hypercall on it; which of them depends on round. */
+void fake_run_on(struct domain *d, unsigned round);
+
 /* Guest address of a frame, and the host's view of guest memory. */
 static inline uint64_t gva(uint64_t frame) { return frame << PAGE_SHIFT_HV; }
 static inline void *hva(struct domain *d, uint64_t va) { return d->ram + va; }

@@ -9,60 +9,10 @@
 static struct domain *d;
 static struct vcpu *v;
 
-static void bind_some_ports(void)
-{
-	struct evtchn_bind_ipi ipi = { .vcpu = 1 };
-	struct evtchn_bind_virq virq = { .virq = VIRQ_TIMER, .vcpu = 1 };
-	struct evtchn_alloc_unbound u = { .dom = DOMID_SELF, .remote_dom = 0 }, loop = { .dom = DOMID_SELF, .remote_dom = DOMID_SELF };
-	struct evtchn_bind_interdomain b = { .remote_dom = DOMID_SELF };
-	struct evtchn_init_control ic = { .control_gfn = 20, .offset = 64, .vcpu = 0 };
-	struct evtchn_expand_array ea = { .array_gfn = 21 };
-
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_init_control, &ic), 0);
-	ic = (struct evtchn_init_control){ .control_gfn = 22, .vcpu = 1 };
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_init_control, &ic), 0);
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_expand_array, &ea), 0);
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_bind_ipi, &ipi), 0);
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_bind_virq, &virq), 0);
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_alloc_unbound, &u), 0);
-	assert_int_equal(evtchn_connect_backend(d, u.port), 0);
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_alloc_unbound, &u), 0);
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_alloc_unbound, &loop), 0);
-	b.remote_port = loop.port;
-	assert_int_equal(HCALL(v, event_channel_op, EVTCHNOP_bind_interdomain, &b), 0);
-	evtchn_raise_virq(d->vcpu[1], VIRQ_TIMER);
-	d->store_port = d->console_port = u.port;
-}
-
 static int setup(void **state)
 {
-	struct vcpu_register_vcpu_info info = { .mfn = 62, .offset = 128 };
-
-	d = fake_domain(2, 256, 128);
+	d = fake_busy_domain();
 	v = d->vcpu[0];
-	bind_some_ports();
-	d->store_mfn = 40;
-	d->console_mfn = 41;
-	d->pt_type[2] = 4;
-	d->pt_type[9] = d->pt_type[10] = 1;
-	d->populated[1] &= ~(1UL << 7);
-	d->vm_assist = 4;
-	d->grant->nr_frames = 3;
-	atomic_store(&d->tot_pages, 127);
-	memcpy(hva(d, gva(1)), &info, sizeof(info));
-	assert_int_equal(hypercall(v, __HYPERVISOR_vcpu_op, VCPUOP_register_vcpu_info, 0, gva(1), 0), 0);
-	for (unsigned i = 0; i < NR_GPR; i++)
-		v->regs.gpr[i] = 0x1111111111111111UL * i;
-	v->regs.rip = 0xffffffff81000000UL;
-	v->regs.sel[SEG_FS] = 0x63;
-	v->cr3_user = 3;
-	v->trap[14] = (struct trap_entry){ .address = 0xffffffff81000100UL, .cs = FLAT_KERNEL_CS, .dpl = 3, .mask_events = 1 };
-	v->cb_event = 0xffffffff81000200UL;
-	v->gdt_mfn[0] = 14;
-	v->gdt_ents = 16;
-	v->singleshot_ns = 12345678;
-	v->runstate_va = gva(60);
-	v->xsave[200] = 0x5a;
 	return 0;
 }
 
@@ -390,17 +340,7 @@ static void damage_never_harms_us(void **state)
 		if (rc)
 			continue;
 		accepted++;
-		atomic_store(&d->shutdown_reason, DOMAIN_RUNNING);
-		for (uint32_t port = 0; port < 10; port++)
-			evtchn_raise(d, port);
-		evtchn_raise_virq(d->vcpu[1], VIRQ_TIMER);
-		time_poll_timers(v);
-		time_update_vcpu(v);
-		runstate_change(v, (int)(round % 4));
-		v->exc = (struct guest_exception){ .vector = (uint8_t)(round % 32) };
-		pv_exception(v);
-		pv_deliver_events(v);
-		hypercall(v, __HYPERVISOR_update_va_mapping, gva(round % 200), 0, 0, 0);
+		fake_run_on(d, round);
 		assert_int_equal(abi_domain_load(d, dom.data, dom.len), 0);
 		assert_int_equal(abi_vcpu_load(v, cpu.data, cpu.len), 0);
 	}

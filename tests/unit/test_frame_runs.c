@@ -42,8 +42,10 @@ static void fill(uint64_t frames, unsigned held_of_16, unsigned tables_of_16)
 	memset(d->pt_type, 0, FRAMES_MAX);
 	for (uint64_t f = 0; f < frames; f++) {
 		/* stretches of up to 79, so that runs begin and end inside of words and at their ends */
+		uint64_t end = f + (uint64_t)rand() % 80;
+
 		if ((unsigned)rand() % 16 < held_of_16)
-			for (uint64_t k = f; k < frames && k < f + (uint64_t)rand() % 80; k++)
+			for (uint64_t k = f; k < frames && k < end; k++)
 				d->populated[k / 64] |= 1ull << (k % 64);
 		if ((unsigned)rand() % 16 < tables_of_16)
 			d->pt_type[f] = (uint8_t)(1 + rand() % 4);

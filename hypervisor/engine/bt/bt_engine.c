@@ -283,7 +283,7 @@ static int bt_dirty_sync(struct domain *d, uint64_t *out)
 {
 	uint64_t words = (domain_nr_frames(d) + 63) / 64;
 
-	for (uint64_t i = 0; i < words; i++)             /* most are 0: a read is a tenth of an exchange */
+	for (uint64_t i = 0; i < words; i++)             /* most are 0, and need no locked exchange */
 		out[i] = atomic_load(&d->dirty[i]) ? atomic_exchange(&d->dirty[i], 0) : 0;
 	bt_request(d, NULL, ~0UL, BT_REQ_WTAGS, 0);
 	return 0;
