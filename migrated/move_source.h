@@ -48,6 +48,7 @@ struct source {
 	 * move begins (until the target knows) */
 	uint64_t *todo, *snap, *holes;
 	size_t words;
+	const uint8_t *look;             /* its memory, mapped while there is holes: the first round meets most of the zero pages; NULL: not */
 	struct stream_accept accept;
 	struct sender sender[WORKER_LINKS_MAX];
 	unsigned links, want_links;      /* connections there are; that the policy asks for */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/zero_page.h"
@@ -149,7 +150,8 @@ static int keep_pages(struct page_source *s, uint64_t first, uint64_t count)
 	for (uint64_t i = 0; i < count && rc == 0; i++, from += STREAM_PAGE) {
 		uint8_t *to = s->batch + HEAD_ROOM + s->pages * STREAM_PAGE;
 
-		if (page_is_zero(from)) {
+		s->among_zeros = page_is_zero(from);
+		if (s->among_zeros) {
 			rc = page_source_zeros(s, first + i, 1);
 			continue;
 		}
@@ -160,6 +162,33 @@ static int keep_pages(struct page_source *s, uint64_t first, uint64_t count)
 	return rc == 0 && s->pages == PAGE_BATCH ? flush_pages(s) : rc;
 }
 
+/* How many of these pages, a batch's at most, are there and zero.  One that is not there is not touched: the file would get it. */
+static uint64_t zeros_seen(const struct page_source *s, uint64_t first, uint64_t count)
+{
+	const uint8_t *at = s->look + first * STREAM_PAGE;
+	unsigned char there[PAGE_BATCH];
+	uint64_t n = 0;
+
+	if (count > PAGE_BATCH)
+		count = PAGE_BATCH;
+	if (mincore((void *)(uintptr_t)at, count * STREAM_PAGE, there) < 0)
+		return 0;
+	while (n < count && there[n] & 1 && page_is_zero(at + n * STREAM_PAGE))
+		n++;
+	return n;
+}
+
+/* At most count pages, as many as the batch has room for, copied: *ret_n. */
+static int copy_pages(struct page_source *s, uint64_t first, uint64_t count, uint64_t *ret_n)
+{
+	uint64_t room = PAGE_BATCH - s->pages;
+	int rc;
+
+	*ret_n = count < room ? count : room;
+	rc = fetch(s, s->batch + HEAD_ROOM + s->pages * STREAM_PAGE, first, *ret_n);
+	return rc == 0 ? keep_pages(s, first, *ret_n) : rc;
+}
+
 int page_source_frames(struct page_source *s, uint64_t first, uint64_t count)
 {
 	int rc = 0;
@@ -167,11 +196,15 @@ int page_source_frames(struct page_source *s, uint64_t first, uint64_t count)
 	if (first >= s->frames || count > s->frames - first)
 		return -ERANGE;
 	while (count > 0 && rc == 0) {
-		uint64_t room = PAGE_BATCH - s->pages, n = count < room ? count : room;
+		uint64_t n;
 
-		rc = fetch(s, s->batch + HEAD_ROOM + s->pages * STREAM_PAGE, first, n);
-		if (rc == 0)
-			rc = keep_pages(s, first, n);
+		if (s->look && s->among_zeros) {
+			n = zeros_seen(s, first, count);
+			s->among_zeros = n > 0;
+			rc = page_source_zeros(s, first, n);
+		} else {
+			rc = copy_pages(s, first, count, &n);
+		}
 		first += n;
 		count -= n;
 	}

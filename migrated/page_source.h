@@ -2,8 +2,9 @@
 /*
  * page_source.h - the source's end of the pages: frames in, PAGES and ZEROS records and the running digest out.
  *
- * Each page is copied once, and what was copied is judged (zero?), digested and sent: the guest may write while we read.  All
- * memory is taken at init, so that nothing is allocated while the guest stands still.
+ * Each page is copied once, and what was copied is judged (zero?), digested and sent: the guest may write while we read.  Behind a zero page, where more
+ * are likely, pages are first looked at where they lie, if the owner has mapped them: what is zero there is not copied.  All memory is taken at init, so that
+ * nothing is allocated while the guest stands still.
  */
 #ifndef MIGRATED_PAGE_SOURCE_H
 #define MIGRATED_PAGE_SOURCE_H
@@ -18,6 +19,8 @@ typedef int (*stream_write_fn)(void *arg, const void *p, size_t n);
 struct page_source {
 	const uint8_t *ram;              /* frames * 4096 octets, borrowed; NULL: ram_fd is read */
 	int ram_fd;
+	const uint8_t *look;             /* ram_fd's pages as the owner has mapped them, its to set and to take away; NULL: nothing is looked at */
+	bool among_zeros;                /* the last page was one */
 	uint64_t frames;
 	struct stream_digest digest;
 	stream_write_fn write;

@@ -100,6 +100,7 @@ static int add_sender(struct source *s, struct tls_link *l, struct err *err)
 		rc = page_source_session(&n->pages, s->session);
 	else
 		rc = page_source_init(&n->pages, NULL, s->ram_fd, s->frames, s->accept.token, write_link, l);
+	n->pages.look = s->look;
 	n->pages.digest.samples = s->samples;
 	if (rc == 0 && s->session && n->pages.digest.session != s->session)
 		rc = page_source_session(&n->pages, s->session);

@@ -7,10 +7,12 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "lib/deadlines.h"
+#include "lib/huge.h"
 
 #define PARALLEL_PAGES 8192u         /* fewer than this go over the first connection alone */
 #define CHUNK_WORDS 16u              /* 4 MiB a turn */
@@ -333,6 +335,25 @@ static int send_shares(struct source *s, struct err *err)
 	return rc;
 }
 
+static void look_at(struct source *s, const uint8_t *memory)
+{
+	s->look = memory;
+	for (unsigned i = 0; i < s->links; i++)
+		s->sender[i].pages.look = memory;
+}
+
+/* What only the first round needs; a mapping that goes away later would do so in the pause, or after it. */
+static void first_round_over(struct source *s)
+{
+	const uint8_t *memory = s->look;
+
+	look_at(s, NULL);
+	if (memory)
+		munmap((void *)(uintptr_t)memory, s->frames * STREAM_PAGE);
+	free(s->holes);
+	s->holes = NULL;
+}
+
 int source_cut_round(struct source *s, struct err *err)
 {
 	int rc;
@@ -345,8 +366,7 @@ int source_cut_round(struct source *s, struct err *err)
 		rc = end_round(s, err);
 	if (rc == 0 && s->resumable)
 		rc = wait_for_acks(s, err);
-	free(s->holes);
-	s->holes = NULL;
+	first_round_over(s);
 	return rc;
 }
 
@@ -362,10 +382,8 @@ int source_send_round(struct source *s, struct err *err)
 		rc = end_round(s, err);
 	if (rc == 0 && s->resumable && !s->paused)
 		rc = wait_for_acks(s, err);
-	if (rc == 0) {
-		free(s->holes);
-		s->holes = NULL;
-	}
+	if (rc == 0)
+		first_round_over(s);
 	return rc;
 }
 
@@ -375,6 +393,7 @@ int source_begin_with_everything(struct source *s, struct err *err)
 	s->holes = calloc(s->words, 8);
 	if (!s->holes)
 		return err_set(err, -ENOMEM, "out of memory");
+	look_at(s, huge_map(s->frames * STREAM_PAGE, PROT_READ, MAP_SHARED, s->ram_fd));
 	find_data(s, s->todo);
 	for (size_t i = 0; i < s->words; i++) {
 		s->todo[i] &= s->snap[i];
@@ -402,6 +421,6 @@ void source_maps_free(struct source *s)
 {
 	free(s->todo);
 	free(s->snap);
-	free(s->holes);
+	first_round_over(s);
 	free(s->owed);
 }

@@ -16,6 +16,7 @@ static const struct sandbox_rule both_stages[] = {
 	{ SCMP_SYS(ftruncate), "the same" },
 	{ SCMP_SYS(pread64), "bitmaps, state and guest memory from memfds" },
 	{ SCMP_SYS(pwrite64), "the memfds of the state and of the guest's memory" },
+	{ SCMP_SYS(mincore), "which pages of guest memory are there to be looked at" },
 	{ SCMP_SYS(set_robust_list), "threads of further connections" },
 	{ SCMP_SYS(setsockopt), "options of a further connection" },
 	{ SCMP_SYS(getpeername), "OpenSSL looks at its socket" },

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -127,6 +129,114 @@ static void test_file_is_read_as_memory_is(void **state)
 	buf_free(&b);
 	free(ram);
 	close(fd);
+}
+
+#define ZEROS_END 100u                   /* written zeros, then pages that are not, a hole, and zeros again with one octet among them */
+#define HOLE 150u
+#define HOLE_END 200u
+#define ODD_PAGE 250u
+
+static int memory_with_zeros(void)
+{
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+	uint8_t page[STREAM_PAGE] = { 0 };
+
+	assert_int_equal(ftruncate(fd, BYTES), 0);
+	for (unsigned f = 0; f < FRAMES; f++) {
+		memset(page, f >= ZEROS_END && f < HOLE ? (int)f : 0, sizeof(page));
+		page[STREAM_PAGE - 1] |= f == ODD_PAGE;
+		if (f < HOLE || f >= HOLE_END)
+			assert_int_equal(pwrite(fd, page, sizeof(page), f * STREAM_PAGE), sizeof(page));
+	}
+	return fd;
+}
+
+/* All of fd's frames as one stream, zero pages being looked for in look. */
+static void make_stream_looking(struct buf *b, int fd, const uint8_t *look)
+{
+	struct page_source *s = calloc(1, sizeof(*s));
+
+	buf_init(b, 16 << 20);
+	assert_int_equal(page_source_init(s, NULL, fd, FRAMES, token, write_buf, b), 0);
+	s->look = look;
+	assert_int_equal(page_source_frames(s, 0, FRAMES), 0);
+	assert_int_equal(page_source_round_end(s, 0), 0);
+	assert_int_equal(page_source_end(s), 0);
+	assert_int_equal(s->sent_pages, HOLE - ZEROS_END + 1);
+	assert_int_equal(s->sent_pages + s->zero_pages, FRAMES);
+	page_source_free(s);
+	free(s);
+}
+
+static long blocks(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return (long)st.st_blocks;
+}
+
+static void look_for_zeros(void)
+{
+	int fd = memory_with_zeros();
+	const uint8_t *look = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	uint8_t *to = malloc(BYTES);
+	long before = blocks(fd);
+	struct buf b;
+
+	assert_true(look != MAP_FAILED);
+	memset(to, 0xee, BYTES);
+	make_stream_looking(&b, fd, look);
+	assert_int_equal(blocks(fd), before);
+	assert_int_equal(take_stream(b.data, b.len, to, -1), 0);
+	assert_memory_equal(to, look, BYTES);
+	buf_free(&b);
+	free(to);
+	munmap((void *)(uintptr_t)look, BYTES);
+	close(fd);
+}
+
+static void test_zeros_are_seen_where_they_lie(void **state)
+{
+	look_for_zeros();
+}
+
+/*
+ * Looking at a hole would fill it: memory that the guest gave back, or a page that is still to come from another node.  The kernel tells of holes
+ * only those who may write the file (mincore(2)); the worker, who is nobody in particular, has to be one of these.
+ */
+static void test_holes_stay_holes_for_an_ordinary_user(void **state)
+{
+	pid_t child;
+	int how;
+
+	if (getuid() != 0)
+		skip();
+	child = fork();
+	if (child == 0) {
+		if (setgid(65534) < 0 || setuid(65534) < 0)
+			_exit(2);
+		look_for_zeros();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &how, 0), child);
+	assert_int_equal(how, 0);
+}
+
+/* A page that is looked at and zero is not read besides: here the file and what is looked at are two, and disagree. */
+static void test_what_is_seen_to_be_zero_is_not_copied(void **state)
+{
+	int fd = memory_with_zeros(), other = memory_with_zeros();
+	const uint8_t *look = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	struct buf b;
+
+	assert_true(look != MAP_FAILED);
+	assert_int_equal(pwrite(other, "x", 1, (ZEROS_END - 10) * STREAM_PAGE), 1);
+	make_stream_looking(&b, other, look);
+	buf_free(&b);
+	munmap((void *)(uintptr_t)look, BYTES);
+	close(fd);
+	close(other);
 }
 
 static void test_memory_arrives_as_it_was(void **state)
@@ -549,6 +659,9 @@ int main(void)
 		cmocka_unit_test(test_checks_in_sessions),
 		cmocka_unit_test(test_resume_and_join),
 		cmocka_unit_test(test_file_is_read_as_memory_is),
+		cmocka_unit_test(test_zeros_are_seen_where_they_lie),
+		cmocka_unit_test(test_holes_stay_holes_for_an_ordinary_user),
+		cmocka_unit_test(test_what_is_seen_to_be_zero_is_not_copied),
 		cmocka_unit_test(test_memory_arrives_as_it_was),
 		cmocka_unit_test(test_sampled_pages),
 		cmocka_unit_test(test_zeros_leave_holes_alone),
