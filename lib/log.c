@@ -28,7 +28,7 @@ static void crash_dump(int sig)
 static void target_on(int32_t t, int level)
 {
 	qb_log_filter_ctl(t, QB_LOG_FILTER_ADD, QB_LOG_FILTER_FILE, "*", level);
-	qb_log_format_set(t, "%t %N [%p] %b");
+	qb_log_format_set(t, "%T %N [%p] %b");
 	qb_log_ctl(t, QB_LOG_CONF_ENABLED, QB_TRUE);
 }
 

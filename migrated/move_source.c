@@ -635,6 +635,17 @@ static json_t *phases_json(const struct source *s)
 	return o;
 }
 
+/* Where the pause went belongs to it: of one that was long, this line is all that is left afterwards. */
+static void log_moved(const struct source *s, double total_ms)
+{
+	char parts[160] = "";
+	size_t n = 0;
+
+	for (int i = PHASE_LAST_PAGES; i < PHASE_NR && n < sizeof(parts); i++)
+		n += (size_t)snprintf(parts + n, sizeof(parts) - n, "%s%s %.1f", n ? ", " : "", phase_name[i], (double)s->phase_ns[i] / 1e6);
+	log_info("%s: moved to %s in %.0f ms, down for %.1f ms (%s)", s->uuid, s->target, total_ms, downtime_ms(s), parts);
+}
+
 static json_t *figures(struct source *s)
 {
 	uint64_t zero = 0, sent = 0, bytes = 0;
@@ -722,8 +733,7 @@ void move_source_run(struct worker *w, const json_t *request)
 		reply = json_pack("{s:b, s:O, s:O*}", "ok", 1, "problems", s.problems, "copy", s.copy);
 	} else {
 		reply = figures(&s);
-		log_info("%s: moved to %s in %.0f ms, down for %.1f ms", s.uuid, s.target, json_real_value(json_object_get(reply, "total_ms")),
-			 downtime_ms(&s));
+		log_moved(&s, json_real_value(json_object_get(reply, "total_ms")));
 		end_standalone(&s);
 	}
 	worker_send_control(w, reply);

@@ -8,7 +8,7 @@ tests_bench_bench_guest_LDFLAGS = -static
 CLEANFILES += tests/bench/bench-guest
 EXTRA_DIST += tests/bench/bench-engine tests/bench/benchqemu.py tests/bench/benchnode.py tests/bench/bench-migrate tests/bench/test-bench-migrate
 
-# Live migration against QEMU and the limit of the wire: make bench-migrate [JSON=FILE] [CASES="NAME..."] [SIDES="NAME..."] [RUNS=N] [MIB=N]
+# Live migration against QEMU and the limit of the wire: make bench-migrate [JSON=FILE] [CASES="NAME..."] [SIDES="NAME..."] [RUNS=N] [MIB=N] [ROTATIONS=N]
 EXTRA_PROGRAMS += tests/bench/bench-move-guest tests/bench/bench-wire
 tests_bench_bench_move_guest_SOURCES = tests/bench/bench_move_guest.c tests/bench/guest_start.c tests/bench/guest_start.h
 tests_bench_bench_move_guest_CFLAGS = -std=gnu11 -O2 -g $(WARN_CFLAGS) -pthread
@@ -24,7 +24,7 @@ bench-engine: all tests/bench/bench-guest$(EXEEXT)
 
 bench-migrate: all testbed-programs tests/bench/bench-move-guest$(EXEEXT) tests/bench/bench-wire$(EXEEXT)
 	rm -rf bench-install && $(MAKE) -s install DESTDIR='$(abs_builddir)/bench-install' >bench-install.log
-	HAVEN_BUILD='$(abs_builddir)' JSON='$(JSON)' RUNS='$(RUNS)' CASES='$(CASES)' SIDES='$(SIDES)' MIB='$(MIB)' $(srcdir)/tests/bench/bench-migrate
+	HAVEN_BUILD='$(abs_builddir)' JSON='$(JSON)' RUNS='$(RUNS)' CASES='$(CASES)' SIDES='$(SIDES)' MIB='$(MIB)' ROTATIONS='$(ROTATIONS)' $(srcdir)/tests/bench/bench-migrate
 .PHONY: bench-migrate
 
 # The two workers of a move alone, in CPU seconds per GiB, beside the wire's: make bench-workers [MIB=N] [RUNS=N] [CONNECTIONS=N] [LAST="PAGES..."]

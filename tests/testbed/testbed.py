@@ -247,9 +247,10 @@ class Testbed:
     def corosync_conf(self):
         s = self.state
         nodes = "".join(f"  node {{\n    name: {n}\n    nodeid: {n[1:]}\n    ring0_addr: {self.address(n)}\n  }}\n" for n in self.nodes)
+        rotations = f"  seqno_unchanged_const: {s['rotations']}\n" if s.get("rotations") else ""
         crypto = "  crypto_cipher: none\n  crypto_hash: none\n" if s["transport"] == "knet" else ""
         return (f"totem {{\n  version: 2\n  cluster_name: {self.tag}\n  transport: {s['transport']}\n{crypto}  token: {s['token']}\n"
-                f"  token_coefficient: 0\n}}\nnodelist {{\n{nodes}}}\nquorum {{\n  provider: corosync_votequorum\n"
+                f"{rotations}  token_coefficient: 0\n}}\nnodelist {{\n{nodes}}}\nquorum {{\n  provider: corosync_votequorum\n"
                 f"{'  two_node: 1' + chr(10) if len(self.nodes) == 2 else ''}}}\n"
                 f"{'' if realtime_share() > 0.5 else SHORT_OF_REALTIME}"
                 "logging {\n  to_stderr: no\n  to_syslog: no\n  to_logfile: yes\n  logfile: /var/log/corosync/corosync.log\n"
@@ -386,14 +387,15 @@ class Testbed:
 
     # -- the whole ---------------------------------------------------------------------------------------------------
     def up(self, nodes=3, cluster=True, install=None, transport="knet", token=1000, wait=True,
-           init=None):
-        """install: a DESTDIR of `make install`; its files appear in every node.  init: "systemd", or None for node-init."""
+           init=None, rotations=None):
+        """install: a DESTDIR of `make install`; its files appear in every node.  init: "systemd", or None for node-init.  rotations: of the token
+        until it rests after a message, if other than corosync's own 30 (seqno_unchanged_const)."""
         if self.state:
             raise SystemExit(f"{self.dir}: a test bed is up already; take it down first")
         os.makedirs(self.dir, exist_ok=True)
         os.makedirs(self.t, exist_ok=True)
         self.state = {"nodes": [f"n{i + 1}" for i in range(nodes)], "cluster": cluster, "transport": transport, "token": token,
-                      "init": init}
+                      "init": init, "rotations": rotations}
         self.save()
         run("mount", "-t", "tmpfs", "-o", "mode=755,size=12g", self.tag, self.t)
         self.make_layers(install)
