@@ -247,7 +247,7 @@ class Testbed:
     def corosync_conf(self):
         s = self.state
         nodes = "".join(f"  node {{\n    name: {n}\n    nodeid: {n[1:]}\n    ring0_addr: {self.address(n)}\n  }}\n" for n in self.nodes)
-        rotations = f"  seqno_unchanged_const: {s['rotations']}\n" if s.get("rotations") else ""
+        rotations = f"  seqno_unchanged_const: {s['rotations']}\n" if s["rotations"] else ""
         crypto = "  crypto_cipher: none\n  crypto_hash: none\n" if s["transport"] == "knet" else ""
         return (f"totem {{\n  version: 2\n  cluster_name: {self.tag}\n  transport: {s['transport']}\n{crypto}  token: {s['token']}\n"
                 f"{rotations}  token_coefficient: 0\n}}\nnodelist {{\n{nodes}}}\nquorum {{\n  provider: corosync_votequorum\n"
