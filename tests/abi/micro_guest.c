@@ -370,11 +370,13 @@ void __attribute__((noinline)) run_user(const void *insns, size_t n)
 /* ---- second vCPU ---- */
 
 void vcpu1_start(void);
+volatile uint8_t vcpu1_runs;	/* set by vcpu1_start */
 
 void vcpu_start(unsigned cpu, void (*fn)(void))
 {
 	static struct vcpu_guest_context ctx;
 	uint8_t *stack = page_alloc();
+	uint64_t end;
 
 	memset(&ctx, 0, sizeof(ctx));
 	ctx.flags = VGCF_IN_KERNEL;
@@ -392,7 +394,10 @@ void vcpu_start(unsigned cpu, void (*fn)(void))
 	ctx.event_callback_eip = trap_stub_event;
 	ctx.failsafe_callback_eip = trap_stub_failsafe;
 	CHECK_EQ(vcpu_op(VCPUOP_initialise, cpu, &ctx), 0);
+	vcpu1_runs = 0;
 	CHECK_EQ(vcpu_op(VCPUOP_up, cpu, NULL), 0);
+	for (end = system_time(0) + 20000000000UL; !vcpu1_runs; )
+		CHECK(system_time(0) < end);
 }
 
 /* ---- start ---- */

@@ -61,6 +61,7 @@ hypercall_page:
 	.text
 	.globl vcpu1_start
 vcpu1_start:
+	movb	$1, vcpu1_runs(%rip)
 	cld
 	xor	%ebp, %ebp
 	call	*%rbx
