@@ -67,14 +67,33 @@ static uint64_t told_khz(void)
 	return c;
 }
 
+struct moment { uint64_t tsc, ns; };
+
+/* Both clocks at once: read again as long as a host's time slice, or a move, came between them. */
+static struct moment moment(uint64_t khz)
+{
+	struct moment m;
+	uint64_t after;
+
+	do {
+		m.tsc = rdtsc();
+		m.ns = system_time(0);
+		after = rdtsc();
+	} while (after - m.tsc > khz / 10);
+	return m;
+}
+
 void guest_main(void)
 {
 	const struct vcpu_time_info was = vcpu_info(0)->time;
 	struct vcpu_set_singleshot_timer t = { 0 };
-	uint64_t last = rdtsc(), begun = last, far, at = system_time(0), end = at + 700 * MS, khz = told_khz();
+	uint64_t khz = told_khz(), last, far, end;
+	struct moment first = moment(khz), now_at;
 	unsigned rounds = 0;
 
 	CHECK(khz > 100000);
+	last = first.tsc;
+	end = first.ns + 700 * MS;
 	far = FAR / 1000000 * khz;
 	user_tables(false);
 	bind_virq(VIRQ_TIMER, 0);
@@ -101,8 +120,11 @@ void guest_main(void)
 	}
 	CHECK_EQ(told_khz(), khz);
 	if (was.flags & XEN_PVCLOCK_TSC_STABLE_BIT) {
-		uint64_t ns = system_time(0) - at, ticks_ns = (rdtsc() - begun) * 1000 / (khz / 1000);
+		uint64_t ns, ticks_ns;
 
+		now_at = moment(khz);
+		ns = now_at.ns - first.ns;
+		ticks_ns = (now_at.tsc - first.tsc) * 1000 / (khz / 1000);
 		CHECK_EQ(vcpu_info(0)->time.tsc_timestamp, was.tsc_timestamp);
 		CHECK_EQ(vcpu_info(0)->time.system_time, was.system_time);
 		CHECK_EQ(vcpu_info(0)->time.tsc_to_system_mul, was.tsc_to_system_mul);

@@ -140,14 +140,15 @@ def attempt(test, again):
             raise Wrong("something crashed: " + "; ".join(crashes(c)[:5]))
         status = 0
         print("held")
-    except (Failed, RuntimeError) as e:
+    except Exception as e:
+        why = c.cluster_stalled(begun, e) if again else None    # first of all: what it goes by grows old
         c.keep_logs()
-        tell(c)
-        print(f"FAILED: {e}", flush=True)
-        why = c.cluster_stalled(begun, e) if again else None
-    except Exception:
-        c.keep_logs()
-        traceback.print_exc()
+        if isinstance(e, (Failed, RuntimeError)):
+            tell(c)
+            print(f"FAILED: {e}", flush=True)
+        else:                                                   # a node that was fenced meanwhile has no files, and no guest to be listed, either
+            traceback.print_exc()
+            print(f"FAILED: {type(e).__name__}: {e}", flush=True)
     finally:
         c.down()
     return status, why

@@ -74,6 +74,7 @@ class Domain:
         self.code_made, self.code_pages = [], []    # what its target was told of that, and what the pages held then
         self.listed = 0
         self.seen = []                     # ops the channel got, in order
+        self.took = {}                     # op -> seconds that it took here the last time
         self.log = []                      # copy states, in order
         self.fail = {}                     # op -> error text, or "hang", or "die", or a function to call first
         self.disk_sectors = {}
@@ -155,7 +156,9 @@ class Domain:
             if what:
                 send(sock, {"ok": False, "code": "EIO", "error": what})
             else:
+                began = time.monotonic()
                 reply, out = getattr(self, "ch_" + req["op"].replace("-", "_"))(req, fds)
+                self.took[req["op"]] = time.monotonic() - began
                 try:
                     send(sock, {"ok": True, **reply}, out)
                 except OSError:

@@ -99,7 +99,7 @@ def local_refusals(w):
     reply = w.move()
     check(not reply["ok"] and reply["state"] == "handed" and "no: activate" in reply["error"], str(reply))
     wait(lambda: w.n2.domain is None, "the target's copy goes")
-    check("incoming-failed" in w.n2.ha.seen, "ha-agentd was not told")
+    wait(lambda: "incoming-failed" in w.n2.ha.seen, "ha-agentd is told, after the copy's process")
 
 
 @case

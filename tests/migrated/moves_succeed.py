@@ -33,7 +33,7 @@ def plain_move(w):
           f"the target was told {w.n2.domain.code_made} of what runs: {seen}")
     pages = [[w.source.mm[frame * PAGE:(frame + 1) * PAGE] for frame in frames] for frames in named]
     check(w.n2.domain.code_pages == pages, "the pages that it was told of were not there")
-    check("activated" in w.n2.ha.seen, "ha-agentd was not told")
+    wait(lambda: "activated" in w.n2.ha.seen, "ha-agentd is told, after the source")
     percents = [p["percent"] for p in progress]
     check(percents == sorted(percents), f"progress runs backwards: {percents}")
 
