@@ -14,6 +14,9 @@
 #include "lib/xlcfg.h"
 
 #define CIB_S 20		/* seconds a change of the CIB may take: at a membership change it waits */
+#define FEW_CPUS 3
+#define RING_KEY "runtime.config.totem.seqno_unchanged_const"
+#define RING_ROTATIONS 4
 
 /* Migration failures leave the guest running, blocked until cleaned up, instead of stopped on both nodes and started. */
 static const char op_defaults[] =
@@ -108,6 +111,23 @@ static void warn_of_fencing(void)
 	free(devices);
 }
 
+/*
+ * Corosync's token goes round so many times after each message before it rests, in real time: on few processors that is what the pauses of
+ * guests wait for that leave a node together (docs/adr/0013-the-pause-tells-nothing.md). corosync.conf is the cluster's own: it is only told.
+ */
+static void advise_on_ring(void)
+{
+	char *told = NULL;
+	const char *value = NULL;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) <= FEW_CPUS && crm_run(&told, NULL, CIB_S, "corosync-cmapctl", "-g", RING_KEY, NULL) == 0)
+		value = strstr(told, " = ");
+	if (value && strtol(value + 3, NULL, 10) > RING_ROTATIONS)
+		printf("note: on so few processors Corosync lengthens the pauses of guests that leave a node together; "
+		       "pcs cluster config update totem seqno_unchanged_const=%d lets it rest sooner\n", RING_ROTATIONS);
+	free(told);
+}
+
 static int setup_cluster(void)
 {
 	json_t *status = haven_status();
@@ -129,6 +149,7 @@ static int setup_cluster(void)
 	if (rc)
 		return haven_fail("%s", err.text);
 	warn_of_fencing();
+	advise_on_ring();
 	puts("defaults of ocf:haven:DomU written: migrations on-fail=block, allow-migrate, stickiness; no-quorum-policy=freeze");
 	return HAVEN_OK;
 }

@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 import time
+import traceback
 
-from democluster import DemoCluster, Failed, Wrong
+from democluster import NO_JUDGEMENT, DemoCluster, Failed, Wrong
 
 T0 = time.monotonic()
-NO_JUDGEMENT = 75               # sysexits.h's EX_TEMPFAIL: this machine stood still for so long that nodes had to take each other for dead
 
 
 def say(text):
@@ -25,7 +25,7 @@ class Quickstart(DemoCluster):
 
     def bring_up(self):
         say("1. bringing up nodes n1, n2, n3 and the storage node (namespaces, corosync, pacemaker, Haven's daemons)")
-        self.up()
+        self.up(rotations=4)            # as README.md advises where processors are few: all nodes are on this machine's
         say("   three nodes online, quorate, fencing configured")
 
     def guest(self):
@@ -138,10 +138,12 @@ def main():
     try:
         q.run()
         status = 0
-    except (Failed, RuntimeError) as e:
+    except Exception as e:
+        why = q.cluster_stalled(begun, e)               # first of all: what it goes by grows old
         q.keep_logs()
+        if not isinstance(e, (Failed, RuntimeError)):
+            traceback.print_exc()
         print(f"FAILED: {e}", file=sys.stderr)
-        why = q.cluster_stalled(begun, e)
         if why:
             print(f"No judgement: {why}", file=sys.stderr)
             status = NO_JUDGEMENT
