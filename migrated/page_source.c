@@ -162,7 +162,10 @@ static int keep_pages(struct page_source *s, uint64_t first, uint64_t count)
 	return rc == 0 && s->pages == PAGE_BATCH ? flush_pages(s) : rc;
 }
 
-/* How many of these pages, a batch's at most, are there and zero.  One that is not there is not touched: the file would get it. */
+/*
+ * How many of these pages, a batch's at most, are there and zero.  One that is not there is not touched: the file would get it, as it does where
+ * the guest gives a page back between the two looks at it.
+ */
 static uint64_t zeros_seen(const struct page_source *s, uint64_t first, uint64_t count)
 {
 	const uint8_t *at = s->look + first * STREAM_PAGE;
@@ -173,7 +176,7 @@ static uint64_t zeros_seen(const struct page_source *s, uint64_t first, uint64_t
 		count = PAGE_BATCH;
 	if (mincore((void *)(uintptr_t)at, count * STREAM_PAGE, there) < 0)
 		return 0;
-	while (n < count && there[n] & 1 && page_is_zero(at + n * STREAM_PAGE))
+	while (n < count && there[n] & 1 && live_page_is_zero(at + n * STREAM_PAGE))
 		n++;
 	return n;
 }

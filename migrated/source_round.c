@@ -17,6 +17,7 @@
 #define PARALLEL_PAGES 8192u         /* fewer than this go over the first connection alone */
 #define CHUNK_WORDS 16u              /* 4 MiB a turn */
 #define ACK_POLL_MS 20
+#define UNMAP_AT_ONCE (1ull << 30)
 
 uint64_t source_count(const struct source *s, const uint64_t *map)
 {
@@ -342,16 +343,32 @@ static void look_at(struct source *s, const uint8_t *memory)
 		s->sender[i].pages.look = memory;
 }
 
-/* What only the first round needs; a mapping that goes away later would do so in the pause, or after it. */
-static void first_round_over(struct source *s)
+/*
+ * What only the first round needs; a mapping that goes away later would do so in the pause, or after it.  Of small pages a GiB takes some ten
+ * milliseconds to be let go of: the target and the client get a hearing in between, unless rc says that it is over anyway.  rc, or the tick's.
+ */
+static int first_round_over(struct source *s, int rc)
 {
+	uint64_t size = s->frames * STREAM_PAGE, n;
 	const uint8_t *memory = s->look;
 
 	look_at(s, NULL);
-	if (memory)
-		munmap((void *)(uintptr_t)memory, s->frames * STREAM_PAGE);
+	for (uint64_t at = 0; memory && at < size; at += n) {
+		n = size - at < UNMAP_AT_ONCE ? size - at : UNMAP_AT_ONCE;
+		munmap((void *)(uintptr_t)(memory + at), n);
+		if (rc == 0)
+			rc = worker_tick(s->w, false);
+	}
 	free(s->holes);
 	s->holes = NULL;
+	return rc;
+}
+
+static int end_first_round(struct source *s, int rc, struct err *err)
+{
+	int ended = first_round_over(s, rc);
+
+	return rc == 0 && ended < 0 ? worker_link_error(s->w, ended, err) : rc;
 }
 
 int source_cut_round(struct source *s, struct err *err)
@@ -366,8 +383,7 @@ int source_cut_round(struct source *s, struct err *err)
 		rc = end_round(s, err);
 	if (rc == 0 && s->resumable)
 		rc = wait_for_acks(s, err);
-	first_round_over(s);
-	return rc;
+	return end_first_round(s, rc, err);
 }
 
 int source_send_round(struct source *s, struct err *err)
@@ -382,9 +398,7 @@ int source_send_round(struct source *s, struct err *err)
 		rc = end_round(s, err);
 	if (rc == 0 && s->resumable && !s->paused)
 		rc = wait_for_acks(s, err);
-	if (rc == 0)
-		first_round_over(s);
-	return rc;
+	return rc == 0 ? end_first_round(s, rc, err) : rc;
 }
 
 /* What the log calls dirty at its start is all the guest holds. */
@@ -421,6 +435,6 @@ void source_maps_free(struct source *s)
 {
 	free(s->todo);
 	free(s->snap);
-	first_round_over(s);
+	(void)first_round_over(s, -ECANCELED);
 	free(s->owed);
 }

@@ -24,7 +24,9 @@ EXTRA_DIST += tests/testbed/node-clock.c
 CLEANFILES += tests/testbed/node-clock.so tests/testbed/demo-guest tests/testbed/guest-check tests/testbed/guest-clock tests/testbed/haven-probe \
 	tests/testbed/haven-stalls
 
-check_PROGRAMS += tests/unit/test_msg tests/unit/test_buf tests/unit/test_log
+check_PROGRAMS += tests/unit/test_msg tests/unit/test_buf tests/unit/test_log tests/unit/test_zero_page
+tests_unit_test_zero_page_SOURCES = tests/unit/test_zero_page.c
+tests_unit_test_zero_page_LDADD = $(UNIT_LIBS)
 tests_unit_test_log_SOURCES = tests/unit/test_log.c
 tests_unit_test_log_LDADD = $(HAVEN_LIBS) $(UNIT_LIBS)
 tests_unit_test_msg_SOURCES = tests/unit/test_msg.c
