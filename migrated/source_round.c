@@ -344,7 +344,7 @@ static void look_at(struct source *s, const uint8_t *memory)
 }
 
 /*
- * What only the first round needs; a mapping that goes away later would do so in the pause, or after it.  Of small pages a GiB takes some ten
+ * What only the first round needs; a mapping that goes away later would do so in the pause, or after it.  Of small pages a GiB takes 14 to 45
  * milliseconds to be let go of: the target and the client get a hearing in between, unless rc says that it is over anyway.  rc, or the tick's.
  */
 static int first_round_over(struct source *s, int rc)

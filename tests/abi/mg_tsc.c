@@ -88,7 +88,7 @@ void guest_main(void)
 	const struct vcpu_time_info was = vcpu_info(0)->time;
 	struct vcpu_set_singleshot_timer t = { 0 };
 	uint64_t khz = told_khz(), last, far, end;
-	struct moment first = moment(khz), now_at;
+	struct moment first = moment(khz);
 	unsigned rounds = 0;
 
 	CHECK(khz > 100000);
@@ -120,11 +120,8 @@ void guest_main(void)
 	}
 	CHECK_EQ(told_khz(), khz);
 	if (was.flags & XEN_PVCLOCK_TSC_STABLE_BIT) {
-		uint64_t ns, ticks_ns;
-
-		now_at = moment(khz);
-		ns = now_at.ns - first.ns;
-		ticks_ns = (now_at.tsc - first.tsc) * 1000 / (khz / 1000);
+		struct moment second = moment(khz);
+		uint64_t ns = second.ns - first.ns, ticks_ns = (second.tsc - first.tsc) * 1000 / (khz / 1000);
 		CHECK_EQ(vcpu_info(0)->time.tsc_timestamp, was.tsc_timestamp);
 		CHECK_EQ(vcpu_info(0)->time.system_time, was.system_time);
 		CHECK_EQ(vcpu_info(0)->time.tsc_to_system_mul, was.tsc_to_system_mul);

@@ -118,9 +118,9 @@ def goes_on(w, said, words, least, most, stalled=None, **kw):
     answer = until(s, 10)
     s.close()
     if stalled and stalled in str(answer) and began.lost() > 0.5:
-        return goes_on(w, said, words, least, most, **kw)
-    check(words in str(answer), f"{words}: {answer}")
-    return None
+        goes_on(w, said, words, least, most, **kw)
+    else:
+        check(words in str(answer), f"{words}: {answer}")
 
 
 @waits(24)
